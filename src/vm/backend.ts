@@ -1,0 +1,184 @@
+import type { Capabilities } from "./capabilities.ts";
+import type { InterruptLine } from "./device.ts";
+import type { VmExit } from "./exit.ts";
+import type { Registers, RegisterValues } from "./registers.ts";
+
+/** The backends hvsh knows by name. */
+export type BackendName = "kvm" | "xen-pv" | "xen-pvh" | "xen-hvm" | "xen" | "qemu" | "gdb" | "fake";
+
+/** A value, or a promise of it: local backends answer at once, remote ones later. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/** Read-only memory that is there from the start, such as a firmware image. */
+export interface Rom {
+  readonly name: string;
+  /** Guest-physical address of its first byte; a multiple of 4096. */
+  readonly at: bigint;
+  /** Its contents; padded with zeros to a multiple of 4096. */
+  readonly bytes: Uint8Array;
+}
+
+/** What every backend needs to know to make a machine. */
+export interface BackendOptions {
+  /** RAM in bytes, a multiple of 4096. It starts at 0; what exceeds 3 GiB continues at 4 GiB. */
+  readonly memory: number;
+  /** Number of vCPUs. */
+  readonly cpus: number;
+  /** Interrupt controllers (8259 pair, IOAPIC, LAPICs) in the hypervisor. */
+  readonly irqchip: boolean;
+  /** 8254 timer in the hypervisor; needs `irqchip`. */
+  readonly pit: boolean;
+  readonly roms?: readonly Rom[];
+}
+
+/** A stretch of guest-physical memory. */
+export interface MemoryRegion {
+  readonly name: string;
+  readonly start: bigint;
+  /** Bytes. */
+  readonly size: bigint;
+  /** Whether the guest can't write it. The debugger can. */
+  readonly readOnly: boolean;
+}
+
+/** One guest, held through one hypervisor. */
+export interface Backend {
+  readonly name: BackendName;
+  readonly capabilities: Capabilities;
+  readonly vcpus: readonly BackendVcpu[];
+  readonly memory: BackendMemory;
+  /** Undefined where interrupts can't be raised from here. */
+  readonly interrupts?: Interrupts;
+  /** Puts vCPUs, interrupt controllers and timers back to power-on. Memory stays. */
+  reset(): MaybePromise<void>;
+  /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
+  close(): MaybePromise<void>;
+}
+
+/** Interrupt inputs and their kin. */
+export interface Interrupts {
+  /** Whether the hypervisor has the interrupt controllers. */
+  readonly irqchip: boolean;
+  /**
+   * Input `gsi`. Without an irqchip a raised line is an interrupt request with vector `gsi` mapped as the
+   * 8259 at power-on leaves it to the BIOS: 0..7 at 0x08, 8..15 at 0x70.
+   */
+  line(gsi: number): InterruptLine;
+  /** Sends an NMI. @throws {UnsupportedError} */
+  nmi(vcpu: number): MaybePromise<void>;
+  /** Makes the vCPU take the external interrupt `vector` as soon as it can. @throws {UnsupportedError} */
+  inject(vcpu: number, vector: number): MaybePromise<void>;
+}
+
+/** Guest-physical memory, as the guest has it (breakpoints are hidden a layer above). */
+export interface BackendMemory {
+  /** Sorted, never overlapping. */
+  readonly regions: readonly MemoryRegion[];
+  /** Fills `into` from `at`. @throws {FaultError} If a byte of the range is not memory. */
+  read(at: bigint, into: Uint8Array): MaybePromise<void>;
+  /** Writes `bytes`, read-only regions included. @throws {FaultError} If a byte of the range is not memory. */
+  write(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+  /** A live view of one region's bytes; dead after `close`. @throws {FaultError} */
+  view?(at: bigint, length: number): Uint8Array;
+  /** First place in [from, to) where `pattern` lies wholly, or undefined. */
+  search?(pattern: Uint8Array, from: bigint, to: bigint): MaybePromise<bigint | undefined>;
+  /**
+   * Makes the 4 KiB pages that overlap the range read-only for the guest, or writable again. A guest's write
+   * to them is a `mmio-write` exit and has no effect until the debugger does it.
+   */
+  protect?(at: bigint, length: number, readOnly: boolean): MaybePromise<void>;
+}
+
+/** One slot of the debug registers. */
+export interface HardwareTrap {
+  /** Linear address; for data aligned to `size`. */
+  readonly address: bigint;
+  readonly access: "execute" | "write" | "access";
+  /** Bytes: 1, 2, 4 or 8; 1 for execute. */
+  readonly size: 1 | 2 | 4 | 8;
+}
+
+/** What a vCPU shall report to the debugger while it runs. */
+export interface Traps {
+  /** Up to four, slot by slot (DR0..DR3). */
+  readonly hardware: readonly (HardwareTrap | undefined)[];
+  /** Report INT3 instead of delivering #BP. */
+  readonly int3: boolean;
+}
+
+/** How one instruction is stepped. */
+export interface StepOptions {
+  /** Whether a pending interrupt may be taken. If not, and the backend can't hold it back, it may be all the same. */
+  readonly interrupts?: boolean;
+  /** Whether execute traps stay armed (data traps always do). Left out: they don't. */
+  readonly execute?: boolean;
+}
+
+/** A pending or injected exception, interrupt or NMI, and what shadows them. */
+export interface VcpuEvents {
+  readonly exception?: { readonly vector: number; readonly errorCode?: number; readonly pending: boolean };
+  readonly interrupt?: { readonly vector: number; readonly soft: boolean };
+  /** STI or MOV SS shadow: bit 0 MOV SS, bit 1 STI. */
+  readonly shadow: number;
+  readonly nmiPending: boolean;
+  readonly nmiInjected: boolean;
+  readonly nmiMasked: boolean;
+  readonly smm: boolean;
+}
+
+/** One vCPU. Everything here is for a machine that is not running, but for `kick`. */
+export interface BackendVcpu {
+  readonly index: number;
+  /**
+   * Runs until the guest leaves for a reason, or the time slice is over (`{kind: "slice"}`). The answer to the
+   * last access exit is taken from its `data`.
+   *
+   * @throws {HostError} If the hypervisor refuses.
+   */
+  run(): MaybePromise<VmExit>;
+  /**
+   * Runs one instruction; `{kind: "debug"}` with BS in `dr6` when it is done. Any other exit means that the
+   * instruction is not finished: answer it and call `step` again. `slice`: nothing happened, call again.
+   */
+  step(options?: StepOptions): MaybePromise<VmExit>;
+  /**
+   * Finishes an access instruction that `run` or `step` left half done, without running another one. Gives
+   * the next exit of that same instruction if it has more (answer it and call again), undefined when done or
+   * when nothing was in flight.
+   */
+  settle(): MaybePromise<VmExit | undefined>;
+  /** Makes a `run` that goes on in another thread, or the next one, return `slice`. */
+  kick(): void;
+  /** Sets what is reported. Takes effect at the next `run`. @throws {UnsupportedError} */
+  setTraps(traps: Traps): MaybePromise<void>;
+  /** RIP as of the last exit, not settled: cheap. */
+  readonly rip: bigint;
+  /** Whether the vCPU sleeps in the hypervisor (HLT, wait for SIPI), and whether an interrupt may wake it. */
+  idle(): MaybePromise<"no" | "halted" | "halted-forever" | "wait-for-sipi">;
+  /** A snapshot; settles first. */
+  registers(): MaybePromise<Registers>;
+  /** Sets those given, others stay; settles first. @throws {RangeError} If a value does not fit its register. */
+  setRegisters(values: RegisterValues): MaybePromise<void>;
+  /** Indices of the MSRs this backend can show. */
+  msrs(): MaybePromise<readonly number[]>;
+  /** @throws {UnsupportedError} If there is no such MSR here. */
+  readMsr(index: number): MaybePromise<bigint>;
+  /** @throws {UnsupportedError} If there is no such MSR here, or it refuses the value. */
+  writeMsr(index: number, value: bigint): MaybePromise<void>;
+  /** The XSAVE area in standard format (SDM vol. 1, 13.4). @throws {UnsupportedError} */
+  xsave(): MaybePromise<Uint8Array>;
+  /** @throws {UnsupportedError} */
+  setXsave(area: Uint8Array): MaybePromise<void>;
+  /** The local APIC's register page, 1024 bytes. @throws {UnsupportedError} */
+  lapic(): MaybePromise<Uint8Array>;
+  /** @throws {UnsupportedError} */
+  setLapic(page: Uint8Array): MaybePromise<void>;
+  /** @throws {UnsupportedError} */
+  events(): MaybePromise<VcpuEvents>;
+  /** @throws {UnsupportedError} */
+  setEvents(events: Partial<VcpuEvents>): MaybePromise<void>;
+  /** Makes the guest take exception `vector` at the next entry. @throws {UnsupportedError} */
+  injectException(vector: number, errorCode?: number): MaybePromise<void>;
+  /** Ask for `msr-read` and `msr-write` exits of these MSRs; none by default. @throws {UnsupportedError} */
+  trapMsrs(indices: readonly number[]): MaybePromise<void>;
+}

@@ -1,0 +1,132 @@
+import type { Device, DeviceRange, PlacedRange } from "./device.ts";
+import { InputError } from "./errors.ts";
+
+const PORTS = 0x1_0000;
+const MMIO_END = 1n << 52n;
+
+/**
+ * Address ranges and the devices behind them, for one space. Unclaimed addresses read as ones and swallow
+ * writes, as an ISA or PCI bus does when nobody answers.
+ */
+export class Bus {
+  readonly #space: "port" | "mmio";
+  /** Sorted by start; ranges never overlap. */
+  #ranges: PlacedRange[] = [];
+  /** Port number to range, so that the hot path is one look-up. */
+  readonly #ports: (PlacedRange | undefined)[] = [];
+  #last: PlacedRange | undefined;
+
+  constructor(space: "port" | "mmio") {
+    this.#space = space;
+    if (space === "port") this.#ports = new Array(PORTS).fill(undefined);
+  }
+
+  /** The ranges in use, by address. */
+  get ranges(): readonly PlacedRange[] {
+    return this.#ranges;
+  }
+
+  /**
+   * Places `device` at all its ranges of this space, or at none.
+   *
+   * @throws {InputError} If a range is empty, out of bounds, or taken.
+   */
+  add(device: Device): void {
+    const placed = rangesOf(device, this.#space);
+    const all = [...this.#ranges];
+    for (const range of placed) {
+      const other = all.find((r) => r.start < range.end && range.start < r.end);
+      if (other) {
+        throw new InputError(
+          `${device.name} at ${show(range)} overlaps ${other.device.name} at ${show(other)} (${this.#space})`,
+          { remedy: `remove ${other.device.name} first, or choose another range` },
+        );
+      }
+      all.push(range);
+    }
+    this.#replace(all);
+  }
+
+  /** Takes every range of `device` off the bus. */
+  remove(device: Device): void {
+    this.#replace(this.#ranges.filter((r) => r.device !== device));
+  }
+
+  /** The range that holds `address`, if any. */
+  find(address: number | bigint): PlacedRange | undefined {
+    if (this.#space === "port") return this.#ports[Number(address)];
+    const at = BigInt(address);
+    const last = this.#last;
+    if (last !== undefined && at >= last.start && at < last.end) return last;
+    let low = 0;
+    let high = this.#ranges.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const range = this.#ranges[middle];
+      if (at < range.start) high = middle - 1;
+      else if (at >= range.end) low = middle + 1;
+      else return this.#last = range;
+    }
+    return undefined;
+  }
+
+  /** The guest reads `data.length` bytes at `address`. Returns the device that answered. */
+  read(address: number | bigint, data: Uint8Array): Device | undefined {
+    data.fill(0xff);
+    const found = this.find(address);
+    if (found?.device.read === undefined) return found?.device;
+    found.device.read(Number(BigInt(address) - found.start), cut(found, address, data), found.range);
+    return found.device;
+  }
+
+  /** The guest writes `data` at `address`. Returns the device that took it. */
+  write(address: number | bigint, data: Uint8Array): Device | undefined {
+    const found = this.find(address);
+    if (found?.device.write === undefined) return found?.device;
+    found.device.write(Number(BigInt(address) - found.start), cut(found, address, data), found.range);
+    return found.device;
+  }
+
+  #replace(ranges: PlacedRange[]): void {
+    this.#ranges = ranges.sort((a, b) => (a.start < b.start ? -1 : 1));
+    this.#last = undefined;
+    if (this.#space !== "port") return;
+    this.#ports.fill(undefined);
+    for (const range of this.#ranges) this.#ports.fill(range, Number(range.start), Number(range.end));
+  }
+}
+
+/** The ranges of `device` in `space`, checked. @throws {InputError} If one makes no sense. */
+export function rangesOf(device: Device, space: "port" | "mmio"): PlacedRange[] {
+  const given = space === "port" ? device.ports : device.mmio;
+  if (given === undefined) return [];
+  const limit = space === "port" ? BigInt(PORTS) : MMIO_END;
+  return (Array.isArray(given) ? given as readonly DeviceRange[] : [given as DeviceRange]).map((range) => {
+    let start: bigint, length: bigint;
+    try {
+      start = BigInt(range.start);
+      length = BigInt(range.length);
+    } catch (cause) {
+      throw new InputError(`${device.name}: a ${space} range needs a whole start and length`, { cause });
+    }
+    if (start < 0n || length < 1n || start + length > limit) {
+      throw new InputError(
+        `${device.name}: ${space} range 0x${start.toString(16)}+${length} does not fit 0..0x${
+          limit.toString(16)
+        }`,
+        { remedy: "give a start inside and a length of at least 1" },
+      );
+    }
+    return { device, space, start, end: start + length, range };
+  });
+}
+
+function cut(range: PlacedRange, address: number | bigint, data: Uint8Array): Uint8Array {
+  if (data.length === 1) return data;
+  const room = range.end - BigInt(address);
+  return room >= BigInt(data.length) ? data : data.subarray(0, Number(room));
+}
+
+function show(range: PlacedRange): string {
+  return `0x${range.start.toString(16)}..0x${(range.end - 1n).toString(16)}`;
+}

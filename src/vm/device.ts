@@ -1,0 +1,85 @@
+/** What a device is to hvsh: an object that answers accesses at offsets, and knows nothing else. */
+
+/** A range of ports or guest-physical addresses. */
+export interface DeviceRange {
+  /** First port, or first guest-physical address. */
+  readonly start: number | bigint;
+  /** How many ports or bytes. */
+  readonly length: number | bigint;
+}
+
+/** A level on an interrupt input. */
+export interface InterruptLine {
+  /** Asserts the line. */
+  raise(): void;
+  /** Deasserts the line. */
+  lower(): void;
+}
+
+/** A line that leads nowhere. */
+export const NO_LINE: InterruptLine = { raise() {}, lower() {} };
+
+/** What a device gets of the machine it is plugged into. */
+export interface DeviceHost {
+  /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
+  line(gsi: number): InterruptLine;
+  /** Guest-physical memory for DMA: `into.length` bytes from `at`. @throws {FaultError} */
+  read(at: bigint, into: Uint8Array): void;
+  /** Guest-physical memory for DMA. @throws {FaultError} */
+  write(at: bigint, bytes: Uint8Array): void;
+}
+
+/**
+ * A device: a plain object or a class. It answers in `ports`, `mmio` or both; an access that spans its end is
+ * cut there, the rest reads as ones.
+ *
+ * @example
+ * ```ts
+ * const answer = {
+ *   name: "answer",
+ *   ports: { start: 0x777, length: 1 },
+ *   read(_offset: number, data: Uint8Array) { data.fill(42); },
+ * };
+ * ```
+ */
+export interface Device {
+  /** Unique among a machine's devices. */
+  readonly name: string;
+  /** Port ranges. */
+  readonly ports?: DeviceRange | readonly DeviceRange[];
+  /** Ranges of guest-physical addresses without memory behind them. */
+  readonly mmio?: DeviceRange | readonly DeviceRange[];
+  /**
+   * The guest reads. Fill `data` (little-endian; valid during the call only); what is left alone reads as ones.
+   *
+   * @param offset Bytes from the start of `range`.
+   * @param data 1, 2, 4 (ports) or 1..8 (MMIO) bytes.
+   * @param range Which of the device's ranges was hit.
+   */
+  read?(offset: number, data: Uint8Array, range: DeviceRange): void;
+  /** The guest writes `data` (little-endian; valid during the call only). */
+  write?(offset: number, data: Uint8Array, range: DeviceRange): void;
+  /** Called once when the device is plugged in. */
+  attach?(host: DeviceHost): void;
+  /** Called when the device is taken out or the machine closes. */
+  detach?(): void;
+  /** Back to the power-on state. */
+  reset?(): void;
+  /** The whole state as a record with a `version`. */
+  save?(): unknown;
+  /** Takes what `save` gave. @throws {InputError} If the record is of another device or version. */
+  restore?(state: unknown): void;
+  /** Registers by name, for `device NAME` in the shell; must not change the device's state. */
+  inspect?(): Readonly<Record<string, number | bigint | string>>;
+}
+
+/** A range as the bus keeps it. */
+export interface PlacedRange {
+  readonly device: Device;
+  readonly space: "port" | "mmio";
+  readonly start: bigint;
+  /** First address behind the range. */
+  readonly end: bigint;
+  /** The range object as the device gave it. */
+  readonly range: DeviceRange;
+}
