@@ -1,0 +1,38 @@
+import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
+import type { Style } from "./style.ts";
+
+/** What commands share: the guest, the current vCPU, where output goes. One for each shell. */
+export interface Session {
+  /** The guest that is open, if any. */
+  vm: GuestMachine | undefined;
+  /** Index of the vCPU that commands speak of. */
+  vcpu: number;
+  /** Which frame of the backtrace is looked at; 0 is the innermost. */
+  frame: number;
+  /** The newest backtrace, for `frame`, `up` and `down`. */
+  backtrace: Backtrace | undefined;
+  /** How the next guest is opened: from the command line, changed by `backend`, `file` and so on. */
+  options: OpenOptions;
+  /** Colours, or none. */
+  readonly style: Style;
+  /** Columns of the terminal; 80 where there is none. */
+  readonly width: number;
+  /** Whether answers are printed as JSON lines. */
+  readonly json: boolean;
+  /** Whether stops show the context view. */
+  contextShown: boolean;
+  /** Settings changed by `set NAME VALUE`, shown by `show`. */
+  readonly settings: Map<string, string>;
+  /** Prints text above the prompt. */
+  print(text: string): void;
+  /** Opens a guest with `options` (closing the present one). */
+  open(): Promise<GuestMachine>;
+  /** Evaluates TypeScript in the session's scope. */
+  evaluate(source: string): Promise<unknown>;
+  /** Runs one line as if typed. */
+  execute(line: string): Promise<void>;
+  /** Lets the guest run or step by `go`, with Ctrl-C pausing it, console output shown, then shows the stop. */
+  resume(go: (vm: GuestMachine) => Promise<Stop>): Promise<Stop>;
+  /** Leaves the shell after this command. */
+  quit(code?: number): void;
+}
