@@ -1,0 +1,60 @@
+/** Linux structures and constants of x86-64 that hvsh's system calls take, checked against the headers by a test. */
+
+import { array, bytes, s32, s64, struct, u16, u32, u64 } from "./layout.ts";
+
+/** `struct timespec` (time.h). */
+export const timespec = struct({ tv_sec: s64, tv_nsec: s64 });
+
+/** `struct itimerspec` (time.h): period (zero for one shot) and time until the next expiry. */
+export const itimerspec = struct({ it_interval: timespec, it_value: timespec });
+
+/** `struct sigevent` (sigevent(7)); the thread's id stands in a union that C calls `_sigev_un._tid`. */
+export const sigevent = struct({
+  sigev_value: u64,
+  sigev_signo: s32,
+  sigev_notify: s32,
+  _sigev_un: struct({ _tid: s32, _pad: bytes(44) }),
+});
+
+/** `sigset_t` of glibc: 1024 bits, of which the kernel takes the first 64. */
+export const sigset = struct({ __val: array(u64, 16) });
+
+/** Bytes of a signal set that the kernel knows (`_NSIG / 8`). */
+export const KERNEL_SIGSET_BYTES = 8;
+
+/** `struct sysinfo` (sysinfo(2)); sizes are in units of `mem_unit` bytes. */
+export const sysinfo = struct({
+  uptime: s64,
+  loads: array(u64, 3),
+  totalram: u64,
+  freeram: u64,
+  sharedram: u64,
+  bufferram: u64,
+  totalswap: u64,
+  freeswap: u64,
+  procs: u16,
+  pad: u16,
+  totalhigh: u64,
+  freehigh: u64,
+  mem_unit: u32,
+});
+
+/** Constants under their C names. */
+export const LINUX = {
+  O_RDWR: 2,
+  O_CLOEXEC: 0x80000,
+  PROT_READ: 1,
+  PROT_WRITE: 2,
+  MAP_SHARED: 1,
+  MAP_PRIVATE: 2,
+  MAP_ANONYMOUS: 0x20,
+  MAP_NORESERVE: 0x4000,
+  MADV_DONTNEED: 4,
+  CLOCK_MONOTONIC: 1,
+  SIGEV_THREAD_ID: 4,
+  SIG_BLOCK: 0,
+  SIG_UNBLOCK: 1,
+  SIG_SETMASK: 2,
+  EFD_CLOEXEC: 0x80000,
+  EFD_NONBLOCK: 0x800,
+} as const;

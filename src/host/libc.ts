@@ -1,0 +1,110 @@
+/**
+ * The C library, opened at its first use: importing hvsh costs no dlopen.
+ *
+ * The declarations follow what was measured for Deno's fast calls: an ioctl's request is `u32` and a file
+ * descriptor `i32`; one C symbol is declared again for each kind of last argument; sizes are `usize` and must
+ * be given as BigInt (a number leaves the fast path).
+ */
+
+import { HostError } from "./error.ts";
+
+/** What hvsh calls in libc. The comment beside each is C's own declaration. */
+const SYMBOLS = {
+  // int open(const char *path, int flags)
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  // int close(int fd)
+  close: { parameters: ["i32"], result: "i32" },
+  // int ioctl(int fd, unsigned long request, ...): an int, a structure, or a 64-bit number
+  ioctl: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  ioctlBuffer: { name: "ioctl", parameters: ["i32", "u32", "buffer"], result: "i32" },
+  ioctlU64: { name: "ioctl", parameters: ["i32", "u32", "u64"], result: "i32" },
+  // void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+  // int munmap(void *addr, size_t length)
+  munmap: { parameters: ["pointer", "usize"], result: "i32" },
+  // int madvise(void *addr, size_t length, int advice)
+  madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
+  // void *memmem(const void *haystack, size_t, const void *needle, size_t)
+  memmem: { parameters: ["pointer", "usize", "buffer", "usize"], result: "pointer" },
+  // void *memcpy(void *to, const void *from, size_t): out of and into memory that JavaScript does not own
+  memcpyOut: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "void" },
+  memcpyIn: { name: "memcpy", parameters: ["pointer", "buffer", "usize"], result: "void" },
+  // int *__errno_location(void)
+  errnoLocation: { name: "__errno_location", parameters: [], result: "pointer" },
+  // pid_t getpid(void); pid_t gettid(void); int tgkill(pid_t tgid, pid_t tid, int sig)
+  getpid: { parameters: [], result: "i32" },
+  gettid: { parameters: [], result: "i32" },
+  tgkill: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int pthread_sigmask(int how, const sigset_t *set, sigset_t *old): gives the error instead of setting errno
+  pthreadSigmask: { name: "pthread_sigmask", parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  // int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+  sigtimedwait: { parameters: ["buffer", "pointer", "buffer"], result: "i32" },
+  // int timer_create(clockid_t clock, struct sigevent *event, timer_t *id)
+  timerCreate: { name: "timer_create", parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  // int timer_settime(timer_t id, int flags, const struct itimerspec *new, struct itimerspec *old)
+  timerSettime: { name: "timer_settime", parameters: ["u64", "i32", "buffer", "pointer"], result: "i32" },
+  // int timer_delete(timer_t id)
+  timerDelete: { name: "timer_delete", parameters: ["u64"], result: "i32" },
+  // int eventfd(unsigned int initval, int flags); ssize_t read(int, void *, size_t) and write
+  eventfd: { parameters: ["u32", "i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  // int sysinfo(struct sysinfo *info)
+  sysinfo: { parameters: ["buffer"], result: "i32" },
+} as const;
+
+/** libc's functions, typed by their declarations. */
+export type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+let symbols: Libc | undefined;
+let errnoCell: Int32Array | undefined;
+
+/**
+ * libc, opened when it is first asked for and kept for the life of the thread.
+ *
+ * @throws {HostError} If there is no glibc here.
+ */
+export function libc(): Libc {
+  if (symbols === undefined) {
+    try {
+      // SAFETY: the declarations above are those of glibc's headers; the library is never closed, so its
+      // functions outlive every caller.
+      symbols = Deno.dlopen("libc.so.6", SYMBOLS).symbols;
+    } catch (cause) {
+      throw new HostError("dlopen libc.so.6", 0, {
+        cause,
+        remedy: "hvsh's local backends need Linux with glibc, and Deno's --allow-ffi.",
+      });
+    }
+    const location = symbols.errnoLocation();
+    if (location === null) throw new HostError("__errno_location", 0);
+    // SAFETY: errno of this thread lives as long as the thread does; a Worker loads this module anew and
+    // so has its own cell.
+    errnoCell = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(location, 4));
+  }
+  return symbols;
+}
+
+/** errno as the calling thread's last failed call left it. Read it before anything else calls into libc. */
+export function errno(): number {
+  return errnoCell === undefined ? 0 : errnoCell[0];
+}
+
+/** A NUL-terminated copy of `text` in UTF-8, as C takes paths. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) throw new RangeError(`A path can't hold a NUL character: ${JSON.stringify(text)}`);
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/**
+ * Gives `result` back, or throws when it says that a call failed.
+ *
+ * @param call What was called, for the message: `ioctl KVM_CREATE_VM`.
+ * @param result What the call gave; negative means failure with errno set.
+ * @param remedy What the user can do about it.
+ * @throws {HostError} If `result` is negative.
+ */
+export function check(call: string, result: number, remedy?: string): number {
+  if (result < 0) throw new HostError(call, errno(), remedy === undefined ? {} : { remedy });
+  return result;
+}
