@@ -64,6 +64,8 @@ export interface Interrupts {
    * 8259 at power-on leaves it to the BIOS: 0..7 at 0x08, 8..15 at 0x70.
    */
   line(gsi: number): InterruptLine;
+  /** Whether an interrupt or NMI raised from here waits to be taken; only asked without an irqchip. */
+  pending(vcpu: number): boolean;
   /** Sends an NMI. @throws {UnsupportedError} */
   nmi(vcpu: number): MaybePromise<void>;
   /** Makes the vCPU take the external interrupt `vector` as soon as it can. @throws {UnsupportedError} */

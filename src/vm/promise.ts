@@ -1,0 +1,37 @@
+import type { MaybePromise } from "./backend.ts";
+
+/** Whether `value` has to be awaited. */
+export function isPromise<T>(value: MaybePromise<T>): value is Promise<T> {
+  return value instanceof Promise;
+}
+
+/**
+ * Goes on with `next` at once if `value` is there already, else when it is. Keeps the paths of local backends
+ * free of microtasks.
+ */
+export function then<T, U>(value: MaybePromise<T>, next: (value: T) => MaybePromise<U>): MaybePromise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/** Calls `body` with each item in turn until one gives something other than `undefined`; gives that. */
+export function first<T, U>(
+  items: Iterable<T>,
+  body: (item: T) => MaybePromise<U | undefined>,
+): MaybePromise<U | undefined> {
+  const iterator = items[Symbol.iterator]();
+  const go = (): MaybePromise<U | undefined> => {
+    for (;;) {
+      const item = iterator.next();
+      if (item.done) return undefined;
+      const result = body(item.value);
+      if (result instanceof Promise) return result.then((r) => r === undefined ? go() : r);
+      if (result !== undefined) return result;
+    }
+  };
+  return go();
+}
+
+/** Gives the event loop one turn: timers, signals and input get their chance. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
