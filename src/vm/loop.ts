@@ -2,7 +2,15 @@ import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "./backend.
 import type { Device } from "./device.ts";
 import { type Buses, dispatch } from "./dispatch.ts";
 import { HvshError } from "./errors.ts";
-import { type AccessExit, type DebugExit, isAccess, type MsrExit, type VmExit } from "./exit.ts";
+import {
+  type AccessExit,
+  type DebugExit,
+  isAccess,
+  type MmioExit,
+  type MsrExit,
+  type PortExit,
+  type VmExit,
+} from "./exit.ts";
 import { then, turn } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
 
@@ -85,10 +93,15 @@ export class RunLoop {
   step(vcpu: BackendVcpu, options?: StepOptions): MaybePromise<StopCause | undefined> {
     for (;;) {
       const exit = vcpu.step(options);
-      if (exit instanceof Promise) return exit.then((e) => this.#afterStep(vcpu, e, options));
+      if (exit instanceof Promise) {
+        return exit.then((e) => {
+          const next = this.#afterStep(vcpu, e, options);
+          return next === AGAIN ? this.step(vcpu, options) : next;
+        });
+      }
       if (exit.kind === "debug") return undefined;
       const next = this.#afterStep(vcpu, exit, options);
-      if (next !== AGAIN) return next as MaybePromise<StopCause | undefined>;
+      if (next !== AGAIN) return next;
     }
   }
 
@@ -275,16 +288,13 @@ function answerMsr(vcpu: BackendVcpu, exit: MsrExit): MaybePromise<void> {
   }
 }
 
-function deviceFault(vcpu: BackendVcpu, exit: AccessExit, buses: Buses, error: unknown): StopCause {
-  const address = exit.kind === "io-in" || exit.kind === "io-out"
-    ? exit.port
-    : exit.kind === "mmio-read" || exit.kind === "mmio-write"
-    ? exit.address
-    : exit.index;
-  const range = exit.kind.startsWith("io") ? buses.port.find(address) : buses.mmio.find(address);
-  const name = range?.device.name ?? "a device";
+/** A device threw: the guest stands at the access, which counts as answered. */
+function deviceFault(vcpu: BackendVcpu, exit: PortExit | MmioExit, buses: Buses, error: unknown): StopCause {
+  const onPort = exit.kind === "io-in" || exit.kind === "io-out";
+  const address = onPort ? exit.port : exit.address;
+  const name = (onPort ? buses.port : buses.mmio).find(address)?.device.name ?? "a device";
   const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
-  const where = `${direction} of ${exit.data.length} bytes at ${exit.kind.startsWith("io") ? "port " : ""}0x${
+  const where = `${direction} of ${exit.data.length} bytes at ${onPort ? "port " : ""}0x${
     address.toString(16)
   }`;
   const message = error instanceof Error ? error.message : String(error);
