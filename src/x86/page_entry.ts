@@ -1,0 +1,202 @@
+/**
+ * Paging-structure entries, level by level (SDM vol. 3A, 4.3 to 4.5): which bits select them, what they point
+ * to, and which of their bits must be zero.
+ */
+import type { PagingMode, PagingRegisters } from "./mode.ts";
+import { pagingMode } from "./mode.ts";
+
+/** The kinds of entries, from the top. */
+export type PageLevel = "PML5E" | "PML4E" | "PDPTE" | "PDE" | "PTE";
+
+/** Bits 51..12: where an 8-byte entry keeps an address. */
+const ADDRESS = 0x000f_ffff_ffff_f000n;
+const P = 1n << 0n;
+const RW = 1n << 1n;
+const US = 1n << 2n;
+const A = 1n << 5n;
+const D = 1n << 6n;
+const PS = 1n << 7n;
+const G = 1n << 8n;
+const XD = 1n << 63n;
+const CR4_PSE_BIT = 1n << 4n;
+const CR4_PGE_BIT = 1n << 7n;
+const EFER_NXE_BIT = 1n << 11n;
+
+/** One level of a paging mode. */
+export interface LevelFormat {
+  readonly level: PageLevel;
+  /** Lowest bit of the linear address that takes part in the index. */
+  readonly shift: number;
+  /** Number of entries in a table. */
+  readonly entries: number;
+  /** Whether PS = 1 makes the entry map a page. */
+  readonly large: boolean;
+  /** Bits that must be 0 in an entry that points to a table (or, at the last level, to a 4 KiB page). */
+  readonly reserved: bigint;
+  /** Bits that must be 0 in an entry that maps a large page. */
+  readonly reservedLarge: bigint;
+}
+
+/** A paging mode as the registers set it up. */
+export interface PagingFormat {
+  readonly mode: Exclude<PagingMode, "none">;
+  /** Guest-physical address of the top table. */
+  readonly root: bigint;
+  /** Bytes of an entry: 4 or 8. */
+  readonly entryBytes: 4 | 8;
+  readonly levels: readonly LevelFormat[];
+  /** Whether XD forbids execution. */
+  readonly nxe: boolean;
+  /** Whether G counts. */
+  readonly pge: boolean;
+}
+
+/** What one entry says. */
+export interface PageEntry {
+  readonly present: boolean;
+  /** Bits set that must be 0 (0 if not present). */
+  readonly reserved: bigint;
+  /** Whether it maps a page: the walk ends here. */
+  readonly leaf: boolean;
+  /** Guest-physical address of the page, or of the next table. */
+  readonly address: bigint;
+  readonly writable: boolean;
+  readonly user: boolean;
+  readonly noExecute: boolean;
+  readonly accessed: boolean;
+  readonly dirty: boolean;
+  readonly global: boolean;
+}
+
+/** Bits high..low set. */
+function bits(high: number, low: number): bigint {
+  return high < low ? 0n : (1n << BigInt(high + 1)) - (1n << BigInt(low));
+}
+
+/**
+ * How the registers lay out the paging structures; undefined without paging.
+ *
+ * @param physicalBits MAXPHYADDR, 32 to 52: address bits above it are reserved.
+ */
+export function pagingFormat(
+  registers: PagingRegisters & { readonly cr3: bigint },
+  physicalBits = 52,
+): PagingFormat | undefined {
+  const mode = pagingMode(registers);
+  if (mode === "none") return undefined;
+  const nxe = (registers.efer & EFER_NXE_BIT) !== 0n;
+  const common = { mode, nxe, pge: (registers.cr4 & CR4_PGE_BIT) !== 0n } as const;
+  if (mode === "32-bit") {
+    const large = (registers.cr4 & CR4_PSE_BIT) !== 0n;
+    // PSE-36: a 4 MiB page keeps address bits 39..32 in 20..13; bit 21 and what exceeds MAXPHYADDR are reserved.
+    const reservedLarge = bits(21, Math.min(40, physicalBits) - 19);
+    return {
+      ...common,
+      nxe: false, // 4-byte entries have no XD
+      root: registers.cr3 & 0xffff_f000n,
+      entryBytes: 4,
+      levels: [
+        { level: "PDE", shift: 22, entries: 1024, large, reserved: 0n, reservedLarge },
+        { level: "PTE", shift: 12, entries: 1024, large: false, reserved: 0n, reservedLarge: 0n },
+      ],
+    };
+  }
+  const high = bits(51, physicalBits) | (nxe ? 0n : XD);
+  const levels: LevelFormat[] = [];
+  if (mode === "pae") {
+    // SDM vol. 3A, tables 4-8 to 4-11: bits 62..52 are reserved here, where 4-level paging ignores them.
+    const wide = high | bits(62, 52);
+    const pdpte = bits(2, 1) | bits(8, 5) | wide | XD;
+    levels.push({ level: "PDPTE", shift: 30, entries: 4, large: false, reserved: pdpte, reservedLarge: 0n });
+    levels.push(
+      {
+        level: "PDE",
+        shift: 21,
+        entries: 512,
+        large: true,
+        reserved: wide,
+        reservedLarge: wide | bits(20, 13),
+      },
+    );
+    levels.push({ level: "PTE", shift: 12, entries: 512, large: false, reserved: wide, reservedLarge: 0n });
+    return { ...common, root: registers.cr3 & 0xffff_ffe0n, entryBytes: 8, levels };
+  }
+  const top = high | PS;
+  if (mode === "5-level") {
+    levels.push({ level: "PML5E", shift: 48, entries: 512, large: false, reserved: top, reservedLarge: 0n });
+  }
+  levels.push(
+    { level: "PML4E", shift: 39, entries: 512, large: false, reserved: top, reservedLarge: 0n },
+    {
+      level: "PDPTE",
+      shift: 30,
+      entries: 512,
+      large: true,
+      reserved: high,
+      reservedLarge: high | bits(29, 13),
+    },
+    {
+      level: "PDE",
+      shift: 21,
+      entries: 512,
+      large: true,
+      reserved: high,
+      reservedLarge: high | bits(20, 13),
+    },
+    { level: "PTE", shift: 12, entries: 512, large: false, reserved: high, reservedLarge: 0n },
+  );
+  return { ...common, root: registers.cr3 & ADDRESS, entryBytes: 8, levels };
+}
+
+/** Decodes the entry `value` at `depth` (index into `format.levels`). */
+export function pageEntry(format: PagingFormat, depth: number, value: bigint): PageEntry {
+  const level = format.levels[depth];
+  const present = (value & P) !== 0n;
+  const last = depth === format.levels.length - 1;
+  const largePage = level.large && (value & PS) !== 0n;
+  const leaf = last || largePage;
+  let address: bigint;
+  if (format.entryBytes === 4) {
+    address = largePage ? (value & 0xffc0_0000n) | (value & 0x1f_e000n) << 19n : value & 0xffff_f000n;
+  } else {
+    address = value & ADDRESS;
+    if (largePage) address &= ~((1n << BigInt(level.shift)) - 1n);
+  }
+  // The four PDPTEs of PAE paging carry no rights.
+  const rights = format.mode !== "pae" || depth !== 0;
+  return {
+    present,
+    reserved: present ? value & (largePage ? level.reservedLarge : level.reserved) : 0n,
+    leaf,
+    address,
+    writable: !rights || (value & RW) !== 0n,
+    user: !rights || (value & US) !== 0n,
+    noExecute: rights && format.nxe && (value & XD) !== 0n,
+    accessed: (value & A) !== 0n,
+    dirty: leaf && (value & D) !== 0n,
+    global: leaf && format.pge && (value & G) !== 0n,
+  };
+}
+
+/** The names of the flags set in an entry, as the SDM spells them. */
+export function pageFlags(format: PagingFormat, depth: number, value: bigint): string[] {
+  const { leaf } = pageEntry(format, depth, value);
+  const last = depth === format.levels.length - 1;
+  const rights = format.mode !== "pae" || depth !== 0;
+  const names: string[] = [];
+  const flag = (bit: bigint, name: string, when = true) => {
+    if (when && (value & bit) !== 0n) names.push(name);
+  };
+  flag(P, "P");
+  flag(RW, "R/W", rights);
+  flag(US, "U/S", rights);
+  flag(1n << 3n, "PWT");
+  flag(1n << 4n, "PCD");
+  flag(A, "A", rights);
+  flag(D, "D", leaf);
+  flag(PS, last ? "PAT" : "PS", last || format.levels[depth].large);
+  flag(1n << 12n, "PAT", leaf && !last);
+  flag(G, "G", leaf);
+  flag(XD, "XD", format.entryBytes === 8 && rights);
+  return names;
+}
