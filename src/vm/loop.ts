@@ -206,7 +206,7 @@ export class RunLoop {
   }
 
   #answer(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined> {
-    if (exit.kind === "msr-read" || exit.kind === "msr-write") {
+    if ("index" in exit) {
       return then(answerMsr(vcpu, exit), () => this.#answered(vcpu, exit, undefined));
     }
     let device: Device | undefined;
@@ -290,11 +290,10 @@ function answerMsr(vcpu: BackendVcpu, exit: MsrExit): MaybePromise<void> {
 
 /** A device threw: the guest stands at the access, which counts as answered. */
 function deviceFault(vcpu: BackendVcpu, exit: PortExit | MmioExit, buses: Buses, error: unknown): StopCause {
-  const onPort = exit.kind === "io-in" || exit.kind === "io-out";
-  const address = onPort ? exit.port : exit.address;
-  const name = (onPort ? buses.port : buses.mmio).find(address)?.device.name ?? "a device";
+  const [bus, address] = "port" in exit ? [buses.port, exit.port] : [buses.mmio, exit.address];
+  const name = bus.find(address)?.device.name ?? "a device";
   const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
-  const where = `${direction} of ${exit.data.length} bytes at ${onPort ? "port " : ""}0x${
+  const where = `${direction} of ${exit.data.length} bytes at ${"port" in exit ? "port " : ""}0x${
     address.toString(16)
   }`;
   const message = error instanceof Error ? error.message : String(error);
