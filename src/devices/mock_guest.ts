@@ -1,0 +1,98 @@
+/** The guest's side of a bus, for tests of devices: ports, memory and interrupt inputs without a hypervisor. */
+import { Bus } from "../vm/bus.ts";
+import type { Device, DeviceHost, InterruptLine } from "../vm/device.ts";
+import { FaultError } from "../vm/errors.ts";
+import { numberOf, putNumber } from "./byte_device.ts";
+import { DeviceClock } from "./device_clock.ts";
+
+/** An interrupt input that notes what happens to it. */
+export class MockLine implements InterruptLine {
+  /** Whether it is asserted. */
+  level = false;
+  /** How often it went from low to high. */
+  edges = 0;
+
+  raise(): void {
+    if (!this.level) this.edges++;
+    this.level = true;
+  }
+
+  lower(): void {
+    this.level = false;
+  }
+}
+
+/** A guest whose accesses are made by hand and whose time is moved by hand. */
+export class MockGuest implements DeviceHost {
+  readonly memory: Uint8Array;
+  readonly clock: DeviceClock;
+  readonly #ports = new Bus("port");
+  readonly #mmio = new Bus("mmio");
+  readonly #lines = new Map<number, MockLine>();
+  #now = 0n;
+
+  /** @param devices What is plugged in. @param memory Bytes of RAM, from address 0. */
+  constructor(devices: readonly Device[] = [], memory = 0x10000) {
+    this.memory = new Uint8Array(memory);
+    this.clock = new DeviceClock(() => this.#now);
+    for (const device of devices) this.add(device);
+  }
+
+  add<T extends Device>(device: T): T {
+    this.#ports.add(device);
+    this.#mmio.add(device);
+    device.attach?.(this);
+    return device;
+  }
+
+  line(gsi: number): MockLine {
+    const line = this.#lines.get(gsi) ?? new MockLine();
+    this.#lines.set(gsi, line);
+    return line;
+  }
+
+  read(at: bigint, into: Uint8Array): void {
+    into.set(this.#slice(at, into.length));
+  }
+
+  write(at: bigint, bytes: Uint8Array): void {
+    this.#slice(at, bytes.length).set(bytes);
+  }
+
+  /** Moves time on in one step, then runs what is due. */
+  advance(nanoseconds: bigint | number): void {
+    this.#now += BigInt(nanoseconds);
+    this.clock.poll();
+  }
+
+  /** Moves time on, stopping at every timer on the way (at most `limit` of them). */
+  run(nanoseconds: bigint | number, limit = 100_000): void {
+    const end = this.#now + BigInt(nanoseconds);
+    for (let i = 0; i < limit; i++) {
+      const next = this.clock.next;
+      if (next === undefined || this.#now + next > end) break;
+      this.advance(next);
+    }
+    this.#now = end;
+    this.clock.poll();
+  }
+
+  in(port: number, size: 1 | 2 | 4 = 1): number {
+    const data = new Uint8Array(size);
+    this.#ports.read(port, data);
+    return numberOf(data);
+  }
+
+  out(port: number, value: number, size: 1 | 2 | 4 = 1): void {
+    const data = new Uint8Array(size);
+    putNumber(data, value);
+    this.#ports.write(port, data);
+  }
+
+  #slice(at: bigint, length: number): Uint8Array {
+    if (at < 0n || at + BigInt(length) > BigInt(this.memory.length)) {
+      throw new FaultError(`No memory at 0x${at.toString(16)}`, { address: at, space: "gpa" });
+    }
+    return this.memory.subarray(Number(at), Number(at) + length);
+  }
+}
