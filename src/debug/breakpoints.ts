@@ -1,0 +1,160 @@
+import { type Gpa, type Gva, spaceOf } from "../vm/address.ts";
+import type { Backend, BackendVcpu } from "../vm/backend.ts";
+import type { AccessBreakOptions, Breakpoint, BreakpointOptions, Breakpoints } from "../vm/breakpoint.ts";
+import { need } from "../vm/capabilities.ts";
+import { InputError } from "../vm/errors.ts";
+import type { ReadPhysical } from "../x86/paging.ts";
+import { ManagedBreakpoint, type Means, type Place } from "./breakpoint.ts";
+import { type Choice, choose } from "./choose.ts";
+import type { GuardedPages } from "./guarded_pages.ts";
+import { CountedMeans, HardwareMeans, PageMeans, PatchMeans, type TrapSettings } from "./means.ts";
+import type { Patches } from "./patches.ts";
+import type { Slots } from "./slots.ts";
+
+/** What a set of breakpoints is made over. */
+export interface BreakpointParts {
+  readonly backend: Backend;
+  readonly patches: Patches;
+  readonly slots: Slots;
+  readonly pages: GuardedPages;
+  readonly settings: TrapSettings;
+  /** Guest-physical memory, breakpoints hidden. */
+  readonly read: ReadPhysical;
+  /** The vCPU whose paging a linear address is meant through. */
+  readonly current: () => BackendVcpu;
+  /** Throws a StateError if the machine is closed. */
+  readonly open: () => void;
+}
+
+/** A machine's breakpoints: makes them, keeps them, and takes them out. */
+export class BreakpointSet implements Breakpoints {
+  /** Every breakpoint, those of `runUntil` and its like included (ids below 0). */
+  readonly all = new Map<number, ManagedBreakpoint>();
+  /** Breaks on ports, MMIO and MSRs; a subset of `all`. */
+  readonly accesses = new Set<ManagedBreakpoint>();
+  /** Watchpoints that work by stepping. */
+  readonly stepped = new Set<ManagedBreakpoint>();
+  readonly #parts: BreakpointParts;
+  #next = 1;
+  #nextInternal = -1;
+
+  constructor(parts: BreakpointParts) {
+    this.#parts = parts;
+  }
+
+  *[Symbol.iterator](): Iterator<Breakpoint> {
+    for (const breakpoint of this.all.values()) if (breakpoint.id > 0) yield breakpoint;
+  }
+
+  get(id: number): Breakpoint | undefined {
+    return id > 0 ? this.all.get(id) : undefined;
+  }
+
+  add(address: Gva | Gpa | bigint, options: BreakpointOptions = {}): Promise<ManagedBreakpoint> {
+    return this.#make(address, options, false);
+  }
+
+  /** A breakpoint of the debugger's own: it has no number and is not listed. */
+  addInternal(address: bigint, options: BreakpointOptions = {}): Promise<ManagedBreakpoint> {
+    return this.#make(address, options, true);
+  }
+
+  async onAccess(options: AccessBreakOptions): Promise<ManagedBreakpoint> {
+    this.#parts.open();
+    const { space } = options;
+    const start = BigInt(options.start);
+    const size = BigInt(options.length ?? 1);
+    const limit = space === "port" ? 1n << 16n : space === "msr" ? 1n << 32n : 1n << 52n;
+    if (start < 0n || size < 1n || start + size > limit) {
+      throw new InputError(
+        `${space} 0x${start.toString(16)}+${size} does not fit 0..0x${limit.toString(16)}`,
+      );
+    }
+    need(this.#parts.backend.capabilities, space === "msr" ? "msr-exits" : "devices");
+    const access = options.direction === "write" ? "write" : "access";
+    const place: Place = { address: start, space, access, size };
+    const means = new CountedMeans("exit", () => space === "msr" ? this.#trapMsrs() : undefined);
+    const breakpoint: ManagedBreakpoint = new ManagedBreakpoint(
+      this.#next++,
+      place,
+      means,
+      options,
+      (gone) => {
+        this.all.delete(gone.id);
+        this.accesses.delete(gone);
+      },
+    );
+    this.accesses.add(breakpoint);
+    try {
+      await breakpoint.enable(true);
+    } catch (error) {
+      this.accesses.delete(breakpoint);
+      throw error;
+    }
+    this.all.set(breakpoint.id, breakpoint);
+    return breakpoint;
+  }
+
+  async clear(): Promise<void> {
+    for (const breakpoint of [...this.all.values()]) await breakpoint.remove();
+  }
+
+  async #make(address: bigint, options: BreakpointOptions, internal: boolean): Promise<ManagedBreakpoint> {
+    const { backend, slots, read, current, open } = this.#parts;
+    open();
+    check(options, backend.vcpus.length);
+    const access = options.access ?? "execute";
+    const size = BigInt(access === "execute" ? 1 : options.size ?? 1);
+    const place: Place = { address, space: spaceOf(address, "gva"), access, size };
+    const registers = await current().registers();
+    const choice = await choose(place, options.kind ?? "auto", { backend, slots, registers, read });
+    const id = internal ? this.#nextInternal-- : this.#next;
+    const breakpoint: ManagedBreakpoint = new ManagedBreakpoint(
+      id,
+      "gpa" in choice ? { ...place, gpa: choice.gpa } : place,
+      this.#means(choice, place, () => breakpoint),
+      options,
+      (gone) => this.all.delete(gone.id),
+    );
+    await breakpoint.enable(true);
+    if (!internal) this.#next++;
+    this.all.set(id, breakpoint);
+    return breakpoint;
+  }
+
+  #means(choice: Choice, place: Place, self: () => ManagedBreakpoint): Means {
+    const { slots, settings, patches, pages } = this.#parts;
+    switch (choice.how) {
+      case "hardware":
+        return new HardwareMeans(slots, settings, choice.trap);
+      case "page":
+        return new PageMeans(pages, choice.gpa, Number(place.size));
+      case "step":
+        return new CountedMeans("step", (by) => {
+          if (by > 0) this.stepped.add(self());
+          else this.stepped.delete(self());
+        });
+      default:
+        return new PatchMeans(patches, settings, choice.gpa, choice.how);
+    }
+  }
+
+  /** Hands the union of all MSRs that are broken on to every vCPU. */
+  async #trapMsrs(): Promise<void> {
+    const indices = [...this.accesses].filter((b) => b.space === "msr").flatMap((b) => {
+      if (b.size > 4096n) throw new InputError("at most 4096 MSRs can be broken on at once");
+      return Array.from({ length: Number(b.size) }, (_, i) => Number(b.at) + i);
+    });
+    for (const vcpu of this.#parts.backend.vcpus) await vcpu.trapMsrs(indices);
+  }
+}
+
+function check(options: BreakpointOptions, vcpus: number): void {
+  const { vcpu, ignore } = options;
+  if (vcpu !== undefined && !(Number.isInteger(vcpu) && vcpu >= 0 && vcpu < vcpus)) {
+    throw new InputError(`there is no vCPU ${vcpu}: this machine has 0 to ${vcpus - 1}`);
+  }
+  if (ignore !== undefined && !(Number.isInteger(ignore) && ignore >= 0)) {
+    throw new InputError(`an ignore count is a whole number, not ${ignore}`);
+  }
+}

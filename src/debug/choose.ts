@@ -1,0 +1,135 @@
+import type { Backend, HardwareTrap } from "../vm/backend.ts";
+import type { BreakpointOptions } from "../vm/breakpoint.ts";
+import { can } from "../vm/capabilities.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
+import type { Registers } from "../vm/registers.ts";
+import { cpuMode } from "../x86/mode.ts";
+import { walk } from "../x86/paging.ts";
+import type { ReadPhysical } from "../x86/paging.ts";
+import { faultOf } from "../x86/paging.ts";
+import type { Place } from "./breakpoint.ts";
+import type { PatchKind } from "./patches.ts";
+import type { Slots } from "./slots.ts";
+
+/** What `choose` settled on: the data the means are made of. */
+export type Choice =
+  | { readonly how: "hardware"; readonly trap: HardwareTrap }
+  | { readonly how: PatchKind; readonly gpa: bigint }
+  | { readonly how: "page"; readonly gpa: bigint }
+  | { readonly how: "step" };
+
+/** What a choice depends on. */
+export interface Situation {
+  readonly backend: Backend;
+  readonly slots: Slots;
+  /** Of the vCPU through whose paging the address is meant. */
+  readonly registers: Registers;
+  readonly read: ReadPhysical;
+}
+
+const SIZES: readonly bigint[] = [1n, 2n, 4n, 8n];
+
+/**
+ * Picks the means for a breakpoint: with "auto" the one that disturbs the guest least and works here.
+ *
+ * @throws {UnsupportedError} If none works; the reason names each that was looked at.
+ * @throws {FaultError} If the address has to be translated and is not mapped.
+ * @throws {InputError} If size and address don't go together.
+ */
+export async function choose(
+  place: Place,
+  kind: NonNullable<BreakpointOptions["kind"]>,
+  situation: Situation,
+): Promise<Choice> {
+  if (!SIZES.includes(place.size)) {
+    throw new InputError(`a breakpoint covers 1, 2, 4 or 8 bytes, not ${place.size}`);
+  }
+  const reasons: string[] = [];
+  if (kind !== "software") {
+    const reason = whyNoHardware(place, situation);
+    if (reason === undefined) {
+      const { access } = place;
+      const size = Number(place.size) as HardwareTrap["size"];
+      return { how: "hardware", trap: { address: BigInt.asUintN(64, place.address), access, size } };
+    }
+    reasons.push(`hardware: ${reason}`);
+  }
+  if (kind !== "hardware") {
+    const software = place.access === "execute" ? patchFor : watchFor;
+    const choice = await software(place, situation, reasons);
+    if (choice !== undefined) return choice;
+  }
+  throw new UnsupportedError(
+    place.access === "execute" ? "this breakpoint" : "this watchpoint",
+    reasons.join("; "),
+    { remedy: "see `info capabilities` for what works on this host" },
+  );
+}
+
+function whyNoHardware(place: Place, { backend, slots }: Situation): string | undefined {
+  const name = place.access === "execute" ? "breakpoint-hardware" : "watchpoint-hardware";
+  if (!can(backend.capabilities, name)) {
+    return backend.capabilities.get(name)?.reason ?? `${name} is not offered`;
+  }
+  if (place.space !== "gva") return "debug registers compare linear addresses, not physical ones";
+  if (slots.free === 0) return "all four debug registers are in use";
+  if (place.access !== "execute" && BigInt.asUintN(64, place.address) % place.size !== 0n) {
+    return `the address is not aligned to ${place.size} bytes`;
+  }
+  return undefined;
+}
+
+async function patchFor(place: Place, situation: Situation, reasons: string[]): Promise<Choice | undefined> {
+  const { backend, registers, read } = situation;
+  const address = BigInt.asUintN(64, place.address);
+  let gpa = address;
+  let user = false;
+  if (place.space === "gva") {
+    const found = await walk(registers, address, read);
+    if (!found.ok) throw faultOf(found);
+    gpa = found.gpa;
+    user = found.steps.length > 0 && found.user;
+  }
+  const real = cpuMode(registers) === "real";
+  if (can(backend.capabilities, real ? "breakpoint-int3-real" : "breakpoint-int3")) {
+    return { how: "int3", gpa };
+  }
+  reasons.push(
+    `INT3: ${backend.capabilities.get("breakpoint-int3")?.reason ?? "not reported by this backend"}`,
+  );
+  if (user) {
+    reasons.push("HLT and OUT: the page is user-accessible, and at CPL 3 both raise #GP instead");
+    return undefined;
+  }
+  // With the irqchip in the hypervisor HLT sleeps there and is never seen (KVM api.rst, KVM_EXIT_HLT).
+  for (const how of ["hlt", "out"] as const) {
+    if (can(backend.capabilities, `breakpoint-${how}`)) return { how, gpa };
+    reasons.push(
+      `${how.toUpperCase()}: ${backend.capabilities.get(`breakpoint-${how}`)?.reason ?? "not offered"}`,
+    );
+  }
+  return undefined;
+}
+
+async function watchFor(place: Place, situation: Situation, reasons: string[]): Promise<Choice | undefined> {
+  const { backend, registers, read } = situation;
+  if (place.access === "access") {
+    reasons.push("read-only page: reads don't leave the guest");
+  } else if (!can(backend.capabilities, "watchpoint-page")) {
+    reasons.push(`read-only page: ${backend.capabilities.get("watchpoint-page")?.reason ?? "not offered"}`);
+  } else if (place.space === "gpa") {
+    return { how: "page", gpa: BigInt.asUintN(64, place.address) };
+  } else {
+    const found = await walk(registers, BigInt.asUintN(64, place.address), read);
+    if (!found.ok) throw faultOf(found);
+    return { how: "page", gpa: found.gpa };
+  }
+  if (place.space === "gpa") {
+    reasons.push("stepping: looks at linear addresses, not physical ones");
+  } else if (can(backend.capabilities, "single-step")) {
+    return { how: "step" };
+  } else {
+    reasons.push(`stepping: ${backend.capabilities.get("single-step")?.reason ?? "not offered"}`);
+  }
+  return undefined;
+}

@@ -1,0 +1,30 @@
+import { Script } from "node:vm";
+
+/** How long user code may hold the main thread. */
+const LIMIT_MS = 2_000;
+
+const SLOT = Symbol.for("hvsh.guarded");
+const script = new Script(`globalThis[Symbol.for("hvsh.guarded")]()`);
+
+/**
+ * Runs `body` so that it is ended if it holds the thread for longer than two seconds: a condition or a device
+ * with an endless loop. node:vm stops foreign closures too. One call costs about 10 us, so that whole bursts
+ * are run under it, not single callbacks; a burst itself never lasts longer than a time slice.
+ *
+ * @throws {Error} With code ERR_SCRIPT_EXECUTION_TIMEOUT.
+ */
+export function guarded<T>(body: () => T): T {
+  const global = globalThis as unknown as Record<symbol, () => T>;
+  const outer = global[SLOT];
+  global[SLOT] = body;
+  try {
+    return script.runInThisContext({ timeout: LIMIT_MS }) as T;
+  } finally {
+    global[SLOT] = outer;
+  }
+}
+
+/** Whether `error` says that `guarded` ended its body. */
+export function isRunaway(error: unknown): boolean {
+  return (error as { code?: string } | undefined)?.code === "ERR_SCRIPT_EXECUTION_TIMEOUT";
+}

@@ -1,0 +1,151 @@
+import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
+import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
+import { InputError } from "../vm/errors.ts";
+import type { Memory, PhysicalMemory } from "../vm/machine.ts";
+import { then } from "../vm/promise.ts";
+import { littleEndian } from "./hit.ts";
+import type { Patches } from "./patches.ts";
+import { findAll, type SearchOptions } from "./search.ts";
+
+/** The most that one `read` allocates. */
+const READ_LIMIT = 2 ** 32;
+const CHUNK = 1 << 20;
+
+/** What physical and linear memory have in common: everything but where bytes come from. */
+export abstract class ManagedMemory<Address extends bigint> implements Memory<Address> {
+  readonly #space: "gpa" | "gva";
+
+  constructor(space: "gpa" | "gva") {
+    this.#space = space;
+  }
+
+  /** Fills `into` from `at`, breakpoints hidden. */
+  protected abstract fetch(at: bigint, into: Uint8Array): MaybePromise<void>;
+  /** Writes `bytes`; breakpoints stay in. */
+  protected abstract store(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+  abstract search(pattern: Uint8Array | string, options?: SearchOptions<Address>): Promise<bigint[]>;
+
+  async read(at: Address | BareAddress, length: number): Promise<Uint8Array> {
+    const address = this.check(at);
+    if (!Number.isInteger(length) || length < 0 || length > READ_LIMIT) {
+      throw new InputError(`a length is a whole number from 0 to 2^32, not ${length}`);
+    }
+    const into = new Uint8Array(length);
+    await this.fetch(address, into);
+    return into;
+  }
+
+  async readInto(at: Address | BareAddress, into: Uint8Array): Promise<void> {
+    await this.fetch(this.check(at), into);
+  }
+
+  async write(at: Address | BareAddress, bytes: Uint8Array | readonly number[]): Promise<void> {
+    await this.store(this.check(at), bytes instanceof Uint8Array ? bytes : Uint8Array.from(bytes));
+  }
+
+  async readUint(at: Address | BareAddress, bytes: number): Promise<bigint> {
+    return littleEndian(await this.read(at, width(bytes)));
+  }
+
+  async writeUint(at: Address | BareAddress, bytes: number, value: bigint): Promise<void> {
+    if (BigInt.asUintN(width(bytes) * 8, value) !== value) {
+      throw new RangeError(`0x${value.toString(16)} does not fit ${bytes} bytes`);
+    }
+    const data = new Uint8Array(bytes);
+    for (let i = 0; i < bytes; i++) data[i] = Number(value >> BigInt(8 * i) & 0xffn);
+    await this.store(this.check(at), data);
+  }
+
+  async fill(at: Address | BareAddress, length: number, pattern: Uint8Array | number): Promise<void> {
+    const address = this.check(at);
+    const unit = typeof pattern === "number" ? Uint8Array.of(pattern) : pattern;
+    if (unit.length === 0) throw new InputError("a fill pattern has at least one byte");
+    if (!Number.isInteger(length) || length < 0) {
+      throw new InputError(`a length is a whole number, not ${length}`);
+    }
+    const chunk = new Uint8Array(Math.min(length, Math.ceil(CHUNK / unit.length) * unit.length));
+    for (let i = 0; i < chunk.length; i++) chunk[i] = unit[i % unit.length];
+    for (let done = 0; done < length; done += chunk.length) {
+      await this.store(address + BigInt(done), chunk.subarray(0, Math.min(chunk.length, length - done)));
+    }
+  }
+
+  /** The plain number of an address of this space. @throws {InputError} If it is of the other. */
+  protected check(at: bigint): bigint {
+    if (spaceOf(at, this.#space) !== this.#space) {
+      throw new InputError(
+        this.#space === "gpa"
+          ? "vm.memory is guest-physical and was given a linear address"
+          : "a vCPU's memory is linear and was given a guest-physical address",
+        {
+          remedy: this.#space === "gpa"
+            ? "use vm.vcpus[0].memory, or gpa(...)"
+            : "use vm.memory, or gva(...)",
+        },
+      );
+    }
+    return BigInt.asUintN(64, at);
+  }
+}
+
+function width(bytes: number): number {
+  if (!Number.isInteger(bytes) || bytes < 1 || bytes > 8) {
+    throw new InputError(`a number has 1 to 8 bytes, not ${bytes}`);
+  }
+  return bytes;
+}
+
+/** Guest-physical memory as the guest has it: breakpoints don't show. */
+export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
+  readonly view?: (at: Gpa | BareAddress, length: number) => Uint8Array;
+  readonly #backend: Backend;
+  readonly #patches: Patches;
+
+  constructor(backend: Backend, patches: Patches) {
+    super("gpa");
+    this.#backend = backend;
+    this.#patches = patches;
+    const { memory } = backend;
+    if (memory.view !== undefined) this.view = (at, length) => memory.view!(this.check(at), length);
+  }
+
+  get regions(): readonly MemoryRegion[] {
+    return this.#backend.memory.regions;
+  }
+
+  /** Fills `into` from a guest-physical address; for walks and conditions. */
+  peek(at: bigint, into: Uint8Array): MaybePromise<void> {
+    const done = this.#backend.memory.read(at, into);
+    if (this.#patches.size === 0) return done;
+    return then(done, () => this.#patches.hide(at, into));
+  }
+
+  /** Writes for the debugger. */
+  poke(at: bigint, bytes: Uint8Array): MaybePromise<void> {
+    return this.#patches.write(at, bytes);
+  }
+
+  protected fetch(at: bigint, into: Uint8Array): MaybePromise<void> {
+    return this.peek(at, into);
+  }
+
+  protected store(at: bigint, bytes: Uint8Array): MaybePromise<void> {
+    return this.poke(at, bytes);
+  }
+
+  search(pattern: Uint8Array | string, options: SearchOptions<Gpa> = {}): Promise<bigint[]> {
+    const from = options.from === undefined ? 0n : this.check(options.from);
+    const to = options.to === undefined ? undefined : this.check(options.to);
+    const { memory } = this.#backend;
+    const ranges = memory.regions.map(({ start, size }) => ({ start, size }));
+    // With breakpoints in, the hypervisor's own search would find the patches.
+    const native = this.#patches.size === 0 ? memory.search?.bind(memory) : undefined;
+    return findAll(
+      pattern,
+      ranges,
+      { from, to, limit: options.limit },
+      (at, into) => this.peek(at, into),
+      native,
+    );
+  }
+}

@@ -1,0 +1,202 @@
+import type { BackendMemory, MaybePromise } from "../vm/backend.ts";
+import { StateError } from "../vm/errors.ts";
+import { then } from "../vm/promise.ts";
+
+/** Which bytes stand in the guest's code for a breakpoint. */
+export type PatchKind = "int3" | "hlt" | "out";
+
+/**
+ * The port of the `out` patch. Ports 0xe0..0xef are free on a PC but for 0xe9 (debug console) and 0xed (the
+ * delay port of some kernels); 0x7e would be treated specially by KVM (KVM_X86_QUIRK_OUT_7E_INC_RIP).
+ */
+export const TRAP_PORT = 0xee;
+
+/** The bytes of each patch (SDM vol. 2: INT3, HLT, OUT imm8, AL). */
+export const PATCH_CODE: Readonly<Record<PatchKind, Uint8Array>> = {
+  int3: Uint8Array.of(0xcc),
+  hlt: Uint8Array.of(0xf4),
+  out: Uint8Array.of(0xe6, TRAP_PORT),
+};
+
+/** One place in guest-physical memory where a breakpoint's bytes stand instead of the guest's. */
+export interface Patch {
+  readonly kind: PatchKind;
+  readonly gpa: bigint;
+  readonly code: Uint8Array;
+  /** What the guest believes stands there. */
+  readonly original: Uint8Array;
+  /** How many breakpoints need it. */
+  users: number;
+  /** Whether the code, and not the original, stands in memory now. */
+  inserted: boolean;
+  /** The bytes in guest memory, where the backend gives a view: makes stepping off cheap. */
+  readonly live?: Uint8Array;
+}
+
+/** Every patch in a guest's memory, and what memory would be without them. */
+export class Patches implements Iterable<Patch> {
+  readonly #memory: BackendMemory;
+  readonly #byGpa = new Map<bigint, Patch>();
+
+  constructor(memory: BackendMemory) {
+    this.#memory = memory;
+  }
+
+  get size(): number {
+    return this.#byGpa.size;
+  }
+
+  [Symbol.iterator](): IterableIterator<Patch> {
+    return this.#byGpa.values();
+  }
+
+  /** The patch that begins at `gpa`. */
+  at(gpa: bigint): Patch | undefined {
+    return this.#byGpa.get(gpa);
+  }
+
+  /** The patch that covers any of `length` bytes at `gpa`. */
+  overlapping(gpa: bigint, length: number): Patch | undefined {
+    for (const patch of this.#byGpa.values()) {
+      if (patch.gpa < gpa + BigInt(length) && gpa < patch.gpa + BigInt(patch.code.length)) return patch;
+    }
+    return undefined;
+  }
+
+  /**
+   * Puts a patch at `gpa`, or counts one more user of the one that is there.
+   *
+   * @throws {FaultError} If there is no memory.
+   * @throws {StateError} If its bytes would overlap another breakpoint's.
+   */
+  insert(gpa: bigint, kind: PatchKind): MaybePromise<Patch> {
+    const present = this.#byGpa.get(gpa);
+    if (present !== undefined) {
+      present.users++;
+      return present;
+    }
+    const code = PATCH_CODE[kind];
+    if (this.overlapping(gpa, code.length) !== undefined) {
+      throw new StateError(
+        `the ${code.length}-byte ${kind.toUpperCase()} patch at 0x${
+          gpa.toString(16)
+        } would overlap another breakpoint's`,
+        "overlap",
+        { remedy: "use a hardware breakpoint for one of the two" },
+      );
+    }
+    const original = new Uint8Array(code.length);
+    return then(this.#memory.read(gpa, original), () => {
+      const live = this.#memory.view?.(gpa, code.length);
+      const patch: Patch = { kind, gpa, code, original, users: 1, inserted: false, ...(live && { live }) };
+      this.#byGpa.set(gpa, patch);
+      return then(this.put(patch), () => patch);
+    });
+  }
+
+  /** One user less; the last one takes the guest's bytes back in. */
+  release(patch: Patch): MaybePromise<void> {
+    if (--patch.users > 0) return;
+    this.#byGpa.delete(patch.gpa);
+    return this.lift(patch);
+  }
+
+  /** Puts the guest's bytes back for a moment. What the guest wrote over the patch meanwhile is kept. */
+  lift(patch: Patch): MaybePromise<void> {
+    if (!patch.inserted) return;
+    patch.inserted = false;
+    return then(this.#adopt(patch), () => this.#store(patch, patch.original));
+  }
+
+  /** Puts the patch in again. */
+  put(patch: Patch): MaybePromise<void> {
+    if (patch.inserted) return;
+    patch.inserted = true;
+    if (patch.live !== undefined) {
+      patch.original.set(patch.live);
+      patch.live.set(patch.code);
+      return;
+    }
+    return then(this.#memory.read(patch.gpa, patch.original), () => this.#store(patch, patch.code));
+  }
+
+  /**
+   * Looks whether the guest wrote over a patch: its bytes are then the new original, and the patch goes back
+   * in, so that neither the guest's write nor the breakpoint is lost.
+   */
+  refresh(): MaybePromise<void> {
+    let pending: Promise<void> | undefined;
+    for (const patch of this.#byGpa.values()) {
+      if (!patch.inserted) continue;
+      if (patch.live !== undefined && same(patch.live, patch.code)) continue;
+      const done = then(
+        this.#adopt(patch),
+        (changed) => changed ? this.#store(patch, patch.code) : undefined,
+      );
+      if (done instanceof Promise) pending = pending === undefined ? done : pending.then(() => done);
+    }
+    return pending;
+  }
+
+  /** Shows `bytes`, which were read at `gpa`, as the guest left them. */
+  hide(gpa: bigint, bytes: Uint8Array): void {
+    for (const patch of this.#byGpa.values()) {
+      if (!patch.inserted) continue;
+      for (let i = 0; i < patch.code.length; i++) {
+        const at = patch.gpa + BigInt(i) - gpa;
+        // A byte that is no longer the patch's is the guest's own newer one.
+        if (at >= 0n && at < BigInt(bytes.length) && bytes[Number(at)] === patch.code[i]) {
+          bytes[Number(at)] = patch.original[i];
+        }
+      }
+    }
+  }
+
+  /** Writes `bytes` for the debugger's user: patches stay in, and remember what was written under them. */
+  write(gpa: bigint, bytes: Uint8Array): MaybePromise<void> {
+    const touched = [...this.#byGpa.values()].filter((p) =>
+      p.inserted && p.gpa < gpa + BigInt(bytes.length) && gpa < p.gpa + BigInt(p.code.length)
+    );
+    if (touched.length === 0) return this.#memory.write(gpa, bytes);
+    const lifted = touched.reduce<MaybePromise<void>>((done, p) => then(done, () => this.lift(p)), undefined);
+    return then(
+      lifted,
+      () =>
+        then(
+          this.#memory.write(gpa, bytes),
+          () => touched.reduce<MaybePromise<void>>((done, p) => then(done, () => this.put(p)), undefined),
+        ),
+    );
+  }
+
+  /** Takes every patch out, whoever uses it: the last act before a machine is let go. */
+  clear(): MaybePromise<void> {
+    const all = [...this.#byGpa.values()];
+    this.#byGpa.clear();
+    return all.reduce<MaybePromise<void>>((done, p) => then(done, () => this.lift(p)), undefined);
+  }
+
+  /** Takes over bytes that are not the patch's any more: the guest wrote them. */
+  #adopt(patch: Patch): MaybePromise<boolean> {
+    const now = patch.live ?? new Uint8Array(patch.code.length);
+    const read = patch.live === undefined ? this.#memory.read(patch.gpa, now) : undefined;
+    return then(read, () => {
+      let changed = false;
+      for (let i = 0; i < now.length; i++) {
+        if (now[i] === patch.code[i]) continue;
+        patch.original[i] = now[i];
+        changed = true;
+      }
+      return changed;
+    });
+  }
+
+  #store(patch: Patch, bytes: Uint8Array): MaybePromise<void> {
+    if (patch.live === undefined) return this.#memory.write(patch.gpa, bytes);
+    patch.live.set(bytes);
+  }
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a[0] === b[0] && (a.length === 1 || a[1] === b[1]);
+}

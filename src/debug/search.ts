@@ -1,0 +1,85 @@
+import { Buffer } from "node:buffer";
+import type { BareAddress } from "../vm/address.ts";
+import type { MaybePromise } from "../vm/backend.ts";
+import { InputError } from "../vm/errors.ts";
+
+/** The bounds of a search. */
+export interface SearchOptions<Address extends bigint> {
+  from?: Address | BareAddress;
+  /** First address behind the range. */
+  to?: Address | BareAddress;
+  /** The most places that are given; 1024 by default. */
+  limit?: number;
+}
+
+const LIMIT = 1024;
+const CHUNK = 1 << 20;
+
+/** Finds the first place of a pattern in [from, to), or undefined. */
+type Native = (pattern: Uint8Array, from: bigint, to: bigint) => MaybePromise<bigint | undefined>;
+
+/**
+ * Finds every place where `pattern` lies wholly in one of `ranges`, lowest first.
+ *
+ * @param read Fills a buffer from an address of one of the ranges.
+ * @param native A faster way to find one place, where the backend has it.
+ * @throws {InputError} If the pattern is empty or the bounds make no sense.
+ */
+export async function findAll(
+  pattern: Uint8Array | string,
+  ranges: Iterable<{ start: bigint; size: bigint }> | AsyncIterable<{ start: bigint; size: bigint }>,
+  bounds: { from: bigint; to: bigint | undefined; limit: number | undefined },
+  read: (at: bigint, into: Uint8Array) => MaybePromise<void>,
+  native?: Native,
+): Promise<bigint[]> {
+  const bytes = typeof pattern === "string" ? new TextEncoder().encode(pattern) : pattern;
+  const limit = bounds.limit ?? LIMIT;
+  if (bytes.length === 0) throw new InputError("a search needs at least one byte to look for");
+  if (bounds.to !== undefined && bounds.to < bounds.from) {
+    throw new InputError("a search ends before it begins");
+  }
+  const found: bigint[] = [];
+  for await (const { start, size } of ranges) {
+    const from = start > bounds.from ? start : bounds.from;
+    const end = start + size;
+    const to = bounds.to !== undefined && bounds.to < end ? bounds.to : end;
+    if (to - from < BigInt(bytes.length)) continue;
+    const places = native === undefined ? scan(bytes, from, to, read) : nativeScan(bytes, from, to, native);
+    for await (const place of places) {
+      if (found.length >= limit) return found;
+      found.push(place);
+    }
+  }
+  return found;
+}
+
+async function* nativeScan(
+  bytes: Uint8Array,
+  from: bigint,
+  to: bigint,
+  native: Native,
+): AsyncGenerator<bigint> {
+  for (let at = from; at < to;) {
+    const place = await native(bytes, at, to);
+    if (place === undefined) return;
+    yield place;
+    at = place + 1n;
+  }
+}
+
+/** Reads chunk by chunk; chunks overlap by the pattern's length less one. */
+async function* scan(
+  bytes: Uint8Array,
+  from: bigint,
+  to: bigint,
+  read: (at: bigint, into: Uint8Array) => MaybePromise<void>,
+): AsyncGenerator<bigint> {
+  const overlap = bytes.length - 1;
+  const chunk = Buffer.alloc(CHUNK + overlap);
+  for (let at = from; at + BigInt(bytes.length) <= to; at += BigInt(CHUNK)) {
+    const left = to - at;
+    const part = left < BigInt(chunk.length) ? chunk.subarray(0, Number(left)) : chunk;
+    await read(at, part);
+    for (let i = part.indexOf(bytes); i >= 0; i = part.indexOf(bytes, i + 1)) yield at + BigInt(i);
+  }
+}

@@ -1,0 +1,191 @@
+import type { BackendVcpu } from "../vm/backend.ts";
+import type { Device } from "../vm/device.ts";
+import type { AccessExit, VmExit } from "../vm/exit.ts";
+import type { Recorder } from "../vm/loop.ts";
+import type { ExitStatistics, Trace, TraceEntry, TraceFilter } from "../vm/trace.ts";
+import { toJsonLines, toPerfetto } from "./trace_formats.ts";
+
+/** Entries kept by default. */
+const CAPACITY = 8192;
+/** Distinct MMIO and MSR addresses that are counted; a guest chooses them, so there has to be an end. */
+const ADDRESSES = 4096;
+
+const KINDS = ["io-in", "io-out", "mmio-read", "mmio-write", "msr-read", "msr-write"] as const;
+const CODE: Readonly<Record<AccessExit["kind"], number>> = {
+  "io-in": 0,
+  "io-out": 1,
+  "mmio-read": 2,
+  "mmio-write": 3,
+  "msr-read": 4,
+  "msr-write": 5,
+};
+const SPACES = ["port", "mmio", "msr"] as const;
+
+/**
+ * The newest accesses in typed arrays: recording one allocates nothing and costs a small part of an exit, so
+ * that it can always be on.
+ */
+export class AccessTrace implements Trace, Recorder {
+  readonly capacity: number;
+  readonly #start = performance.now();
+  #sequence = 0;
+  /** Sequence number of the oldest entry that `clear` has not forgotten. */
+  #first = 0;
+  readonly #time: Float64Array;
+  readonly #code: Uint8Array;
+  readonly #vcpu: Uint16Array;
+  /** Ports, MSRs and guest-physical addresses are below 2^53. */
+  readonly #address: Float64Array;
+  readonly #size: Uint8Array;
+  readonly #count: Uint32Array;
+  readonly #value: Uint8Array;
+  readonly #rip: BigUint64Array;
+  readonly #device: (Device | undefined)[];
+  readonly #kinds = new Map<string, number>();
+  readonly #ports = new Map<number, Tally>();
+  readonly #others = new Map<string, Tally>();
+
+  constructor(capacity = CAPACITY) {
+    this.capacity = capacity;
+    this.#time = new Float64Array(capacity);
+    this.#code = new Uint8Array(capacity);
+    this.#vcpu = new Uint16Array(capacity);
+    this.#address = new Float64Array(capacity);
+    this.#size = new Uint8Array(capacity);
+    this.#count = new Uint32Array(capacity);
+    this.#value = new Uint8Array(capacity * 8);
+    this.#rip = new BigUint64Array(capacity);
+    this.#device = new Array(capacity);
+  }
+
+  access(vcpu: BackendVcpu, exit: AccessExit, device: Device | undefined): void {
+    const slot = this.#sequence++ % this.capacity;
+    const { data } = exit;
+    this.#time[slot] = performance.now() - this.#start;
+    this.#code[slot] = CODE[exit.kind];
+    this.#vcpu[slot] = vcpu.index;
+    this.#rip[slot] = vcpu.rip;
+    this.#device[slot] = device;
+    let size = data.length;
+    if ("port" in exit) {
+      size = exit.size;
+      this.#address[slot] = exit.port;
+      this.#count[slot] = exit.count;
+      this.#tallyPort(exit.port, exit.kind === "io-out", exit.count, device);
+    } else {
+      const address = "index" in exit ? exit.index : Number(exit.address);
+      this.#address[slot] = address;
+      this.#count[slot] = 1;
+      this.#tallyOther(exit.kind, address, device);
+    }
+    this.#size[slot] = size;
+    const at = slot * 8;
+    for (let i = 0; i < 8; i++) this.#value[at + i] = i < size ? data[i] : 0;
+    this.#tallyKind(exit.kind);
+  }
+
+  other(_vcpu: BackendVcpu, exit: VmExit): void {
+    this.#tallyKind(exit.kind);
+  }
+
+  entries(filter: TraceFilter = {}): TraceEntry[] {
+    const oldest = Math.max(this.#first, this.#sequence - this.capacity);
+    const found: TraceEntry[] = [];
+    const enough = filter.last ?? Infinity;
+    for (let sequence = this.#sequence - 1; sequence >= oldest && found.length < enough; sequence--) {
+      const entry = this.#entry(sequence);
+      if (matches(entry, filter)) found.push(entry);
+    }
+    return found.reverse();
+  }
+
+  toJsonLines(filter?: TraceFilter): string {
+    return toJsonLines(this.entries(filter));
+  }
+
+  toPerfetto(filter?: TraceFilter): string {
+    return toPerfetto(this.entries(filter));
+  }
+
+  statistics(): ExitStatistics {
+    const ports = [...this.#ports].map(([port, tally]) => ({
+      kind: "port" as const,
+      address: BigInt(port),
+      ...tally,
+    }));
+    const others = [...this.#others].map(([key, tally]) => {
+      const [kind, address] = key.split(" ");
+      return { kind: kind as "mmio" | "msr", address: BigInt(address), ...tally };
+    });
+    const busiest = [...ports, ...others].sort((a, b) => b.reads + b.writes - a.reads - a.writes);
+    let total = 0;
+    for (const count of this.#kinds.values()) total += count;
+    return { total, kinds: Object.fromEntries(this.#kinds), addresses: busiest };
+  }
+
+  clear(): void {
+    this.#first = this.#sequence;
+    this.#kinds.clear();
+    this.#ports.clear();
+    this.#others.clear();
+  }
+
+  #entry(sequence: number): TraceEntry {
+    const slot = sequence % this.capacity;
+    const kind = KINDS[this.#code[slot]];
+    const device = this.#device[slot]?.name;
+    return {
+      sequence,
+      time: this.#time[slot],
+      vcpu: this.#vcpu[slot],
+      kind: SPACES[this.#code[slot] >> 1],
+      name: kind,
+      write: (this.#code[slot] & 1) === 1,
+      address: BigInt(this.#address[slot]),
+      size: this.#size[slot],
+      count: this.#count[slot],
+      value: new DataView(this.#value.buffer, slot * 8, 8).getBigUint64(0, true),
+      rip: this.#rip[slot],
+      ...(device !== undefined && { device }),
+    };
+  }
+
+  #tallyKind(kind: string): void {
+    this.#kinds.set(kind, (this.#kinds.get(kind) ?? 0) + 1);
+  }
+
+  #tallyPort(port: number, write: boolean, count: number, device: Device | undefined): void {
+    let tally = this.#ports.get(port);
+    if (tally === undefined) this.#ports.set(port, tally = { reads: 0, writes: 0 });
+    if (device !== undefined) tally.device = device.name;
+    if (write) tally.writes += count;
+    else tally.reads += count;
+  }
+
+  #tallyOther(kind: AccessExit["kind"], address: number, device: Device | undefined): void {
+    const key = `${kind.startsWith("mmio") ? "mmio" : "msr"} ${address}`;
+    let tally = this.#others.get(key);
+    if (tally === undefined) {
+      if (this.#others.size >= ADDRESSES) return;
+      this.#others.set(key, tally = { reads: 0, writes: 0 });
+    }
+    if (device !== undefined) tally.device = device.name;
+    if (kind.endsWith("write")) tally.writes++;
+    else tally.reads++;
+  }
+}
+
+interface Tally {
+  reads: number;
+  writes: number;
+  device?: string;
+}
+
+function matches(entry: TraceEntry, filter: TraceFilter): boolean {
+  return (filter.kind === undefined || entry.kind === filter.kind) &&
+    (filter.write === undefined || entry.write === filter.write) &&
+    (filter.from === undefined || entry.address >= BigInt(filter.from)) &&
+    (filter.to === undefined || entry.address <= BigInt(filter.to)) &&
+    (filter.device === undefined || entry.device === filter.device) &&
+    (filter.vcpu === undefined || entry.vcpu === filter.vcpu);
+}
