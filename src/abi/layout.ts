@@ -4,26 +4,29 @@
  * aligned to its own alignment, and the whole to the largest among them. All values are little-endian.
  */
 
-/** How one C type lies in memory. `T` is the JavaScript value that stands for it. */
-export interface Layout<T> {
+/** How one C type lies in memory. `R` is the JavaScript value that is read, `W` the one that is written. */
+export interface Layout<R, W = R> {
   /** Size in bytes, as `sizeof` gives it. */
   readonly size: number;
   /** Alignment in bytes, as `_Alignof` gives it. */
   readonly align: number;
   /** Reads the value at byte offset `at` of `view` (0 when left out). */
-  read(view: DataView, at?: number): T;
+  read(view: DataView, at?: number): R;
   /** Writes `value` at byte offset `at` of `view` (0 when left out). */
-  write(view: DataView, value: T, at?: number): void;
+  write(view: DataView, value: W, at?: number): void;
 }
 
-/** The JavaScript value that a layout reads and writes. */
-export type ValueOf<L> = L extends Layout<infer T> ? T : never;
+/** The JavaScript value that a layout reads: of a struct, a record with every member. */
+export type ValueOf<L extends Layout<unknown>> = ReturnType<L["read"]>;
+
+/** The JavaScript value that a layout writes: of a struct, a record that may leave members out. */
+export type WritableOf<L extends Layout<unknown>> = Parameters<L["write"]>[1];
 
 /** Named members in the order in which C declares them. */
 export type Fields = Readonly<Record<string, Layout<unknown>>>;
 
 /** The record of values that a set of members stands for. Members left out of a write keep their bytes. */
-export type Values<F extends Fields> = { [K in keyof F]?: ValueOf<F[K]> };
+export type Values<F extends Fields> = { [K in keyof F]?: WritableOf<F[K]> };
 
 /** What `struct` and `union` add to a layout: where each member lies. */
 export interface Members<F extends Fields> {
@@ -34,8 +37,8 @@ export interface Members<F extends Fields> {
 }
 
 /** Layout of a C struct; every member is present in what `read` gives. */
-export interface StructLayout<F extends Fields> extends Layout<Values<F>>, Members<F> {
-  read(view: DataView, at?: number): { [K in keyof F]: ValueOf<F[K]> };
+export interface StructLayout<F extends Fields>
+  extends Layout<{ [K in keyof F]: ValueOf<F[K]> }, Values<F>>, Members<F> {
   /** A new zeroed buffer of `size` bytes with `value` written into it. */
   encode(value: Values<F>): Uint8Array<ArrayBuffer>;
 }
@@ -109,13 +112,21 @@ export function bytes(length: number): Layout<Uint8Array> {
   };
 }
 
+/** Layout of a C array. */
+export interface ArrayLayout<L extends Layout<unknown>>
+  extends Layout<ValueOf<L>[], readonly WritableOf<L>[]> {
+  /** Layout of each element. */
+  readonly element: L;
+}
+
 /** `length` elements of one type, one after the other (`T name[length]`). */
-export function array<T>(element: Layout<T>, length: number): Layout<T[]> & { readonly element: Layout<T> } {
+export function array<L extends Layout<unknown>>(element: L, length: number): ArrayLayout<L> {
   return {
     size: element.size * length,
     align: element.align,
     element,
-    read: (view, at = 0) => Array.from({ length }, (_, i) => element.read(view, at + i * element.size)),
+    read: (view, at = 0) =>
+      Array.from({ length }, (_, i) => element.read(view, at + i * element.size) as ValueOf<L>),
     write(view, value, at = 0) {
       if (value.length > length) {
         throw new RangeError(`${value.length} elements do not fit an array of ${length}.`);

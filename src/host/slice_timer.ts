@@ -59,7 +59,7 @@ export class SliceTimer implements Disposable {
     const event = sigevent.encode({
       sigev_signo: SLICE_SIGNAL,
       sigev_notify: LINUX.SIGEV_THREAD_ID,
-      _sigev_un: { _tid: threadId(), _pad: new Uint8Array(0) },
+      _sigev_un: { _tid: threadId() },
     });
     const id = new BigUint64Array(1);
     try {

@@ -1,0 +1,34 @@
+import { kvm_cpuid2, kvm_cpuid_entry2 } from "./abi.ts";
+import type { CpuidEntry } from "./system.ts";
+
+/**
+ * The CPUID leaves of one vCPU: what KVM can give, with the fields that name the processor's own place. LAPIC ids
+ * count from 0 like vCPUs (SDM vol. 2A, CPUID: leaf 1 EBX, leaves 0BH and 1FH EDX); the hypervisor's leaves stay.
+ */
+export function cpuidFor(supported: readonly CpuidEntry[], index: number, cpus: number): CpuidEntry[] {
+  return supported.map((entry) => {
+    switch (entry.function) {
+      case 1: {
+        // EBX: bits 31..24 initial APIC id, 23..16 logical processors in the package, the rest as it is.
+        const logical = Math.min(cpus, 255);
+        return { ...entry, ebx: ((entry.ebx & 0xffff) | (logical << 16) | ((index & 0xff) << 24)) >>> 0 };
+      }
+      case 0xb:
+      case 0x1f:
+        return { ...entry, edx: index };
+      default:
+        return entry;
+    }
+  });
+}
+
+/** The leaves as KVM_SET_CPUID2 takes them. */
+export function encodeCpuid(entries: readonly CpuidEntry[]): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(kvm_cpuid2.size + entries.length * kvm_cpuid_entry2.size);
+  const view = new DataView(buffer.buffer);
+  kvm_cpuid2.write(view, { nent: entries.length });
+  entries.forEach((entry, i) =>
+    kvm_cpuid_entry2.write(view, entry, kvm_cpuid2.size + i * kvm_cpuid_entry2.size)
+  );
+  return buffer;
+}

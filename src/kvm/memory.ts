@@ -1,0 +1,267 @@
+import { hostMemory } from "../host/memory_info.ts";
+import { Mapping, PAGE_SIZE } from "../host/mapping.ts";
+import type { BackendMemory, MemoryRegion, Rom } from "../vm/backend.ts";
+import { FaultError, InputError, StateError } from "../vm/errors.ts";
+import { cut, difference, type Slot } from "./slots.ts";
+
+/** Where RAM stops below 4 GiB and where it goes on: the hole between is for PCI and ROM, as on QEMU's `pc`. */
+export const HOLE_START = 0xc000_0000;
+/** First byte behind the hole. */
+export const HOLE_END = 0x1_0000_0000;
+
+/** Sets one memory slot of a VM: KVM_SET_USER_MEMORY_REGION. Size 0 deletes it. */
+export type SetSlot = (slot: number, region: Slot) => void;
+
+/** A region together with the bytes behind it. */
+interface Backed extends MemoryRegion {
+  readonly from: number;
+  readonly to: number;
+  readonly mapping: Mapping;
+  /** Offset of the region's first byte in the mapping. */
+  readonly offset: number;
+}
+
+/**
+ * Checks a guest's memory size against what makes sense on this host.
+ *
+ * @throws {InputError} If it is zero, no multiple of 4096, or more than the host has.
+ */
+export function checkMemorySize(size: number, host: number = hostMemory()): void {
+  if (!Number.isSafeInteger(size) || size <= 0) {
+    throw new InputError(`A guest can't have ${size} bytes of memory.`, {
+      remedy: "Give a positive size, such as MiB(64).",
+    });
+  }
+  if (size % PAGE_SIZE !== 0) {
+    throw new InputError(`A guest's memory must be a multiple of ${PAGE_SIZE} bytes, and ${size} is not.`, {
+      remedy: `Give ${Math.ceil(size / PAGE_SIZE) * PAGE_SIZE}.`,
+    });
+  }
+  if (size > host) {
+    const mib = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MiB`;
+    throw new InputError(
+      `A guest of ${mib(size)} does not fit this host, which has ${mib(host)} of RAM and swap.`,
+      {
+        remedy: `Give the guest less than ${mib(host)}.`,
+      },
+    );
+  }
+}
+
+/** Guest-physical memory of one VM: RAM around the hole below 4 GiB, and read-only images. */
+export class KvmMemory implements BackendMemory, Disposable {
+  readonly #setSlot: SetSlot;
+  readonly #regions: Backed[] = [];
+  readonly #readOnlyPages = new Set<number>();
+  readonly #numbers = new Map<Slot, number>();
+  readonly #freeNumbers: number[] = [];
+  #slots: Slot[] = [];
+  #closed = false;
+
+  /**
+   * Maps the memory and gives it to the VM.
+   *
+   * @throws {InputError} If the size makes no sense or a ROM overlaps something.
+   * @throws {HostError} If the host refuses.
+   */
+  constructor(size: number, roms: readonly Rom[], setSlot: SetSlot) {
+    checkMemorySize(size);
+    this.#setSlot = setSlot;
+    using cleanup = new DisposableStack();
+    const ram = cleanup.use(Mapping.anonymous(size));
+    const low = Math.min(size, HOLE_START);
+    this.#place("ram", 0, low, false, ram, 0);
+    if (size > low) this.#place("ram-high", HOLE_END, size - low, false, ram, low);
+    for (const rom of roms) {
+      const length = Math.ceil(rom.bytes.length / PAGE_SIZE) * PAGE_SIZE;
+      if (length === 0 || rom.at < 0n || rom.at % BigInt(PAGE_SIZE) !== 0n || rom.at >= 1n << 52n) {
+        throw new InputError(
+          `The image ${rom.name} (${rom.bytes.length} bytes at 0x${rom.at.toString(16)}) can't be placed.`,
+          { remedy: `Give it at least one byte, and an address that is a multiple of ${PAGE_SIZE}.` },
+        );
+      }
+      const mapping = cleanup.use(Mapping.anonymous(length));
+      mapping.bytes.set(rom.bytes);
+      this.#place(rom.name, Number(rom.at), length, true, mapping, 0);
+    }
+    this.#apply();
+    cleanup.move();
+  }
+
+  #place(
+    name: string,
+    from: number,
+    size: number,
+    readOnly: boolean,
+    mapping: Mapping,
+    offset: number,
+  ): void {
+    const to = from + size;
+    const other = this.#regions.find((region) => region.from < to && from < region.to);
+    if (other !== undefined) {
+      throw new InputError(`${name} at 0x${from.toString(16)} overlaps ${other.name}.`, {
+        remedy: "Place it elsewhere, for example so that it ends at 4 GiB.",
+      });
+    }
+    this.#regions.push({
+      name,
+      start: BigInt(from),
+      size: BigInt(size),
+      readOnly,
+      from,
+      to,
+      mapping,
+      offset,
+    });
+    this.#regions.sort((a, b) => a.from - b.from);
+  }
+
+  /** Makes KVM's slots what the regions and the read-only pages ask for. */
+  #apply(): void {
+    const pages = [...this.#readOnlyPages].sort((a, b) => a - b);
+    const want = this.#regions.flatMap((region) =>
+      cut({
+        start: region.from,
+        size: region.to - region.from,
+        hostAddress: region.mapping.address + BigInt(region.offset),
+        readOnly: region.readOnly,
+      }, pages)
+    );
+    const { remove, add } = difference(this.#slots, want);
+    for (const slot of remove) {
+      const number = this.#numbers.get(slot)!;
+      this.#setSlot(number, { ...slot, size: 0 });
+      this.#numbers.delete(slot);
+      this.#freeNumbers.push(number);
+    }
+    this.#slots = this.#slots.filter((slot) => !remove.includes(slot));
+    for (const slot of add) {
+      const number = this.#freeNumbers.pop() ?? this.#numbers.size;
+      this.#setSlot(number, slot);
+      this.#numbers.set(slot, number);
+      this.#slots.push(slot);
+    }
+  }
+
+  /** What memory there is, by address. */
+  get regions(): readonly MemoryRegion[] {
+    return this.#regions.map(({ name, start, size, readOnly }) => ({ name, start, size, readOnly }));
+  }
+
+  /** The region that holds `at`. @throws {FaultError} If none does. @throws {StateError} If the machine is closed. */
+  #find(at: number, first: bigint, length: number): Backed {
+    if (this.#closed) throw new StateError("The machine is closed; its memory is gone.", "closed");
+    for (const region of this.#regions) if (at >= region.from && at < region.to) return region;
+    const address = Number.isSafeInteger(at) ? BigInt(at) : first + 0n;
+    throw new FaultError(
+      `Nothing answers at guest-physical 0x${address.toString(16)}` +
+        (length > 1 ? ` (of ${length} bytes from 0x${first.toString(16)}).` : "."),
+      { address, space: "gpa" },
+      { remedy: `Memory lies at ${this.#describe()}.` },
+    );
+  }
+
+  #describe(): string {
+    return this.#regions.map((r) => `0x${r.from.toString(16)}..0x${(r.to - 1).toString(16)} (${r.name})`)
+      .join(", ");
+  }
+
+  /** The stretch from `at` that one region holds, and where it lies in the mapping. */
+  #each(at: bigint, length: number, use: (bytes: Uint8Array, done: number) => void): void {
+    let from = Number(at);
+    let done = 0;
+    // Everything is looked up before anything is used, so that a range with a hole changes nothing.
+    const parts: [Uint8Array, number][] = [];
+    while (done < length || parts.length === 0) {
+      const region = this.#find(from, at, length);
+      const part = Math.min(length - done, region.to - from);
+      const start = region.offset + from - region.from;
+      parts.push([region.mapping.bytes.subarray(start, start + part), done]);
+      from += part;
+      done += part;
+      if (part === 0) break;
+    }
+    for (const [bytes, where] of parts) use(bytes, where);
+  }
+
+  read(at: bigint, into: Uint8Array): void {
+    const from = Number(at);
+    // Almost every read lies in one region: no closure, no list.
+    const region = this.#find(from, at, into.length);
+    if (from + into.length <= region.to) {
+      const start = region.offset + from - region.from;
+      into.set(region.mapping.bytes.subarray(start, start + into.length));
+      return;
+    }
+    this.#each(at, into.length, (bytes, done) => into.set(bytes, done));
+  }
+
+  write(at: bigint, bytes: Uint8Array): void {
+    const from = Number(at);
+    const region = this.#find(from, at, bytes.length);
+    if (from + bytes.length <= region.to) {
+      region.mapping.bytes.set(bytes, region.offset + from - region.from);
+      return;
+    }
+    this.#each(at, bytes.length, (part, done) => part.set(bytes.subarray(done, done + part.length)));
+  }
+
+  view(at: bigint, length: number): Uint8Array {
+    const from = Number(at);
+    const region = this.#find(from, at, length);
+    if (from + length > region.to) this.#find(region.to, at, length);
+    if (from + length > region.to) {
+      throw new FaultError(
+        `A view of ${length} bytes from 0x${
+          at.toString(16)
+        } would span ${region.name} and what lies behind it.`,
+        { address: BigInt(region.to), space: "gpa" },
+        { remedy: "Ask for one view for each region, or read a copy." },
+      );
+    }
+    const start = region.offset + from - region.from;
+    return region.mapping.bytes.subarray(start, start + length);
+  }
+
+  search(pattern: Uint8Array, from: bigint, to: bigint): bigint | undefined {
+    if (this.#closed) throw new StateError("The machine is closed; its memory is gone.", "closed");
+    if (pattern.length === 0) throw new InputError("There is nothing to search for: the pattern is empty.");
+    const needle = new Uint8Array(pattern);
+    for (const region of this.#regions) {
+      const start = Math.max(Number(from), region.from);
+      const end = Math.min(Number(to), region.to);
+      if (start >= end) continue;
+      const shift = region.from - region.offset;
+      const found = region.mapping.indexOf(needle, start - shift, end - shift);
+      if (found >= 0) return BigInt(found + shift);
+    }
+    return undefined;
+  }
+
+  protect(at: bigint, length: number, readOnly: boolean): void {
+    const from = Number(at);
+    const first = Math.floor(from / PAGE_SIZE);
+    const last = Math.floor((from + Math.max(1, length) - 1) / PAGE_SIZE);
+    const changed: number[] = [];
+    for (let page = first; page <= last; page++) {
+      this.#find(page * PAGE_SIZE, at, length);
+      if (this.#readOnlyPages.has(page) !== readOnly) changed.push(page);
+    }
+    const toggle = (page: number, on: boolean) =>
+      on ? this.#readOnlyPages.add(page) : this.#readOnlyPages.delete(page);
+    for (const page of changed) toggle(page, readOnly);
+    try {
+      if (changed.length > 0) this.#apply();
+    } catch (error) {
+      for (const page of changed) toggle(page, !readOnly);
+      this.#apply();
+      throw error;
+    }
+  }
+
+  /** Detaches every view and gives the memory back; the VM must be closed before. Doing it twice is harmless. */
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const region of this.#regions) region.mapping[Symbol.dispose]();
+  }
+}

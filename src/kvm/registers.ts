@@ -1,0 +1,159 @@
+import { StateError } from "../vm/errors.ts";
+import {
+  DEBUG,
+  FPU,
+  GENERAL,
+  type RegisterName,
+  type Registers,
+  type SegmentName,
+  SEGMENTS,
+  VECTOR,
+} from "../vm/registers.ts";
+import * as xsave from "../x86/xsave.ts";
+import { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from "./abi.ts";
+import { SNAPSHOT_WORDS } from "./run_page.ts";
+
+/** Where a snapshot's slower groups come from, as long as the vCPU has not moved on. */
+export interface SlowGroups {
+  /** Changes whenever the vCPU runs or a register is set. */
+  readonly generation: number;
+  /** DR0..DR3, DR6, DR7. */
+  debugRegisters(): readonly bigint[];
+  /** The XSAVE area. */
+  xsaveArea(): Uint8Array;
+  /** XCR0. */
+  xcr0(): bigint;
+}
+
+const SREGS_WORD = kvm_regs.size / 8;
+const SEGMENT = kvm_segment.offsets;
+
+/** Name of a segment register's member in `struct kvm_sregs`. */
+export function segmentMember(name: SegmentName): Exclude<SegmentName, "ldtr"> | "ldt" {
+  return name === "ldtr" ? "ldt" : name;
+}
+
+/** The control registers that stand in `struct kvm_sregs` as 64-bit words. */
+export const SREGS_CONTROL = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base"] as const;
+
+/** Byte `byte` of a 64-bit word, as a number. */
+function byteOf(word: bigint, byte: number): number {
+  return Number((word >> BigInt(byte * 8)) & 0xffn);
+}
+
+/** Access rights of a segment (SDM vol. 3C, 25.4.1) from the second and third word of a `struct kvm_segment`. */
+function attributesOf(second: bigint, third: bigint): bigint {
+  const at = (member: keyof typeof SEGMENT) =>
+    SEGMENT[member] >= 16 ? byteOf(third, SEGMENT[member] - 16) : byteOf(second, SEGMENT[member] - 8);
+  return BigInt(
+    at("type") | (at("s") << 4) | (at("dpl") << 5) | (at("present") << 7) | (at("avl") << 12) |
+      (at("l") << 13) |
+      (at("db") << 14) | (at("g") << 15) | (at("unusable") << 16),
+  );
+}
+
+/** Snapshots are cut from larger pieces: making a typed array for each would cost more than the copy. */
+const CHUNK_SNAPSHOTS = 64;
+let chunk = new BigUint64Array(0);
+let chunkUsed = 0;
+
+/** One vCPU's registers at one moment; see `Registers`. */
+class Snapshot {
+  readonly #words: BigUint64Array;
+  readonly #base: number;
+  readonly #source: SlowGroups;
+  readonly #generation: number;
+  #debug: readonly bigint[] | undefined;
+  #fpu: Uint8Array | undefined;
+  #xcr0: bigint | undefined;
+
+  constructor(words: BigUint64Array, base: number, source: SlowGroups) {
+    this.#words = words;
+    this.#base = base;
+    this.#source = source;
+    this.#generation = source.generation;
+  }
+
+  /** Makes sure that what is fetched now is of the same moment as the rest. */
+  #fresh(group: string): void {
+    if (this.#source.generation === this.#generation) return;
+    throw new StateError(
+      `These registers are of an earlier moment, and the ${group} group was not read then.`,
+      "stale",
+      {
+        remedy: "Ask for registers() again, or read one of the group before the guest goes on.",
+      },
+    );
+  }
+
+  static {
+    const define = (name: RegisterName, get: (this: Snapshot) => bigint) =>
+      Object.defineProperty(Snapshot.prototype, name, { get, enumerable: true });
+    const word = (name: RegisterName, index: number) =>
+      define(name, function () {
+        return this.#words[this.#base + index];
+      });
+    for (const name of GENERAL) word(name, kvm_regs.offsets[name] / 8);
+    for (const name of SREGS_CONTROL) word(name, SREGS_WORD + kvm_sregs.offsets[name] / 8);
+    for (const name of SEGMENTS) {
+      const first = SREGS_WORD + kvm_sregs.offsets[segmentMember(name)] / 8;
+      word(`${name}_base`, first);
+      define(name, function () {
+        return (this.#words[this.#base + first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
+      });
+      define(`${name}_limit`, function () {
+        return this.#words[this.#base + first + 1] & 0xffff_ffffn;
+      });
+      define(`${name}_attributes`, function () {
+        return attributesOf(this.#words[this.#base + first + 1], this.#words[this.#base + first + 2]);
+      });
+    }
+    for (const table of ["gdt", "idt"] as const) {
+      const first = SREGS_WORD + kvm_sregs.offsets[table] / 8;
+      word(`${table}r_base`, first);
+      define(`${table}r_limit`, function () {
+        return this.#words[this.#base + first + kvm_dtable.offsets.limit / 8] & 0xffffn;
+      });
+    }
+    define("xcr0", function () {
+      if (this.#xcr0 === undefined) this.#fresh("control");
+      return this.#xcr0 ??= this.#source.xcr0();
+    });
+    DEBUG.forEach((name, i) =>
+      define(name, function () {
+        if (this.#debug === undefined) this.#fresh("debug");
+        this.#debug ??= this.#source.debugRegisters();
+        return this.#debug[i];
+      })
+    );
+    for (const name of [...FPU, ...VECTOR] as xsave.XsaveName[]) {
+      define(name, function () {
+        if (this.#fpu === undefined) this.#fresh("fpu and vector");
+        this.#fpu ??= this.#source.xsaveArea();
+        return xsave.get(this.#fpu, name);
+      });
+    }
+  }
+
+  /** What `console.log` shows: the general registers. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const all = this as unknown as Registers;
+    return `Registers { ${GENERAL.map((name) => `${name}: 0x${all[name].toString(16)}`).join(", ")} }`;
+  }
+}
+
+/**
+ * Takes a snapshot: copies the general, segment and control registers, and remembers where the rest can be fetched.
+ *
+ * @param words KVM's regs and sregs as they lie in the shared page.
+ */
+export function takeSnapshot(words: BigUint64Array, source: SlowGroups): Registers {
+  if (chunkUsed === chunk.length) {
+    chunk = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
+    chunkUsed = 0;
+  }
+  const base = chunkUsed;
+  chunk.set(words, base);
+  chunkUsed += SNAPSHOT_WORDS;
+  return new Snapshot(chunk, base, source) as unknown as Registers;
+}

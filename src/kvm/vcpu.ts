@@ -1,0 +1,450 @@
+import { ERRNO } from "../abi/errno.ts";
+import { errno, libc } from "../host/libc.ts";
+import type { SliceTimer } from "../host/slice_timer.ts";
+import type { BackendVcpu, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
+import { InputError, StateError, UnsupportedError } from "../vm/errors.ts";
+import { isAccess, type VmExit } from "../vm/exit.ts";
+import type { Registers, RegisterValues } from "../vm/registers.ts";
+import { FLAG, KVM, kvm_regs, kvm_sregs } from "./abi.ts";
+import { checkTraps, encodeGuestDebug } from "./debug.ts";
+import { decodeEvents, mergeEvents } from "./events.ts";
+import { ExitDecoder, SLICE } from "./exit.ts";
+import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
+import { planWrite } from "./register_write.ts";
+import { takeSnapshot } from "./registers.ts";
+import { AT, RunPage } from "./run_page.ts";
+import { VcpuState } from "./vcpu_state.ts";
+import type { VcpuFd } from "./vcpu_fd.ts";
+
+/** How long a guest runs at most before the event loop gets its turn. */
+export const SLICE_MS = 5;
+
+/** What the vCPUs of one machine have in common. */
+export interface VcpuContext {
+  readonly timer: SliceTimer;
+  /** Bytes of the shared page. */
+  readonly mapSize: number;
+  readonly irqchip: boolean;
+  /** KVM_GUESTDBG_* flags that this host takes. */
+  readonly debugFlags: number;
+  /** Numbers of the MSRs that KVM can show. */
+  readonly msrs: readonly number[];
+  /** Sets the MSRs that leave the guest, for the whole machine; false if this host can't. */
+  filterMsrs(indices: readonly number[]): boolean;
+}
+
+const REGS_DIRTY = BigInt(FLAG.SYNC_X86_REGS);
+const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
+const RFLAGS = AT.regs / 8 + kvm_regs.offsets.rflags / 8;
+const CR8 = kvm_sregs.offsets.cr8;
+const INTERRUPT_FLAG = 1n << 9n;
+
+/** Debug modes as a number, so that comparing is all that happens when nothing changed. */
+const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as const;
+
+/** One vCPU on KVM. */
+export class KvmVcpu implements BackendVcpu, Disposable {
+  readonly index: number;
+  readonly #fd: VcpuFd;
+  readonly #number: number;
+  readonly #ioctl: (fd: number, request: number, argument: number) => number;
+  readonly #context: VcpuContext;
+  readonly #timer: SliceTimer;
+  readonly #page: RunPage;
+  readonly #decoder: ExitDecoder;
+  readonly #state: VcpuState;
+  readonly #powerOn: PowerOnState;
+  #closed = false;
+  #traps: Traps = { hardware: [], int3: false };
+  #mode: number = MODE.run;
+  /** An access was reported, and its instruction is not finished. */
+  #inFlight = false;
+  /** The access in flight was reported by `step`. */
+  #stepping = false;
+  /** An exit that an implied settle met, to be answered before anything else. */
+  #unanswered: VmExit | undefined;
+  #kicked = false;
+  /** The last entry ended in HLT, without an in-kernel irqchip. */
+  #halted = false;
+  /** Vectors waiting for the guest to take them, without an in-kernel irqchip. */
+  readonly #waiting = new Set<number>();
+  /** An NMI was sent since the last entry. */
+  #nmiWaits = false;
+
+  /** Takes over a new vCPU's descriptor. @throws {HostError} If KVM refuses something. */
+  constructor(index: number, fd: VcpuFd, cpuid: Uint8Array<ArrayBuffer>, context: VcpuContext) {
+    this.index = index;
+    this.#fd = fd;
+    this.#number = fd.fd;
+    this.#ioctl = libc().ioctl;
+    this.#context = context;
+    this.#timer = context.timer;
+    using cleanup = new DisposableStack();
+    this.#page = cleanup.use(new RunPage(fd.fd, context.mapSize));
+    this.#decoder = new ExitDecoder(this.#page);
+    fd.setCpuid(cpuid);
+    fd.setSignalMask(context.timer.runMask);
+    this.#state = new VcpuState(fd, this.#page);
+    this.#state.reload();
+    this.#powerOn = capturePowerOn(fd, context);
+    cleanup.move();
+  }
+
+  get rip(): bigint {
+    return this.#page.words64[RIP];
+  }
+
+  run(): VmExit {
+    if (this.#unanswered !== undefined) this.#refuseUnanswered();
+    if (this.#mode !== MODE.run) this.#setMode(MODE.run);
+    this.#stepping = false;
+    return this.#enter(true);
+  }
+
+  step(options: StepOptions = {}): VmExit {
+    if (this.#unanswered !== undefined) this.#refuseUnanswered();
+    if (this.#inFlight) {
+      const ofStep = this.#stepping;
+      const more = this.settle();
+      if (more !== undefined) {
+        this.#stepping = ofStep;
+        return more;
+      }
+      // The access was the step's own instruction, and now it is done.
+      if (ofStep) return this.#decoder.stepDone(this.#linearRip());
+    }
+    const block = options.interrupts !== true;
+    const mode = MODE.step | (block ? MODE.blockInterrupts : 0) |
+      (options.execute === true ? MODE.execute : 0);
+    if (this.#mode !== mode) this.#setMode(mode);
+    this.#stepping = true;
+    return this.#enter(!block);
+  }
+
+  settle(): VmExit | undefined {
+    const met = this.#unanswered;
+    if (met !== undefined) {
+      this.#unanswered = undefined;
+      return met;
+    }
+    if (!this.#inFlight) return undefined;
+    this.#inFlight = false;
+    this.#state.generation++;
+    const { bytes } = this.#page;
+    bytes[AT.immediateExit] = 1;
+    const result = this.#ioctl(this.#number, KVM.RUN, 0);
+    const failed = result < 0 ? errno() : 0;
+    bytes[AT.immediateExit] = this.#kicked ? 1 : 0;
+    if (result < 0) {
+      // EINTR is what immediate_exit gives once the instruction is finished.
+      if (failed === ERRNO.EINTR || failed === ERRNO.EAGAIN) return undefined;
+      throw this.#fd.runFailed(this.index);
+    }
+    const exit = this.#decoder.decode();
+    // A single step's end: the instruction is done.
+    if (exit.kind === "debug" || exit.kind === "slice" || exit.kind === "irq-window") return undefined;
+    this.#inFlight = isAccess(exit);
+    return exit;
+  }
+
+  /** One entry, or several when the guest only left so that an interrupt could be given to it. */
+  #enter(offer: boolean): VmExit {
+    const { bytes } = this.#page;
+    for (;;) {
+      if (this.#waiting.size > 0) this.#offerInterrupt(offer);
+      this.#timer.arm(SLICE_MS);
+      this.#state.generation++;
+      this.#inFlight = false;
+      this.#halted = false;
+      this.#nmiWaits = false;
+      if (this.#ioctl(this.#number, KVM.RUN, 0) < 0) return this.#interrupted();
+      const exit = this.#decoder.decode();
+      switch (exit.kind) {
+        case "io-in":
+        case "io-out":
+        case "mmio-read":
+        case "mmio-write":
+        case "msr-read":
+        case "msr-write":
+          this.#inFlight = true;
+          return exit;
+        case "irq-window":
+          bytes[AT.requestInterruptWindow] = 0;
+          if (this.#waiting.size > 0) continue;
+          return exit;
+        case "halt":
+          if (offer && this.#waiting.size > 0 && (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n) {
+            continue;
+          }
+          this.#halted = true;
+          return exit;
+        default:
+          return exit;
+      }
+    }
+  }
+
+  /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
+  #interrupted(): VmExit {
+    const failed = errno();
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.#fd.runFailed(this.index);
+    if (this.#kicked) {
+      this.#kicked = false;
+      this.#page.bytes[AT.immediateExit] = 0;
+    }
+    this.#timer.drain();
+    return SLICE;
+  }
+
+  /** Gives the guest a waiting interrupt if it can take one now, and else asks to be told when it can. */
+  #offerInterrupt(allowed: boolean): void {
+    const { bytes, words64 } = this.#page;
+    if (!allowed) {
+      bytes[AT.requestInterruptWindow] = 0;
+      return;
+    }
+    if (bytes[AT.readyForInterrupt] !== 0 && (words64[RFLAGS] & INTERRUPT_FLAG) !== 0n) {
+      for (const vector of this.#waiting) {
+        this.#waiting.delete(vector);
+        this.#fd.interrupt(vector);
+        // KVM takes one at a time, and says at the next exit whether it can take another.
+        bytes[AT.readyForInterrupt] = 0;
+        break;
+      }
+    }
+    bytes[AT.requestInterruptWindow] = this.#waiting.size > 0 ? 1 : 0;
+  }
+
+  #refuseUnanswered(): never {
+    throw new StateError(
+      "An instruction is half done and waits for the answer to another access.",
+      "in flight",
+      {
+        remedy: "Call settle() and answer what it gives until it gives nothing.",
+      },
+    );
+  }
+
+  /** Finishes what is in flight, for callers that need the instruction done. */
+  #settled(): void {
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#inFlight) this.#unanswered = this.settle();
+    if (this.#unanswered !== undefined) this.#refuseUnanswered();
+  }
+
+  #linearRip(): bigint {
+    const csBase = this.#page.words64[AT.sregs / 8];
+    return BigInt.asUintN(64, csBase + this.rip);
+  }
+
+  #setMode(mode: number): void {
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    this.#state.flush();
+    const step = mode !== MODE.run;
+    this.#fd.setGuestDebug(encodeGuestDebug(this.#traps, {
+      singleStep: step,
+      blockInterrupts: (mode & MODE.blockInterrupts) !== 0 &&
+        (this.#context.debugFlags & FLAG.GUESTDBG_BLOCKIRQ) !== 0,
+      armed: { data: true, execute: !step || (mode & MODE.execute) !== 0 },
+      int3: !step || (mode & MODE.execute) !== 0,
+    }));
+    this.#mode = mode;
+  }
+
+  kick(): void {
+    if (this.#closed) return;
+    this.#kicked = true;
+    this.#page.bytes[AT.immediateExit] = 1;
+  }
+
+  setTraps(traps: Traps): void {
+    checkTraps(traps);
+    this.#traps = { hardware: [...traps.hardware], int3: traps.int3 };
+    this.#mode = MODE.unknown;
+  }
+
+  idle(): "no" | "halted" | "halted-forever" | "wait-for-sipi" {
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    const open = (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n;
+    if (!this.#context.irqchip) return !this.#halted ? "no" : open ? "halted" : "halted-forever";
+    switch (this.#fd.getMpState()) {
+      case FLAG.MP_STATE_UNINITIALIZED:
+      case FLAG.MP_STATE_INIT_RECEIVED:
+        return "wait-for-sipi";
+      case FLAG.MP_STATE_HALTED:
+        return open ? "halted" : "halted-forever";
+      default:
+        return "no";
+    }
+  }
+
+  registers(): Registers {
+    this.#settled();
+    return takeSnapshot(this.#page.snapshot, this.#state);
+  }
+
+  setRegisters(values: RegisterValues): void {
+    const plan = planWrite(values);
+    this.#settled();
+    if (plan.size === 0) return;
+    this.#state.write(plan);
+    if (!this.#context.irqchip && values.cr8 !== undefined) {
+      // Without an in-kernel LAPIC KVM takes CR8 from here at each entry (api.rst, struct kvm_run).
+      this.#page.words64[AT.cr8 / 8] = this.#page.words64[(AT.sregs + CR8) / 8];
+    }
+    if (values.rip !== undefined) this.#wake();
+    // KVM puts TF into RFLAGS when a step is asked for, at the RIP of that moment: it has to be asked again.
+    if (this.#mode !== MODE.run) this.#mode = MODE.unknown;
+  }
+
+  /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
+  #wake(): void {
+    this.#halted = false;
+    if (this.#context.irqchip && this.#fd.getMpState() === FLAG.MP_STATE_HALTED) {
+      this.#fd.setMpState(FLAG.MP_STATE_RUNNABLE);
+    }
+  }
+
+  msrs(): readonly number[] {
+    return this.#context.msrs;
+  }
+
+  readMsr(index: number): bigint {
+    this.#settled();
+    const [found] = this.#fd.getMsrs([index >>> 0]);
+    if (found === undefined) {
+      throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "KVM does not know it");
+    }
+    return found.value;
+  }
+
+  writeMsr(index: number, value: bigint): void {
+    this.#settled();
+    if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} does not fit an MSR's 64 bits.`);
+    if (this.#fd.setMsrs([{ index: index >>> 0, value: value + 0n }]) === 0) {
+      throw new UnsupportedError(
+        `0x${value.toString(16)} in MSR 0x${index.toString(16)}`,
+        "KVM does not know the MSR or refuses the value",
+      );
+    }
+    // EFER, FS_BASE and their like stand among the segment and control registers too.
+    this.#state.reload();
+  }
+
+  xsave(): Uint8Array {
+    this.#settled();
+    return this.#fd.getXsave();
+  }
+
+  setXsave(area: Uint8Array): void {
+    this.#settled();
+    this.#state.setXsave(area);
+  }
+
+  lapic(): Uint8Array {
+    this.#needLapic();
+    return this.#fd.getLapic();
+  }
+
+  setLapic(page: Uint8Array): void {
+    this.#needLapic();
+    if (page.length !== 1024) throw new InputError(`A LAPIC's page has 1024 bytes, not ${page.length}.`);
+    this.#fd.setLapic(new Uint8Array(page));
+    this.#state.reload();
+  }
+
+  #needLapic(): void {
+    this.#settled();
+    if (!this.#context.irqchip) {
+      throw new UnsupportedError(
+        "lapic",
+        "this machine was opened without interrupt controllers in the hypervisor",
+        {
+          remedy: "Open it with `irqchip: true`.",
+        },
+      );
+    }
+  }
+
+  events(): VcpuEvents {
+    this.#settled();
+    return decodeEvents(this.#fd.getEvents());
+  }
+
+  setEvents(events: Partial<VcpuEvents>): void {
+    this.#settled();
+    this.#state.flush();
+    this.#fd.setEvents(mergeEvents(this.#fd.getEvents(), events));
+    this.#state.reload();
+  }
+
+  injectException(vector: number, errorCode?: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
+      throw new RangeError(`Exceptions have vectors 0 to 31, not ${vector}.`);
+    }
+    this.setEvents({
+      exception: { vector, ...(errorCode === undefined ? {} : { errorCode }), pending: true },
+    });
+  }
+
+  trapMsrs(indices: readonly number[]): void {
+    this.#settled();
+    if (!this.#context.filterMsrs(indices)) {
+      throw new UnsupportedError("msr-exits", "this KVM has no filter for MSR accesses", {
+        remedy: "Use Linux 5.10 or newer.",
+      });
+    }
+  }
+
+  /** Queues (or takes back) an external interrupt, for a machine without an in-kernel irqchip. */
+  request(vector: number, wanted: boolean): void {
+    if (wanted) this.#waiting.add(vector);
+    else this.#waiting.delete(vector);
+  }
+
+  /** Whether something waits that the guest can take at its next entry, for one that sleeps in HLT. */
+  get pending(): boolean {
+    return this.#nmiWaits || (this.#waiting.size > 0 && (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n);
+  }
+
+  /** Sends an NMI. @throws {HostError} */
+  nmi(): void {
+    this.#settled();
+    this.#fd.nmi();
+    this.#nmiWaits = true;
+  }
+
+  /** Back to the state in which KVM made this vCPU. */
+  reset(): void {
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    // What is in flight is finished with whatever its data holds; the bound is for string instructions on devices.
+    for (let i = 0; i < 4096 && (this.#inFlight || this.#unanswered !== undefined); i++) this.settle();
+    this.#inFlight = false;
+    this.#unanswered = undefined;
+    this.#halted = false;
+    this.#waiting.clear();
+    this.#nmiWaits = false;
+    this.#page.bytes[AT.requestInterruptWindow] = 0;
+    this.#page.bytes[AT.readyForInterrupt] = 0;
+    this.#state.discard();
+    restorePowerOn(this.#fd, this.#context, this.#powerOn);
+    this.#state.reload();
+    this.#page.words64[AT.cr8 / 8] = this.#page.words64[(AT.sregs + CR8) / 8];
+    if (this.#mode !== MODE.run) this.#mode = MODE.unknown;
+  }
+
+  /** Unmaps the shared page and closes the descriptor; doing it twice is harmless. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#state.generation++;
+    this.#page[Symbol.dispose]();
+    this.#fd.close();
+  }
+
+  /** Whether general registers were set that KVM will take over at the next entry. */
+  get dirty(): boolean {
+    return (this.#page.words64[AT.dirtyRegs / 8] & REGS_DIRTY) !== 0n;
+  }
+}
