@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { refusesForeign } from "./device_contract.ts";
 import { FwCfg } from "./fw_cfg.ts";
 import { bootOrder, e820Table, littleEndian } from "./fw_cfg_items.ts";
 import { MockGuest } from "./mock_guest.ts";
@@ -143,6 +144,7 @@ Deno.test("fw_cfg: saved with what the guest wrote; other files are refused and 
     assert.throws(() => device.restore(bad), { name: "InputError" });
   }
   assert.deepEqual(device.save(), saved);
+  refusesForeign(device);
 });
 
 Deno.test("fw_cfg: builders of items", () => {

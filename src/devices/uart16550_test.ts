@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { anySequence, refusesForeign } from "./device_contract.ts";
 import { MockGuest } from "./mock_guest.ts";
 import { Uart16550 } from "./uart16550.ts";
 
@@ -330,4 +331,13 @@ Deno.test("uart16550: any sequence leaves it bounded, with the line as IIR says"
     }),
     { seed: 16550, numRuns: 500 },
   );
+});
+
+Deno.test("uart16550: any sequence on the ports, saved states", () => {
+  anySequence(() => {
+    const { guest, uart } = com1({ timed: true });
+    uart.receive(new Uint8Array(50));
+    return { guest, device: uart };
+  }, { seed: 3 });
+  refusesForeign(com1().uart);
 });

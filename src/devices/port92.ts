@@ -1,0 +1,74 @@
+/**
+ * System control port A: the A20 gate and the fast reset of a PS/2.
+ *
+ * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "System Control Port A (Hex 0092)".
+ */
+import { ByteDevice } from "./byte_device.ts";
+import { bits, restoreRecord, saveRecord, type Shape } from "./state.ts";
+
+const RESET_BIT = 0x01;
+const A20_BIT = 0x02;
+
+interface State {
+  control: number;
+}
+
+const SHAPE: Shape<State> = { control: bits(8) };
+
+/** What the port drives. */
+export interface Port92Options {
+  /** Default "port92". */
+  readonly name?: string;
+  /** Bit 0 went from 0 to 1: the CPU is reset. */
+  readonly onReset: () => void;
+  /** The gate was opened or closed. Hypervisors leave A20 open; most machines need not listen. */
+  readonly onA20?: (open: boolean) => void;
+}
+
+/** One register at port 0x92. A20 is open from the start, as it is in the hypervisor. */
+export class Port92 extends ByteDevice {
+  /** "port92" unless told otherwise. */
+  readonly name: string;
+  readonly ports: { readonly start: number; readonly length: number } = { start: 0x92, length: 1 };
+  readonly #options: Port92Options;
+  readonly #state: State = { control: A20_BIT };
+
+  constructor(options: Port92Options) {
+    super();
+    this.#options = options;
+    this.name = options.name ?? "port92";
+  }
+
+  protected readByte(): number {
+    return this.#state.control;
+  }
+
+  protected writeByte(_offset: number, value: number): void {
+    const risen = value & ~this.#state.control;
+    const changed = value ^ this.#state.control;
+    this.#state.control = value;
+    if (changed & A20_BIT) this.#options.onA20?.((value & A20_BIT) !== 0);
+    if (risen & RESET_BIT) this.#options.onReset();
+  }
+
+  /** A20 open, no reset asked for. */
+  reset(): void {
+    this.#state.control = A20_BIT;
+  }
+
+  /** The register. */
+  save(): unknown {
+    return saveRecord("port92", 1, this.#state);
+  }
+
+  /** @throws {InputError} If the record is of another device or version. */
+  restore(saved: unknown): void {
+    this.#state.control = restoreRecord("port92", 1, SHAPE, saved).control;
+  }
+
+  /** The register and its bits. */
+  inspect(): Record<string, number> {
+    const { control } = this.#state;
+    return { control, a20: control & A20_BIT ? 1 : 0 };
+  }
+}

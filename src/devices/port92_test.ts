@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { anySequence, refusesForeign } from "./device_contract.ts";
+import { MockGuest } from "./mock_guest.ts";
+import { Port92 } from "./port92.ts";
+
+function subject() {
+  const events: string[] = [];
+  const device = new Port92({
+    onReset: () => events.push("reset"),
+    onA20: (open) => events.push(`a20 ${open}`),
+  });
+  return { device, guest: new MockGuest([device]), events };
+}
+
+Deno.test("port 92: A20 is open at first; a change is told once", () => {
+  const { guest, events } = subject();
+  assert.equal(guest.in(0x92), 0x02);
+  guest.out(0x92, 0x02);
+  guest.out(0x92, 0x00);
+  guest.out(0x92, 0x02);
+  assert.deepEqual(events, ["a20 false", "a20 true"]);
+});
+
+Deno.test("port 92: a reset needs bit 0 to rise", () => {
+  const { guest, events, device } = subject();
+  guest.out(0x92, 0x03);
+  guest.out(0x92, 0x03);
+  assert.deepEqual(events, ["reset"]);
+  device.reset();
+  assert.equal(guest.in(0x92), 0x02);
+  guest.out(0x92, 0x03);
+  assert.deepEqual(events, ["reset", "reset"]);
+});
+
+Deno.test("port 92: any sequence, saved states", () => {
+  anySequence(subject, { seed: 92, runs: 50 });
+  refusesForeign(subject().device);
+});
