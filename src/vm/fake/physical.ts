@@ -1,0 +1,191 @@
+import type { BackendMemory, BackendOptions, MemoryRegion } from "../backend.ts";
+import { FaultError, InputError, StateError } from "../errors.ts";
+
+const PAGE = 0x1000;
+const LOW_LIMIT = 3 * 1024 ** 3;
+const HIGH_START = 4 * 1024 ** 3;
+
+/** A stretch of memory: page-aligned, never overlapping another. Addresses are numbers: they fit 52 bits. */
+interface Area {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly readOnly: boolean;
+}
+
+/** Guest-physical memory as arrays of the JavaScript heap. */
+export class PhysicalMemory implements BackendMemory {
+  #areas: Area[];
+  #last: Area;
+  /** Page numbers that the guest can't write. */
+  readonly #protected = new Set<number>();
+
+  /** @throws {InputError} If sizes or places make no sense, or the host has not that much memory. */
+  constructor(options: BackendOptions) {
+    const { memory } = options;
+    if (!Number.isSafeInteger(memory) || memory <= 0 || memory % PAGE !== 0) {
+      throw new InputError(`A guest's memory is a positive multiple of 4096 bytes; got ${memory}`, {
+        remedy: "give memory: MiB(n)",
+      });
+    }
+    try {
+      this.#areas = [area("ram", 0, new Uint8Array(Math.min(memory, LOW_LIMIT)), false)];
+      if (memory > LOW_LIMIT) {
+        this.#areas.push(area("ram-high", HIGH_START, new Uint8Array(memory - LOW_LIMIT), false));
+      }
+    } catch (cause) {
+      throw new InputError(`This host can't hold ${memory} bytes of guest memory`, {
+        cause,
+        remedy: "open the guest with less memory",
+      });
+    }
+    for (const rom of options.roms ?? []) this.#place(rom.name, Number(rom.at), rom.bytes);
+    this.#last = this.#areas[0];
+  }
+
+  get regions(): readonly MemoryRegion[] {
+    return this.#areas.map((a) => ({
+      name: a.name,
+      start: BigInt(a.start),
+      size: BigInt(a.end - a.start),
+      readOnly: a.readOnly,
+    }));
+  }
+
+  read(at: bigint, into: Uint8Array): void {
+    this.#each(at, into.length, (a, from, done, n) => into.set(a.bytes.subarray(from, from + n), done));
+  }
+
+  write(at: bigint, bytes: Uint8Array): void {
+    this.#each(at, bytes.length, (a, from, done, n) => a.bytes.set(bytes.subarray(done, done + n), from));
+  }
+
+  view(at: bigint, length: number): Uint8Array {
+    const found = this.#find(Number(at));
+    const from = found === undefined ? 0 : Number(at) - found.start;
+    if (found === undefined || from + length > found.bytes.length) {
+      const first = found === undefined ? at : BigInt(found.end);
+      throw fault(first, "a view needs all its bytes in one region");
+    }
+    return found.bytes.subarray(from, from + length);
+  }
+
+  protect(at: bigint, length: number, readOnly: boolean): void {
+    if (length <= 0) return;
+    this.#each(at, length, () => {});
+    const last = Math.floor((Number(at) + length - 1) / PAGE);
+    for (let page = Math.floor(Number(at) / PAGE); page <= last; page++) {
+      if (readOnly) this.#protected.add(page);
+      else this.#protected.delete(page);
+    }
+  }
+
+  /** The guest reads `size` bytes that lie in one page; undefined if no memory is there. */
+  load(at: number, size: number): bigint | undefined {
+    const a = this.#find(at);
+    if (a === undefined) return undefined;
+    const offset = at - a.start;
+    switch (size) {
+      case 1:
+        return BigInt(a.bytes[offset]);
+      case 2:
+        return BigInt(a.view.getUint16(offset, true));
+      case 4:
+        return BigInt(a.view.getUint32(offset, true));
+      default:
+        return a.view.getBigUint64(offset, true);
+    }
+  }
+
+  /** The guest writes `size` bytes in one page; false if no memory is there, or none that it may write. */
+  store(at: number, size: number, value: bigint): boolean {
+    const a = this.#find(at);
+    if (a === undefined || a.readOnly) return false;
+    if (this.#protected.size > 0 && this.#protected.has(Math.floor(at / PAGE))) return false;
+    const offset = at - a.start;
+    if (size === 1) a.bytes[offset] = Number(value);
+    else if (size === 2) a.view.setUint16(offset, Number(value), true);
+    else if (size === 4) a.view.setUint32(offset, Number(value), true);
+    else a.view.setBigUint64(offset, value, true);
+    return true;
+  }
+
+  /** What is left of the page from `at`, to fetch code from; undefined if no memory is there. */
+  page(at: number): Uint8Array | undefined {
+    const a = this.#find(at);
+    if (a === undefined) return undefined;
+    const offset = at - a.start;
+    return a.bytes.subarray(offset, offset + PAGE - (offset % PAGE));
+  }
+
+  /** Drops the memory: every later access says so. */
+  close(): void {
+    this.#areas = [];
+    this.#last = NOWHERE;
+    this.#closed = true;
+  }
+
+  #closed = false;
+
+  #find(at: number): Area | undefined {
+    const last = this.#last;
+    if (at >= last.start && at < last.end) return last;
+    for (const a of this.#areas) if (at >= a.start && at < a.end) return this.#last = a;
+    return undefined;
+  }
+
+  /** Calls `what` for every area that the range touches, after making sure that all of it is memory. */
+  #each(at: bigint, length: number, what: (a: Area, from: number, done: number, n: number) => void): void {
+    if (this.#closed) throw new StateError("The guest is closed", "closed", { remedy: "open another one" });
+    const pieces: [Area, number, number, number][] = [];
+    for (let done = 0; done < length;) {
+      const place = at + BigInt(done);
+      const a = this.#find(Number(place));
+      if (a === undefined || place >= 1n << 52n) throw fault(place, "no memory is there");
+      const from = Number(place) - a.start;
+      const n = Math.min(length - done, a.bytes.length - from);
+      pieces.push([a, from, done, n]);
+      done += n;
+    }
+    for (const piece of pieces) what(...piece);
+  }
+
+  /** Puts a ROM in, cutting the RAM it covers. */
+  #place(name: string, at: number, bytes: Uint8Array): void {
+    if (!Number.isSafeInteger(at) || at < 0 || at % PAGE !== 0 || bytes.length === 0) {
+      throw new InputError(`ROM ${name} must start at a multiple of 4096 and hold something`);
+    }
+    const padded = new Uint8Array(Math.ceil(bytes.length / PAGE) * PAGE);
+    padded.set(bytes);
+    const rom = area(name, at, padded, true);
+    const rest: Area[] = [rom];
+    for (const a of this.#areas) {
+      if (a.end <= rom.start || a.start >= rom.end) rest.push(a);
+      else if (a.readOnly) throw new InputError(`ROM ${name} overlaps ROM ${a.name}`);
+      else {
+        if (a.start < rom.start) {
+          rest.push(area(a.name, a.start, a.bytes.subarray(0, rom.start - a.start), false));
+        }
+        if (a.end > rom.end) rest.push(area(a.name, rom.end, a.bytes.subarray(rom.end - a.start), false));
+      }
+    }
+    this.#areas = rest.sort((a, b) => a.start - b.start);
+  }
+}
+
+const NOWHERE = area("nowhere", 0, new Uint8Array(0), true);
+
+function area(name: string, start: number, bytes: Uint8Array, readOnly: boolean): Area {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { name, start, end: start + bytes.length, bytes, view, readOnly };
+}
+
+function fault(address: bigint, why: string): FaultError {
+  return new FaultError(
+    `Guest-physical address 0x${address.toString(16)} can't be accessed: ${why}`,
+    { address, space: "gpa" },
+    { remedy: "vm.memory.regions lists what is memory" },
+  );
+}
