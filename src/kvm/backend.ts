@@ -67,6 +67,7 @@ export class KvmBackend implements Backend, Disposable {
     this.memory = memory.use(
       new KvmMemory(options.memory, options.roms ?? [], (number, slot) => this.#vm.setSlot(number, slot)),
     );
+    this.#vm.createChips();
     const timer = cleanup.use(new SliceTimer());
     const cpuid = system.supportedCpuid();
     const context: VcpuContext = {

@@ -1,42 +1,71 @@
 import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
-import { CAP } from "./abi.ts";
+import { CAP, FLAG } from "./abi.ts";
+import { KvmBackend } from "./backend.ts";
+import { probeAll } from "./probe.ts";
+import { KvmProbeMachine, PROBE_MEMORY } from "./probe_machine.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
 
 /** Names that KVM answers itself, by a capability number. */
-const TOLD: readonly [CapabilityName, keyof typeof CAP, string][] = [
+const TOLD: readonly [CapabilityName | "sync-regs" | "immediate-exit", keyof typeof CAP, string][] = [
   ["devices", "USER_MEMORY", "KVM_EXIT_IO and KVM_EXIT_MMIO"],
   ["irqchip", "IRQCHIP", "KVM_CREATE_IRQCHIP"],
-  ["pit", "PIT2", "KVM_CREATE_PIT2"],
-  ["interrupts", "USER_MEMORY", "KVM_IRQ_LINE with an irqchip, KVM_INTERRUPT without"],
-  ["nmi", "USER_NMI", "KVM_NMI"],
-  ["msr-exits", "X86_MSR_FILTER", "KVM_X86_SET_MSR_FILTER"],
-  ["emulation-failure-bytes", "EXIT_ON_EMULATION_FAILURE", "KVM_CAP_EXIT_ON_EMULATION_FAILURE"],
+  ["pit", "PIT2", "KVM_CREATE_PIT2; needs the irqchip"],
   ["vector", "XSAVE", "KVM_GET_XSAVE"],
   ["lapic", "IRQCHIP", "KVM_GET_LAPIC; needs the irqchip"],
   ["events", "VCPU_EVENTS", "KVM_GET_VCPU_EVENTS"],
   ["msrs", "USER_MEMORY", "KVM_GET_MSRS"],
-  ["reset", "VCPU_EVENTS", "the power-on state is saved when the guest is made and put back"],
+  ["reset", "VCPU_EVENTS", "the power-on state is saved when the guest is made, and put back"],
+  ["sync-regs", "SYNC_REGS", "KVM_CAP_SYNC_REGS: registers are read from the shared page"],
+  ["immediate-exit", "IMMEDIATE_EXIT", "KVM_CAP_IMMEDIATE_EXIT: an instruction can be finished alone"],
 ];
 
 /** What KVM says of itself, without running a guest. */
-export function toldCapabilities(device: string = KVM_DEVICE): Map<string, Capability> {
-  using system = KvmSystem.open(device);
-  const found = new Map<string, Capability>();
+export function toldCapabilities(ask: (cap: number) => number): Map<string, Capability> {
+  const told = new Map<string, Capability>();
   for (const [name, cap, how] of TOLD) {
-    const usable = system.capability(CAP[cap]) > 0;
+    const usable = ask(CAP[cap]) > 0;
     const why = usable
       ? {}
       : { reason: `this KVM lacks KVM_CAP_${cap}`, remedy: "Use a newer Linux on the host." };
-    found.set(name, { usable, how, touches: [], ...why });
+    told.set(name, { usable, how, touches: [], ...why });
   }
+  const masks = (ask(CAP.SET_GUEST_DEBUG2) & FLAG.GUESTDBG_BLOCKIRQ) !== 0;
+  told.set("step-masks-interrupts", {
+    usable: masks,
+    how: "KVM_GUESTDBG_BLOCKIRQ",
+    touches: [],
+    ...(masks ? {} : {
+      reason: "this KVM can't hold interrupts back during a step",
+      remedy: "Use Linux 5.17 or newer, or clear IF while stepping.",
+    }),
+  });
+  return told;
+}
+
+/** Asks KVM, then runs the probe guests. */
+function find(device: string): Capabilities {
+  const found = (() => {
+    using system = KvmSystem.open(device);
+    return toldCapabilities((cap) => system.capability(cap));
+  })();
+  // The probe guest itself is never asked what it can do.
+  using guest = new KvmBackend(
+    { memory: PROBE_MEMORY, cpus: 1, irqchip: false, pit: false, device },
+    () => new Map(),
+  );
+  for (const [name, capability] of probeAll(new KvmProbeMachine(guest))) found.set(name, capability);
   return found;
 }
 
-/** What this host's KVM can do; asked once and kept, for each device path. */
-export function kvmCapabilities(device: string = KVM_DEVICE): Capabilities {
-  let known = cache.get(device);
-  if (known === undefined) cache.set(device, known = toldCapabilities(device));
-  return known;
-}
+const known = new Map<string, Capabilities>();
 
-const cache = new Map<string, Capabilities>();
+/**
+ * What this host's KVM can do, found out at the first call and kept for the life of the process.
+ *
+ * @throws {UnsupportedError} If KVM can't be used here.
+ */
+export function kvmCapabilities(device: string = KVM_DEVICE): Capabilities {
+  let capabilities = known.get(device);
+  if (capabilities === undefined) known.set(device, capabilities = find(device));
+  return capabilities;
+}

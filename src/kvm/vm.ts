@@ -70,7 +70,18 @@ export class KvmVm implements Disposable {
     if (system.capability(CAP.SET_TSS_ADDR) > 0) {
       this.#file.ioctlU64("KVM_SET_TSS_ADDR", KVM.SET_TSS_ADDR, TSS_ADDRESS);
     }
-    if (options.irqchip) {
+    this.emulationFailureBytes = this.#tryEnable(CAP.EXIT_ON_EMULATION_FAILURE, 1n);
+    cleanup.move();
+  }
+
+  /**
+   * Makes the interrupt controllers and the timer that the options ask for: before any vCPU, and after the memory,
+   * for then KVM need not wait until every reader of its tables is through (milliseconds).
+   *
+   * @throws {HostError} If KVM refuses.
+   */
+  createChips(): void {
+    if (this.options.irqchip) {
       this.#file.ioctl(
         "KVM_CREATE_IRQCHIP",
         KVM.CREATE_IRQCHIP,
@@ -78,7 +89,7 @@ export class KvmVm implements Disposable {
         "Open the guest with `irqchip: false`: this host has no interrupt controllers for it.",
       );
     }
-    if (options.pit) {
+    if (this.options.pit) {
       this.#file.ioctlBuffer(
         "KVM_CREATE_PIT2",
         KVM.CREATE_PIT2,
@@ -87,8 +98,6 @@ export class KvmVm implements Disposable {
         "Open the guest with `pit: false`: this host has no timer for it.",
       );
     }
-    this.emulationFailureBytes = this.#tryEnable(CAP.EXIT_ON_EMULATION_FAILURE, 1n);
-    cleanup.move();
   }
 
   /** Switches a capability on where the host has it; true if it is on. */
