@@ -145,12 +145,11 @@ export interface TableEntry {
 export function* descriptorTable(table: Uint8Array, long: boolean): Generator<TableEntry, void, void> {
   const end = Math.min(table.length, 0x10000);
   for (let at = 0; at + 8 <= end;) {
-    const whole = at + 16 <= end;
-    const descriptor = decodeDescriptor(
-      whole ? table.subarray(0, end) : padded(table.subarray(at, at + 8)),
-      whole ? at : 0,
-      long,
-    );
+    const cut = at + 16 > end;
+    const entry = cut ? new Uint8Array(16) : table.subarray(at, at + 16);
+    if (cut) entry.set(table.subarray(at, at + 8));
+    const descriptor = decodeDescriptor(entry, 0, long);
+    if (cut && descriptor.size === 16) return;
     yield { index: at, descriptor };
     at += descriptor.size;
   }
@@ -265,10 +264,4 @@ function slice(table: Uint8Array, at: number, size: number): DataView {
     );
   }
   return new DataView(table.buffer, table.byteOffset + at, size);
-}
-
-function padded(entry: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(16);
-  bytes.set(entry);
-  return bytes;
 }

@@ -21,8 +21,8 @@ Deno.test("descriptors: flat code and data, a 16-bit segment, a null entry", () 
     [code.kind, code.base, code.limit, code.attributes, code.type],
     ["code", 0n, 0xffff_ffffn, 0xc09bn, "code RX A"],
   );
-  const data = decodeDescriptor(bytes(0x120_0f3_345678_ffffn << 0n), 0, false);
-  assert.equal(data.kind, "data");
+  const data = decodeDescriptor(bytes(0x0000_f334_5678_ffffn), 0, false);
+  assert.deepEqual([data.kind, data.type, data.dpl], ["data", "data RW A", 3]);
   const small = decodeDescriptor(bytes(0x12009a345678abcdn), 0, false) as SegmentDescriptor;
   assert.deepEqual([small.base, small.limit, small.dpl], [0x12345678n, 0xabcdn, 0]);
   assert.equal(decodeDescriptor(bytes(0n), 0, true).kind, "null");
@@ -36,6 +36,7 @@ Deno.test("descriptors: a TSS takes 16 bytes in IA-32e mode", () => {
   assert.equal(tss.base, 0xffff_ff01_807f_0000n);
   assert.equal(tss.type, "tss busy");
   assert.deepEqual([...descriptorTable(table, false)].map((e) => e.index), [0, 8, 16, 24]);
+  assert.deepEqual([...descriptorTable(table.subarray(0, 16), true)].map((e) => e.index), [0]);
 });
 
 Deno.test("descriptors: gates of every width", () => {

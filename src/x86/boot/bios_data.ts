@@ -1,0 +1,38 @@
+/**
+ * The BIOS data area, as a BIOS leaves it: kernels look there for the serial port, the size of conventional
+ * memory and the EBDA even if they never call the BIOS.
+ */
+import { type BootWrite, LOW_END, spanOf } from "./image.ts";
+
+const AT = 0x400n;
+const SIZE = 0x100;
+
+/** The area at 0x400 (field names: IBM PC/AT Technical Reference, "BIOS data area"). */
+function biosData(): Uint8Array {
+  const view = new DataView(new ArrayBuffer(SIZE));
+  view.setUint16(0x00, 0x3f8, true); // COM1
+  view.setUint16(0x0e, Number(LOW_END >> 4n), true); // segment of the EBDA
+  view.setUint16(0x10, 0x0222, true); // equipment: FPU, 80 x 25 colour, one serial port
+  view.setUint16(0x13, Number(LOW_END >> 10n), true); // KiB of conventional memory
+  view.setUint8(0x49, 3); // video mode
+  view.setUint16(0x4a, 80, true); // columns
+  view.setUint16(0x4c, 0x1000, true); // bytes of a text page
+  view.setUint16(0x60, 0x0607, true); // cursor shape
+  view.setUint16(0x63, 0x3d4, true); // CRT controller's port
+  view.setUint8(0x84, 24); // rows less one
+  view.setUint16(0x85, 16, true); // character height
+  return new Uint8Array(view.buffer);
+}
+
+/** Adds the BIOS data area and the EBDA's size byte, unless something is loaded there or there is too little RAM. */
+export function withBiosData(writes: readonly BootWrite[], memory: number): BootWrite[] {
+  const extra: BootWrite[] = [
+    { at: AT, bytes: biosData(), name: "BIOS data area" },
+    { at: LOW_END, bytes: Uint8Array.of(1), name: "extended BIOS data area" }, // its size in KiB
+  ];
+  const free = extra.filter((e) => {
+    const end = e.at + BigInt(e.bytes.length);
+    return end <= BigInt(memory) && writes.every((w) => w.at >= end || w.at + spanOf(w).size <= e.at);
+  });
+  return [...writes, ...free];
+}
