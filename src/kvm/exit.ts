@@ -24,6 +24,9 @@ import {
 } from "./abi.ts";
 import { AT, type RunPage } from "./run_page.ts";
 
+/** What the decoder needs of the shared page. */
+export type ExitPage = Pick<RunPage, "bytes" | "words32" | "words64">;
+
 const IO = {
   direction: AT.exit + exit_io.offsets.direction,
   size: AT.exit + exit_io.offsets.size,
@@ -79,7 +82,7 @@ const EVENTS: Readonly<Record<number, SystemEventExit["event"]>> = {
  * handed out again and again, with views of the page itself: an answer written to `data` is what KVM reads.
  */
 export class ExitDecoder {
-  readonly #page: RunPage;
+  readonly #page: ExitPage;
   readonly #port: { -readonly [K in keyof PortExit]: PortExit[K] };
   readonly #mmio: { -readonly [K in keyof MmioExit]: MmioExit[K] };
   readonly #msr: { -readonly [K in keyof MsrExit]: MsrExit[K] };
@@ -89,7 +92,7 @@ export class ExitDecoder {
   readonly #mmioViews: Uint8Array[] = [];
   #portOffset = -1;
 
-  constructor(page: RunPage) {
+  constructor(page: ExitPage) {
     this.#page = page;
     const none = new Uint8Array(0);
     this.#port = { kind: "io-out", port: 0, size: 1, count: 1, data: none };

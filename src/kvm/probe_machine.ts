@@ -182,7 +182,13 @@ export class KvmProbeMachine implements ProbeMachine {
   }
 
   #watch(exit: VmExit): VmExit {
-    if (exit.kind !== "slice" && exit.kind !== "debug" && exit.kind !== "io-out") this.#broken = true;
+    switch (exit.kind) {
+      case "shutdown":
+      case "internal-error":
+      case "fail-entry":
+      case "unsupported":
+        this.#broken = true;
+    }
     return exit;
   }
 
