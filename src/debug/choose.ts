@@ -101,9 +101,11 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     reasons.push("HLT and OUT: the page is user-accessible, and at CPL 3 both raise #GP instead");
     return undefined;
   }
-  // With the irqchip in the hypervisor HLT sleeps there and is never seen (KVM api.rst, KVM_EXIT_HLT).
   for (const how of ["hlt", "out"] as const) {
-    if (can(backend.capabilities, `breakpoint-${how}`)) return { how, gpa };
+    if (how === "hlt" && backend.interrupts?.irqchip) {
+      // KVM api.rst, KVM_EXIT_HLT: not with KVM_CREATE_IRQCHIP.
+      reasons.push("HLT: with interrupt controllers in the hypervisor it sleeps there and is not reported");
+    } else if (can(backend.capabilities, `breakpoint-${how}`)) return { how, gpa };
     reasons.push(
       `${how.toUpperCase()}: ${backend.capabilities.get(`breakpoint-${how}`)?.reason ?? "not offered"}`,
     );

@@ -9,18 +9,19 @@ const script = new Script(`globalThis[Symbol.for("hvsh.guarded")]()`);
 /**
  * Runs `body` so that it is ended if it holds the thread for longer than two seconds: a condition or a device
  * with an endless loop. node:vm stops foreign closures too. One call costs about 10 us, so that whole bursts
- * are run under it, not single callbacks; a burst itself never lasts longer than a time slice.
+ * are run under it, not single callbacks; a burst itself never lasts longer than a time slice. Inside another
+ * `guarded` it only calls `body`.
  *
  * @throws {Error} With code ERR_SCRIPT_EXECUTION_TIMEOUT.
  */
 export function guarded<T>(body: () => T): T {
-  const global = globalThis as unknown as Record<symbol, () => T>;
-  const outer = global[SLOT];
+  const global = globalThis as unknown as Record<symbol, (() => T) | undefined>;
+  if (global[SLOT] !== undefined) return body();
   global[SLOT] = body;
   try {
     return script.runInThisContext({ timeout: LIMIT_MS }) as T;
   } finally {
-    global[SLOT] = outer;
+    delete global[SLOT];
   }
 }
 

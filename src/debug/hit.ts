@@ -5,7 +5,7 @@ import { then } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { StopCause } from "../vm/stop.ts";
 import type { ManagedBreakpoint } from "./breakpoint.ts";
-import { isRunaway } from "./guard.ts";
+import { guarded, isRunaway } from "./guard.ts";
 
 /** Bits of CR3 that are an address: without PCID, cache bits and LAM (SDM vol. 3A, 2.5 and 4.5). */
 const CR3_ADDRESS_MASK = 0x000f_ffff_ffff_f000n;
@@ -70,7 +70,7 @@ export function judge(
   if (condition === undefined) return passIgnored(breakpoint, cause);
   try {
     // Both kinds of conditions take the hit that `makeHit` makes for this breakpoint's kind.
-    const answer = (condition as Condition)(makeHit() as Hit);
+    const answer = guarded(() => (condition as Condition)(makeHit() as Hit));
     if (answer instanceof Promise) {
       return answer.then(
         (stops) => stops ? passIgnored(breakpoint, cause) : undefined,

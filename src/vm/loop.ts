@@ -42,6 +42,12 @@ export interface Recorder {
   other(vcpu: BackendVcpu, exit: VmExit): void;
 }
 
+/** Timers of devices: polled between slices. */
+export interface LoopClock {
+  /** Runs the callbacks that are due. */
+  poll(): unknown;
+}
+
 /** A stop, and which vCPU it concerns. */
 export interface VcpuStop {
   readonly vcpu: BackendVcpu;
@@ -58,6 +64,9 @@ export class RunLoop {
   readonly #recorder: Recorder;
   /** Runs a burst so that user code in it which never returns is stopped. */
   readonly #guarded: <T>(burst: () => T) => T;
+  readonly #clock: LoopClock | undefined;
+  #bursting = false;
+  #answering: AccessExit | undefined;
 
   constructor(
     backend: Backend,
@@ -65,7 +74,9 @@ export class RunLoop {
     supervisor: Supervisor,
     recorder: Recorder,
     guarded: <T>(burst: () => T) => T = (burst) => burst(),
+    clock?: LoopClock,
   ) {
+    this.#clock = clock;
     this.#backend = backend;
     this.#buses = buses;
     this.#supervisor = supervisor;
@@ -79,10 +90,11 @@ export class RunLoop {
     for (;;) {
       let asleep = 0;
       for (const vcpu of vcpus) {
-        const cause = await this.#guarded(() => this.#burst(vcpu));
+        const cause = await this.#guardedBurst(vcpu);
         if (cause === ASLEEP) asleep++;
         else if (cause !== undefined) return { vcpu, cause };
       }
+      this.#clock?.poll();
       if (this.request !== undefined) return { vcpu: vcpus[0], cause: this.request };
       if (asleep === vcpus.length) await new Promise((resolve) => setTimeout(resolve, 1));
       else await turn();
@@ -116,6 +128,24 @@ export class RunLoop {
         );
       }
       this.#answerQuietly(vcpu, exit);
+    }
+  }
+
+  /** The device that was answering when user code had to be ended; undefined if none was. */
+  get answering(): string | undefined {
+    const exit = this.#answering;
+    if (exit === undefined || "index" in exit) return undefined;
+    const range = "port" in exit ? this.#buses.port.find(exit.port) : this.#buses.mmio.find(exit.address);
+    return range?.device.name;
+  }
+
+  #guardedBurst(vcpu: BackendVcpu): MaybePromise<StopCause | typeof ASLEEP | undefined> {
+    this.#answering = undefined;
+    this.#bursting = true;
+    try {
+      return this.#guarded(() => this.#burst(vcpu));
+    } finally {
+      this.#bursting = false;
     }
   }
 
@@ -210,12 +240,17 @@ export class RunLoop {
       return then(answerMsr(vcpu, exit), () => this.#answered(vcpu, exit, undefined));
     }
     let device: Device | undefined;
+    this.#answering = exit;
     try {
-      device = dispatch(exit, this.#buses);
+      device = this.#bursting
+        ? dispatch(exit, this.#buses)
+        : this.#guarded(() => dispatch(exit, this.#buses));
     } catch (error) {
+      this.#answering = undefined;
       this.#recorder.access(vcpu, exit, undefined);
       return deviceFault(vcpu, exit, this.#buses, error);
     }
+    this.#answering = undefined;
     return this.#answered(vcpu, exit, device);
   }
 

@@ -1,0 +1,279 @@
+import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
+import { HvshError } from "../vm/errors.ts";
+import type { RunLoop, VcpuStop } from "../vm/loop.ts";
+import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
+import { then } from "../vm/promise.ts";
+import type { Registers } from "../vm/registers.ts";
+import type { Stop, StopCause } from "../vm/stop.ts";
+import { linearRip } from "../x86/mode.ts";
+import type { BreakpointSet } from "./breakpoints.ts";
+import { isRunaway } from "./guard.ts";
+import type { Patches } from "./patches.ts";
+import type { Stepper } from "./stepper.ts";
+import { StopFeed } from "./stop_feed.ts";
+import type { Traps } from "./traps.ts";
+import { notNow } from "./vcpu.ts";
+import type { WatchStepper } from "./watch_step.ts";
+
+/** What run control works with. */
+export interface ControlParts {
+  readonly backend: Backend;
+  readonly loop: RunLoop;
+  readonly stepper: Stepper;
+  readonly patches: Patches;
+  readonly traps: Traps;
+  readonly breakpoints: BreakpointSet;
+  readonly watches: WatchStepper;
+  readonly vcpus: readonly Vcpu[];
+  /** Device time; stands still while the guest does. */
+  readonly clock: { pause(): void; resume(): void };
+}
+
+/** Starts and stops the guest, one thing at a time, and says what stopped it. */
+export class RunControl {
+  state: "paused" | "running" | "closed" = "paused";
+  lastStop: Stop | undefined;
+  readonly #parts: ControlParts;
+  readonly #feed = new StopFeed();
+  #running: Promise<Stop> | undefined;
+
+  constructor(parts: ControlParts) {
+    this.#parts = parts;
+  }
+
+  /** The vCPU that stopped last, or the first. */
+  get current(): BackendVcpu {
+    return this.#parts.backend.vcpus[this.lastStop?.vcpu.index ?? 0];
+  }
+
+  /** @throws {StateError} Unless the machine stands still. */
+  requirePaused(what: string): void {
+    if (this.state !== "paused") throw notNow(this.state, what);
+  }
+
+  /** @throws {StateError} If the machine is closed. */
+  requireOpen(what: string): void {
+    if (this.state === "closed") throw notNow("closed", what);
+  }
+
+  stops(): AsyncIterableIterator<Stop> {
+    return this.#feed.subscribe();
+  }
+
+  continue(limit: RunLimit = {}): Promise<Stop> {
+    return this.run("continue", () => this.go(), limit);
+  }
+
+  step(request: number | StepRequest = {}): Promise<Stop> {
+    const { count = 1, vcpu, interrupts = false, each } = typeof request === "number"
+      ? { count: request }
+      : request;
+    const chosen = vcpu === undefined ? this.current : this.#parts.backend.vcpus[vcpu];
+    if (chosen === undefined) {
+      return Promise.reject(new HvshError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
+    }
+    return this.run("step", () => this.#steps(chosen, count, { interrupts }, each));
+  }
+
+  /** The next stop if the guest runs; the last one (or a new one) if it stands still. */
+  async pause(): Promise<Stop> {
+    this.requireOpen("pause");
+    if (this.#running !== undefined) {
+      this.#parts.loop.request ??= { kind: "pause" };
+      for (const vcpu of this.#parts.backend.vcpus) vcpu.kick();
+      return await this.#running;
+    }
+    return this.lastStop ?? await this.#report({ vcpu: this.current, cause: { kind: "pause" } });
+  }
+
+  /** Forgets where the guest stood: after a reset. */
+  forget(): void {
+    this.lastStop = undefined;
+  }
+
+  /** Ends a run with `gone`, and every `stops()`. */
+  async close(): Promise<void> {
+    if (this.#running !== undefined) {
+      this.#parts.loop.request = { kind: "gone", reason: "the machine was closed" };
+      for (const vcpu of this.#parts.backend.vcpus) vcpu.kick();
+      await this.#running.catch(() => undefined);
+    }
+    this.state = "closed";
+    this.#feed.close();
+  }
+
+  /**
+   * Runs `body` as the one thing that moves the guest, and reports its stop.
+   *
+   * @throws {StateError} If the guest runs or the machine is closed.
+   */
+  run(what: string, body: () => MaybePromise<VcpuStop>, limit: RunLimit = {}): Promise<Stop> {
+    if (this.state !== "paused") return Promise.reject(notNow(this.state, what));
+    this.state = "running";
+    this.#parts.loop.request = undefined;
+    this.#parts.clock.resume();
+    const running = this.#run(body, limit);
+    this.#running = running;
+    return running;
+  }
+
+  async #run(body: () => MaybePromise<VcpuStop>, limit: RunLimit): Promise<Stop> {
+    const { loop } = this.#parts;
+    const timer = limit.timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => loop.request ??= { kind: "timeout" }, limit.timeoutMs);
+    try {
+      const outcome = body();
+      const stopped = outcome instanceof Promise ? await outcome.catch((e) => this.#explain(e)) : outcome;
+      const stop = this.#report(stopped);
+      return stop instanceof Promise ? await stop : stop;
+    } catch (error) {
+      return await this.#report(this.#explain(error));
+    } finally {
+      if (timer !== undefined) clearTimeout(timer);
+      this.#parts.clock.pause();
+      this.#running = undefined;
+      if (this.state === "running") this.state = "paused";
+    }
+  }
+
+  /**
+   * Off the breakpoint under RIP if the user saw the guest stand there, then free. For use inside `run`.
+   *
+   * @param stepped The vCPU that has been moved since the last stop: it stands anew wherever it is.
+   */
+  async go(stepped?: BackendVcpu): Promise<VcpuStop> {
+    const { loop, breakpoints, backend, watches } = this.#parts;
+    if ((this.lastStop !== undefined || stepped !== undefined) && breakpoints.all.size > 0) {
+      for (const vcpu of backend.vcpus) {
+        const cause = await this.#leave(vcpu, vcpu === stepped);
+        if (cause !== undefined) return { vcpu, cause };
+      }
+    }
+    if (breakpoints.stepped.size === 0) return await loop.run();
+    const vcpu = this.current;
+    for (;;) {
+      const cause = await this.one(vcpu, { interrupts: true });
+      if (cause !== undefined) return { vcpu, cause };
+      if (watches.size === 0) return await loop.run();
+      if (loop.request !== undefined) return { vcpu, cause: loop.request };
+    }
+  }
+
+  /** Steps off the breakpoint that a vCPU stands at. */
+  #leave(vcpu: BackendVcpu, anew: boolean): MaybePromise<StopCause | undefined> {
+    const { traps, stepper } = this.#parts;
+    return then(vcpu.registers(), (registers) => {
+      const stop = this.lastStop;
+      const address = linearRip(registers);
+      if (!anew && stop?.vcpu.index === vcpu.index && linearRip(stop.registers) !== address) return undefined;
+      return then(
+        traps.executeAt(registers, address),
+        (found) => found.length === 0 ? undefined : stepper.stepFrom(vcpu, registers),
+      );
+    });
+  }
+
+  /** Steps of one vCPU; as long as nothing else turns up they take no turn of the event loop. */
+  #steps(
+    vcpu: BackendVcpu,
+    count: number,
+    options: StepOptions,
+    each: StepRequest["each"],
+  ): MaybePromise<VcpuStop> {
+    for (let left = count; left > 0; left--) {
+      const cause = this.#oneOf(vcpu, options, each);
+      if (cause instanceof Promise) {
+        return cause.then((c) =>
+          c === undefined ? this.#steps(vcpu, left - 1, options, each) : { vcpu, cause: c }
+        );
+      }
+      if (cause !== undefined) return { vcpu, cause };
+    }
+    return { vcpu, cause: { kind: "step" } };
+  }
+
+  /** One of several steps: a pause or the caller's `each` may end them. */
+  #oneOf(
+    vcpu: BackendVcpu,
+    options: StepOptions,
+    each: StepRequest["each"],
+  ): MaybePromise<StopCause | undefined> {
+    const { loop } = this.#parts;
+    const stepped = this.one(vcpu, options);
+    if (each === undefined && !(stepped instanceof Promise)) return stepped ?? loop.request;
+    return then(stepped, (cause) => {
+      const ended = cause ?? loop.request;
+      if (ended !== undefined || each === undefined) return ended;
+      return then(vcpu.registers(), (registers) => each(registers) === false ? { kind: "step" } : undefined);
+    });
+  }
+
+  /** One instruction, then the watchpoints it touched and the breakpoint it landed on. */
+  one(vcpu: BackendVcpu, options: StepOptions): MaybePromise<StopCause | undefined> {
+    const { stepper, breakpoints, watches } = this.#parts;
+    if (breakpoints.all.size === 0) return stepper.step(vcpu, options);
+    const watching = watches.size > 0;
+    const stepped = watching ? watches.step(vcpu, options) : stepper.step(vcpu, options);
+    return then(stepped, (cause) => cause ?? this.#arrive(vcpu));
+  }
+
+  #arrive(vcpu: BackendVcpu): MaybePromise<StopCause | undefined> {
+    return then(
+      vcpu.registers(),
+      (registers) => this.#parts.traps.arrived(vcpu, registers, linearRip(registers)),
+    );
+  }
+
+  /** Makes the public Stop: instructions finished, patches looked after, one-shot breakpoints gone. */
+  #report({ vcpu, cause }: VcpuStop): MaybePromise<Stop> {
+    const { loop, patches } = this.#parts;
+    return then(
+      loop.settle(vcpu),
+      () =>
+        then(
+          patches.size === 0 ? undefined : patches.refresh(),
+          () => then(vcpu.registers(), (registers) => this.#publish(vcpu, cause, registers)),
+        ),
+    );
+  }
+
+  #publish(vcpu: BackendVcpu, cause: StopCause, registers: Registers): MaybePromise<Stop> {
+    const face = this.#parts.vcpus[vcpu.index];
+    const stop = Object.assign({}, internalAsStep(cause), {
+      vcpu: face,
+      registers,
+      rip: registers.rip,
+    }) as Stop;
+    this.lastStop = stop;
+    this.#feed.publish(stop);
+    const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
+    if (breakpoint?.once) return breakpoint.remove().then(() => stop);
+    return stop;
+  }
+
+  /** What an exception out of the run means. Only a hypervisor's refusal is passed on as it is. */
+  #explain(error: unknown): VcpuStop {
+    const vcpu = this.current;
+    if (isRunaway(error)) {
+      const { traps, loop } = this.#parts;
+      const who = traps.judging !== undefined
+        ? `the condition of breakpoint ${traps.judging.id}`
+        : loop.answering !== undefined
+        ? `device ${loop.answering}`
+        : "a callback";
+      traps.judging = undefined;
+      return {
+        vcpu,
+        cause: { kind: "fault", reason: `${who} did not return within 2 s and was ended`, error },
+      };
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    return { vcpu, cause: { kind: "fault", reason, error } };
+  }
+}
+
+/** Breakpoints of `runUntil` and its like have no number: reaching one is the end of a step. */
+function internalAsStep(cause: StopCause): StopCause {
+  return cause.kind === "breakpoint" && cause.breakpoint.id < 0 ? { kind: "step" } : cause;
+}

@@ -1,0 +1,132 @@
+import { InputError } from "../vm/errors.ts";
+import { type BootModule, elfImage, type ElfProtocol } from "../x86/boot/elf_image.ts";
+import type { BootImage } from "../x86/boot/image.ts";
+import { linuxImage } from "../x86/boot/linux.ts";
+import { bootSectorImage, firmwareImage, flatImage } from "../x86/boot/raw.ts";
+
+/** A file's path, or its contents. */
+export type FileOrBytes = string | URL | Uint8Array;
+
+/** What a guest boots: made by `firmware`, `bootSector`, `flat`, `elf` or `linux`. */
+export interface BootSpec {
+  /** Which of them made it. */
+  readonly kind: "firmware" | "boot-sector" | "flat" | "elf" | "linux";
+  /** The file's path, or "(bytes)". */
+  readonly source: string;
+  /**
+   * Reads what it needs and lays it out for a guest with `memory` bytes of RAM.
+   *
+   * @throws {InputError} If a file can't be read or makes no sense.
+   */
+  resolve(memory: number): Promise<BootImage>;
+}
+
+/**
+ * Boots a firmware image, such as SeaBIOS, from the reset vector.
+ *
+ * @param image A ROM of a multiple of 4 KiB, at most 16 MiB; it ends at 4 GiB, and its last 128 KiB at 1 MiB.
+ */
+export function firmware(image: FileOrBytes): BootSpec {
+  return spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory));
+}
+
+/** Boots a boot sector at 0000:7c00 in real mode, with DL = 0x80 and no BIOS behind it. */
+export function bootSector(image: FileOrBytes): BootSpec {
+  return spec("boot-sector", image, (bytes, memory) => bootSectorImage(bytes, memory));
+}
+
+/** How a flat binary is started. */
+export interface FlatBoot {
+  /** Guest-physical address of its first byte, which is also the entry; 0x1000 in real mode, else 0x100000. */
+  at?: bigint | number;
+  /** "real" by default. "protected" has flat 4 GiB segments, "long" also maps the first 4 GiB to themselves. */
+  mode?: "real" | "protected" | "long";
+}
+
+/** Boots a binary without headers at its first byte. */
+export function flat(image: FileOrBytes, options: FlatBoot = {}): BootSpec {
+  return spec("flat", image, (bytes, memory) => flatImage(bytes, { ...options, memory }));
+}
+
+/** How a kernel in an ELF file is started. */
+export interface ElfBoot {
+  /** The kernel's command line. */
+  cmdline?: string;
+  /** Files handed to it as modules (multiboot, PVH). */
+  modules?: readonly { image: FileOrBytes; cmdline?: string }[];
+  /** Which protocol; by default multiboot if its header is there, else PVH if its note is, else the plain entry. */
+  protocol?: ElfProtocol;
+}
+
+/** Boots a kernel in an ELF file (or a flat multiboot kernel). */
+export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
+  return spec("elf", image, async (bytes, memory) => {
+    const modules: BootModule[] = [];
+    for (const module of options.modules ?? []) {
+      modules.push({ bytes: await load(module.image), cmdline: module.cmdline ?? nameOf(module.image) });
+    }
+    return elfImage(bytes, {
+      memory,
+      modules,
+      name: nameOf(image),
+      ...(options.cmdline !== undefined && { cmdline: options.cmdline }),
+      ...(options.protocol !== undefined && { protocol: options.protocol }),
+    });
+  });
+}
+
+/** How a Linux kernel is started. */
+export interface LinuxBoot {
+  kernel: FileOrBytes;
+  initrd?: FileOrBytes;
+  cmdline?: string;
+}
+
+/** Boots a bzImage by Linux's 64-bit boot protocol. */
+export function linux(options: LinuxBoot): BootSpec {
+  return spec("linux", options.kernel, async (bytes, memory) =>
+    linuxImage(bytes, {
+      memory,
+      cmdline: options.cmdline ?? "",
+      ...(options.initrd !== undefined && { initrd: await load(options.initrd) }),
+    }));
+}
+
+function spec(
+  kind: BootSpec["kind"],
+  source: FileOrBytes,
+  lay: (bytes: Uint8Array, memory: number) => BootImage | Promise<BootImage>,
+): BootSpec {
+  return { kind, source: nameOf(source), resolve: async (memory) => await lay(await load(source), memory) };
+}
+
+function nameOf(source: FileOrBytes): string {
+  return source instanceof Uint8Array ? "(bytes)" : String(source);
+}
+
+/** Larger than any kernel or ROM; keeps a mistaken path to a disk from filling memory. */
+const FILE_LIMIT = 1 << 30;
+
+async function load(source: FileOrBytes): Promise<Uint8Array> {
+  if (source instanceof Uint8Array) return source;
+  try {
+    const { size, isDirectory } = await Deno.stat(source);
+    if (isDirectory) throw new InputError(`${source} is a folder`, { remedy: "give the file in it" });
+    if (size > FILE_LIMIT) {
+      throw new InputError(`${source} has ${size} bytes; an image to boot has at most ${FILE_LIMIT}`, {
+        remedy: "give a kernel, a ROM or a boot sector",
+      });
+    }
+    return await Deno.readFile(source);
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    const why = cause instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : cause instanceof Deno.errors.PermissionDenied
+      ? "reading it is not permitted"
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
+    throw new InputError(`${source} can't be read: ${why}`, { cause, remedy: "check the path" });
+  }
+}

@@ -1,0 +1,123 @@
+import { TimeoutError } from "../vm/errors.ts";
+import type { Console } from "../vm/machine.ts";
+
+/** Characters kept. */
+const LIMIT = 1 << 20;
+const DEFAULT_TIMEOUT_MS = 30_000;
+/** How often a full UART is offered the rest. */
+const RETRY_MS = 5;
+
+/** Where typed bytes go; takes as many as it has room for. */
+export type ConsoleInput = (bytes: Uint8Array) => number;
+
+/** What the guest printed, and waiting for it. */
+export class GuestConsole implements Console {
+  #text = "";
+  /** Where the part begins that no `expect` has matched yet. */
+  #cursor = 0;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: false });
+  readonly #listeners = new Set<(bytes: Uint8Array) => void>();
+  readonly #waiting = new Set<() => void>();
+  #input: ConsoleInput | undefined;
+  #closed = false;
+
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Takes what the guest printed. */
+  print(bytes: Uint8Array): void {
+    this.#text += this.#decoder.decode(bytes, { stream: true });
+    const excess = this.#text.length - LIMIT;
+    if (excess > LIMIT / 4) {
+      this.#text = this.#text.slice(excess);
+      this.#cursor = Math.max(0, this.#cursor - excess);
+    }
+    for (const listener of this.#listeners) listener(bytes);
+    for (const check of this.#waiting) check();
+  }
+
+  /** Where `send` puts its bytes. */
+  connect(input: ConsoleInput): void {
+    this.#input = input;
+  }
+
+  /** Ends every wait: nothing more will be printed. */
+  close(): void {
+    this.#closed = true;
+    for (const check of this.#waiting) check();
+  }
+
+  async expect(pattern: RegExp | string, options: { timeoutMs?: number } = {}): Promise<RegExpMatchArray> {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const regexp = typeof pattern === "string" ? new RegExp(escapeRegExp(pattern)) : withoutState(pattern);
+    const present = this.#match(regexp);
+    if (present !== undefined) return present;
+    return await new Promise((resolve, reject) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(check);
+      };
+      const check = () => {
+        const match = this.#match(regexp);
+        if (match !== undefined) {
+          finish();
+          resolve(match);
+        } else if (this.#closed) {
+          finish();
+          reject(this.#missing(pattern, "before the machine was closed"));
+        }
+      };
+      const timer = setTimeout(() => {
+        finish();
+        reject(this.#missing(pattern, `within ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.#waiting.add(check);
+      check();
+    });
+  }
+
+  async send(text: string | Uint8Array): Promise<void> {
+    let rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
+    while (rest.length > 0 && !this.#closed) {
+      rest = rest.subarray(this.#input?.(rest) ?? rest.length);
+      if (rest.length > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  onOutput(listener: (bytes: Uint8Array) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  /** The newest `count` lines. */
+  lastLines(count: number): string[] {
+    return this.#text.trimEnd().split(/\r?\n/).slice(-count);
+  }
+
+  #match(pattern: RegExp): RegExpMatchArray | undefined {
+    const match = this.#text.slice(this.#cursor).match(pattern);
+    if (match === null) return undefined;
+    this.#cursor += (match.index ?? 0) + match[0].length;
+    return match;
+  }
+
+  #missing(pattern: RegExp | string, when: string): TimeoutError {
+    const tail = this.lastLines(5).map((line) => `\n  | ${line}`).join("");
+    return new TimeoutError(
+      `the console did not show ${pattern} ${when}; its last lines:${tail || " none"}`,
+      {
+        remedy: "check that the guest runs: expect() does not resume it, call continue() beside it",
+      },
+    );
+  }
+}
+
+/** A sticky or global pattern would remember where it was; matching starts at the cursor anyway. */
+function withoutState(pattern: RegExp): RegExp {
+  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ""));
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}

@@ -1,0 +1,144 @@
+import type { Backend } from "../vm/backend.ts";
+import { type Bus, rangesOf } from "../vm/bus.ts";
+import { need } from "../vm/capabilities.ts";
+import type { Device, DeviceHost } from "../vm/device.ts";
+import { NO_LINE } from "../vm/device.ts";
+import { InputError, StateError } from "../vm/errors.ts";
+import type { DeviceHandle, Devices } from "../vm/machine.ts";
+
+/** What the set of devices works with. */
+export interface DeviceParts {
+  readonly backend: Backend;
+  readonly port: Bus;
+  readonly mmio: Bus;
+  /** Throws a StateError if the machine is closed. */
+  readonly open: () => void;
+}
+
+/** A machine's devices: on the buses, by name. */
+export class DeviceSet implements Devices {
+  readonly #parts: DeviceParts;
+  readonly #handles = new Map<string, Handle>();
+
+  constructor(parts: DeviceParts) {
+    this.#parts = parts;
+  }
+
+  add(device: Device): Promise<DeviceHandle> {
+    return Promise.resolve().then(() => this.plug(device));
+  }
+
+  /** The same at once. */
+  plug(device: Device): DeviceHandle {
+    const { backend, port, mmio, open } = this.#parts;
+    open();
+    need(backend.capabilities, "devices");
+    if (typeof device.name !== "string" || device.name === "") {
+      throw new InputError("a device needs a name", { remedy: 'give it one: { name: "mine", ... }' });
+    }
+    if (this.#handles.has(device.name)) {
+      throw new InputError(`there is a device named ${device.name} already`, {
+        remedy: "remove it first, or choose another name",
+      });
+    }
+    const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
+    if (ranges.length === 0) {
+      throw new InputError(`${device.name} has neither ports nor mmio`, {
+        remedy: "give it a range to answer at",
+      });
+    }
+    for (const { space, start, end } of ranges) {
+      const memory = space === "mmio" &&
+        backend.memory.regions.find((r) => start < r.start + r.size && r.start < end);
+      if (memory) {
+        throw new InputError(`${device.name} at 0x${start.toString(16)} lies over ${memory.name}`, {
+          remedy: "accesses to memory never reach a device: choose an address without memory",
+        });
+      }
+    }
+    port.add(device);
+    try {
+      mmio.add(device);
+      device.attach?.(this.#host());
+    } catch (error) {
+      port.remove(device);
+      mmio.remove(device);
+      throw error;
+    }
+    const handle = new Handle(device, ranges, () => this.#unplug(device));
+    this.#handles.set(device.name, handle);
+    return handle;
+  }
+
+  list(): readonly DeviceHandle[] {
+    return [...this.#handles.values()];
+  }
+
+  get(name: string): DeviceHandle | undefined {
+    return this.#handles.get(name);
+  }
+
+  /** Resets every device that can be. */
+  reset(): void {
+    for (const { device } of this.#handles.values()) device.reset?.();
+  }
+
+  /** Takes every device out, the newest first. */
+  clear(): void {
+    for (const { device } of [...this.#handles.values()].reverse()) this.#unplug(device);
+  }
+
+  #unplug(device: Device): void {
+    this.#handles.delete(device.name);
+    this.#parts.port.remove(device);
+    this.#parts.mmio.remove(device);
+    device.detach?.();
+  }
+
+  #host(): DeviceHost {
+    const { backend } = this.#parts;
+    return {
+      line: (gsi) => backend.interrupts?.line(gsi) ?? NO_LINE,
+      read: (at, into) => atOnce(backend.memory.read(at, into)),
+      write: (at, bytes) => atOnce(backend.memory.write(at, bytes)),
+    };
+  }
+}
+
+class Handle implements DeviceHandle {
+  readonly device: Device;
+  readonly ranges: DeviceHandle["ranges"];
+  readonly #unplug: () => void;
+  #gone = false;
+
+  constructor(
+    device: Device,
+    ranges: readonly { space: "port" | "mmio"; start: bigint; end: bigint }[],
+    unplug: () => void,
+  ) {
+    this.device = device;
+    this.ranges = ranges.map(({ space, start, end }) => ({ space, start, length: end - start }));
+    this.#unplug = unplug;
+  }
+
+  get name(): string {
+    return this.device.name;
+  }
+
+  remove(): Promise<void> {
+    if (!this.#gone) this.#unplug();
+    this.#gone = true;
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.remove();
+  }
+}
+
+/** Devices do DMA at once; backends where memory is far away take no devices. */
+function atOnce(done: void | Promise<void>): void {
+  if (done instanceof Promise) {
+    throw new StateError("this backend's memory can't be reached at once, so devices can't do DMA", "remote");
+  }
+}

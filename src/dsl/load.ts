@@ -1,0 +1,28 @@
+import type { BackendVcpu, MaybePromise } from "../vm/backend.ts";
+import type { BootImage } from "../x86/boot/image.ts";
+
+/** Puts a boot image into memory and the first vCPU into its start state. */
+export async function loadImage(
+  vcpu: BackendVcpu,
+  image: BootImage,
+  write: (at: bigint, bytes: Uint8Array) => MaybePromise<void>,
+): Promise<void> {
+  for (const { at, bytes, zeros = 0 } of image.writes) {
+    await write(at, bytes);
+    if (zeros > 0) await zero(at + BigInt(bytes.length), zeros, write);
+  }
+  await vcpu.setRegisters(image.registers);
+}
+
+const CHUNK = 1 << 20;
+
+async function zero(
+  at: bigint,
+  length: number,
+  write: (at: bigint, bytes: Uint8Array) => MaybePromise<void>,
+): Promise<void> {
+  const chunk = new Uint8Array(Math.min(CHUNK, length));
+  for (let done = 0; done < length; done += chunk.length) {
+    await write(at + BigInt(done), chunk.subarray(0, Math.min(chunk.length, length - done)));
+  }
+}

@@ -1,0 +1,251 @@
+import type { Backend, BackendName } from "../vm/backend.ts";
+import { type Buses, dispatch } from "../vm/dispatch.ts";
+import { Bus } from "../vm/bus.ts";
+import { type Capabilities, type CapabilityName, need } from "../vm/capabilities.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
+import type { BareAddress, Gpa, Gva } from "../vm/address.ts";
+import type {
+  Console,
+  Machine,
+  MachineInterrupts,
+  PhysicalMemory,
+  RunLimit,
+  StepRequest,
+  Vcpu,
+} from "../vm/machine.ts";
+import type { Stop, StopCause } from "../vm/stop.ts";
+import type { Trace } from "../vm/trace.ts";
+import type { Breakpoints } from "../vm/breakpoint.ts";
+import { littleEndian } from "../debug/hit.ts";
+import { type Autopsy, autopsy } from "../debug/autopsy.ts";
+import { createDebugger, type Debugger } from "../debug/debugger.ts";
+import type { BootImage } from "../x86/boot/image.ts";
+import { DeviceClock } from "../devices/device_clock.ts";
+import { GuestConsole } from "./console.ts";
+import { DeviceSet } from "./devices.ts";
+import { loadImage } from "./load.ts";
+
+/** What a machine is made of. */
+export interface MachineParts {
+  readonly backend: Backend;
+  /** What it boots; undefined for a guest that was attached to. */
+  readonly image?: BootImage;
+}
+
+/** A guest under the debugger, with devices, console and boot image: what `open()` and `attach()` give. */
+export class GuestMachine implements Machine {
+  readonly backend: BackendName;
+  readonly memory: PhysicalMemory;
+  readonly vcpus: readonly Vcpu[];
+  readonly breakpoints: Breakpoints;
+  readonly devices: DeviceSet;
+  readonly console: Console;
+  /** What the firmware prints to its debug port 0x402. */
+  readonly debugLog: Console;
+  readonly interrupts: MachineInterrupts;
+  readonly trace: Trace;
+  /** How the guest was booted: the protocol that was taken and what was odd about the image. */
+  readonly boot: Pick<BootImage, "protocol" | "notes"> | undefined;
+  readonly #backend: Backend;
+  readonly #buses: Buses;
+  readonly #debugger: Debugger;
+  readonly #console: GuestConsole;
+  readonly #debugLog: GuestConsole;
+  readonly #clock: DeviceClock;
+  readonly #image: BootImage | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: MachineParts) {
+    const { backend, image } = parts;
+    this.#backend = backend;
+    this.#image = image;
+    this.#clock = new DeviceClock(() => BigInt(Math.round(performance.now() * 1e6)));
+    this.#clock.pause();
+    this.#buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+    this.#debugger = createDebugger(backend, this.#buses, this.#clock);
+    this.#console = new GuestConsole();
+    const { control, memory, vcpus, breakpoints, trace } = this.#debugger;
+    this.backend = backend.name;
+    this.memory = memory;
+    this.vcpus = vcpus;
+    this.breakpoints = breakpoints;
+    this.trace = trace;
+    this.console = this.#console;
+    this.debugLog = this.#debugLog = new GuestConsole();
+    this.boot = image && { protocol: image.protocol, notes: image.notes };
+    this.devices = new DeviceSet({ backend, ...this.#buses, open: () => control.requireOpen("devices") });
+    this.interrupts = {
+      pulse: async (gsi) => {
+        await this.interrupts.set(gsi, true);
+        await this.interrupts.set(gsi, false);
+      },
+      set: (gsi, level) => Promise.resolve().then(() => this.#setLine(gsi, level)),
+      nmi: async (vcpu = 0) => {
+        need(backend.capabilities, "nmi");
+        await this.#interruptController().nmi(this.#checkVcpu(vcpu));
+      },
+    };
+  }
+
+  get capabilities(): Capabilities {
+    return this.#backend.capabilities;
+  }
+
+  get state(): Machine["state"] {
+    return this.#debugger.control.state;
+  }
+
+  get lastStop(): Stop | undefined {
+    return this.#debugger.control.lastStop;
+  }
+
+  /** Device time: what the devices of `open()` are made with. */
+  get clock(): DeviceClock {
+    return this.#clock;
+  }
+
+  /** The other sides of console and debug log: where devices print and what they read. */
+  get ends(): { readonly console: GuestConsole; readonly debugLog: GuestConsole } {
+    return { console: this.#console, debugLog: this.#debugLog };
+  }
+
+  /** Stops a running guest with `cause` at the next chance; for devices. */
+  requestStop(cause: StopCause): void {
+    this.#debugger.loop.request ??= cause;
+  }
+
+  continue(limit?: RunLimit): Promise<Stop> {
+    return this.#debugger.control.continue(limit);
+  }
+
+  step(request?: number | StepRequest): Promise<Stop> {
+    return this.#debugger.control.step(request);
+  }
+
+  stepOver(options?: { vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop> {
+    return this.#debugger.motions.over(options);
+  }
+
+  stepOut(options?: { vcpu?: number } & RunLimit): Promise<Stop> {
+    return this.#debugger.motions.out(options);
+  }
+
+  runUntil(address: Gva | Gpa | BareAddress, options?: { vcpu?: number } & RunLimit): Promise<Stop> {
+    return this.#debugger.motions.until(address, options);
+  }
+
+  pause(): Promise<Stop> {
+    return this.#debugger.control.pause();
+  }
+
+  stops(): AsyncIterableIterator<Stop> {
+    return this.#debugger.control.stops();
+  }
+
+  async reset(): Promise<void> {
+    const { control } = this.#debugger;
+    control.requirePaused("reset");
+    need(this.#backend.capabilities, "reset");
+    await this.#backend.reset();
+    this.devices.reset();
+    if (this.#image !== undefined) {
+      await loadImage(
+        this.#backend.vcpus[0],
+        this.#image,
+        (at, bytes) => this.#debugger.memory.poke(at, bytes),
+      );
+    }
+    control.forget();
+  }
+
+  /** Why a triple fault happened, as far as it can be seen. */
+  async autopsy(vcpu = this.lastStop?.vcpu.index ?? 0): Promise<Autopsy> {
+    this.#debugger.control.requirePaused("autopsy");
+    return await autopsy(this.#backend, this.#checkVcpu(vcpu), this.#debugger.memory, this.trace);
+  }
+
+  /**
+   * Reads a port as the guest would: its device answers.
+   *
+   * @param size Bytes: 1, 2 or 4.
+   */
+  readPort(port: number, size: 1 | 2 | 4 = 1): Promise<bigint> {
+    return this.#portAccess(port, size, (data) => {
+      dispatch({ kind: "io-in", port, size, count: 1, data }, this.#buses);
+      return littleEndian(data);
+    });
+  }
+
+  /** Writes a port as the guest would. */
+  async writePort(port: number, size: 1 | 2 | 4, value: bigint | number): Promise<void> {
+    await this.#portAccess(port, size, (data) => {
+      for (let i = 0; i < size; i++) data[i] = Number(BigInt(value) >> BigInt(8 * i) & 0xffn);
+      dispatch({ kind: "io-out", port, size, count: 1, data }, this.#buses);
+    });
+  }
+
+  require(name: CapabilityName | string): void {
+    need(this.capabilities, name);
+  }
+
+  keep(): void {
+    throw new UnsupportedError("keep", `a guest on ${this.backend} lives in this process and ends with it`);
+  }
+
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    await this.#debugger.control.close();
+    try {
+      await this.#debugger.detach();
+      this.devices.clear();
+    } finally {
+      this.#console.close();
+      this.#debugLog.close();
+      await this.#backend.close();
+    }
+  }
+
+  #setLine(gsi: number, level: boolean): void {
+    need(this.#backend.capabilities, "interrupts");
+    if (!Number.isInteger(gsi) || gsi < 0 || gsi > 23) {
+      throw new InputError(
+        `there is no interrupt input ${gsi}: 0 to 15 are the ISA interrupts, 16 to 23 the IOAPIC's`,
+      );
+    }
+    const line = this.#interruptController().line(gsi);
+    if (level) line.raise();
+    else line.lower();
+  }
+
+  #interruptController() {
+    const { interrupts } = this.#backend;
+    if (interrupts === undefined) throw new UnsupportedError("interrupts", "this backend can't raise any");
+    return interrupts;
+  }
+
+  #checkVcpu(index: number): number {
+    if (this.#backend.vcpus[index] === undefined) {
+      throw new InputError(`there is no vCPU ${index}: this machine has 0 to ${this.vcpus.length - 1}`);
+    }
+    return index;
+  }
+
+  #portAccess<T>(port: number, size: number, body: (data: Uint8Array) => T): Promise<T> {
+    return Promise.resolve().then(() => {
+      this.#debugger.control.requireOpen("ports");
+      need(this.#backend.capabilities, "devices");
+      if (!Number.isInteger(port) || port < 0 || port > 0xffff) {
+        throw new InputError(`a port is a number from 0 to 0xffff, not ${port}`);
+      }
+      if (![1, 2, 4].includes(size)) throw new InputError(`a port access has 1, 2 or 4 bytes, not ${size}`);
+      return body(new Uint8Array(size));
+    });
+  }
+}

@@ -1,0 +1,34 @@
+export * from "../vm/address.ts";
+export type { BackendName, BackendOptions, MemoryRegion, Rom, VcpuEvents } from "../vm/backend.ts";
+export type * from "../vm/breakpoint.ts";
+export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
+export type { Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";
+export * from "../vm/errors.ts";
+export type * from "../vm/machine.ts";
+export {
+  REGISTER_GROUPS,
+  REGISTER_NAMES,
+  registerBits,
+  type RegisterGroup,
+  type RegisterName,
+  type Registers,
+  type RegisterValues,
+} from "../vm/registers.ts";
+export type * from "../vm/stop.ts";
+export type * from "../vm/trace.ts";
+export type { Autopsy } from "../debug/autopsy.ts";
+export {
+  bootSector,
+  type BootSpec,
+  elf,
+  type ElfBoot,
+  type FileOrBytes,
+  firmware,
+  flat,
+  type FlatBoot,
+  linux,
+  type LinuxBoot,
+} from "./boot.ts";
+export type { Host } from "./hosts.ts";
+export { GuestMachine } from "./machine.ts";
+export { attach, type AttachOptions, hosts, open, type OpenOptions } from "./open.ts";

@@ -1,0 +1,174 @@
+import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
+import type { Device } from "../vm/device.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
+import type { BootSpec } from "./boot.ts";
+import type { Host } from "./hosts.ts";
+import { loadImage } from "./load.ts";
+import { GuestMachine } from "./machine.ts";
+import { pcDevices } from "./pc.ts";
+
+/** How a guest is opened. */
+export interface OpenOptions {
+  /** Which hypervisor; the best usable one if left out, and `vm.backend` says which. */
+  backend?: BackendName;
+  /** RAM in bytes: a multiple of 4096, see `MiB`. 128 MiB if left out. */
+  memory?: number;
+  /** Number of vCPUs; 1 if left out. */
+  cpus?: number;
+  /** What it boots. Left out: nothing is loaded, and the guest stands at the reset vector. */
+  boot?: BootSpec;
+  /** Devices on top of the default ones. */
+  devices?: readonly Device[];
+  /** Whether the default devices of a PC are there; true if left out. */
+  defaultDevices?: boolean;
+  /** Interrupt controllers in the hypervisor; where it has them, if left out. */
+  irqchip?: boolean;
+  /** Timer in the hypervisor; as `irqchip`, if left out. */
+  pit?: boolean;
+}
+
+/** What `attach` takes. */
+export type AttachOptions =
+  | { backend: "xen"; domain: string | number }
+  | { backend: "gdb"; address: string; qmp?: string };
+
+const DEFAULT_MEMORY = 128 * 1024 * 1024;
+
+/** A backend that can be opened: whether it works here, and how a guest is made. Loaded when it is needed. */
+interface Opener {
+  host(): Promise<Host>;
+  open(options: BackendOptions): Promise<Backend>;
+  /** Whether it has interrupt controllers and timer of its own. */
+  readonly chips: boolean;
+}
+
+/** Every backend, best first. */
+const OPENERS: Readonly<Partial<Record<BackendName, Opener>>> = {
+  kvm: {
+    chips: true,
+    host: async () => (await import("../kvm/open.ts")).kvmHost(),
+    open: async (options) => (await import("../kvm/open.ts")).openKvm(options),
+  },
+  fake: {
+    chips: false,
+    host: () => Promise.resolve({ backend: "fake", usable: true, detail: "interpreted, for tests" }),
+    open: async (options) => (await import("../vm/fake.ts")).createFake(options),
+  },
+};
+
+/** Backends that this version knows by name only. */
+const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm", "qemu"];
+
+/** Lists every backend, best first, and whether guests can be opened through it on this host. */
+export async function hosts(): Promise<Host[]> {
+  const list: Host[] = [];
+  for (const opener of Object.values(OPENERS)) list.push(await opener.host());
+  for (const backend of ABSENT) {
+    list.push({
+      backend,
+      usable: false,
+      reason: "this version of hvsh has no such backend",
+      remedy: "use kvm",
+    });
+  }
+  return list;
+}
+
+/**
+ * Opens a guest of our own, paused at its first instruction. Disposing of it destroys it.
+ *
+ * @throws {UnsupportedError} If the backend can't be used here; carries reason and remedy.
+ * @throws {InputError} If an option or an image makes no sense.
+ * @throws {HostError} If the host refuses something.
+ * @example
+ * ```ts
+ * import { flat, gpa, open } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ * // mov al, 'A'; out 0x3f8, al... from real mode, on the backend that works everywhere
+ * const code = Uint8Array.of(0xb0, 0x41, 0xba, 0xf8, 0x03, 0xee, 0xfa, 0xf4);
+ * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
+ * const stop = await vm.continue();
+ * assert.equal(stop.kind, "halt");
+ * assert.equal(vm.console.text, "A");
+ * assert.deepEqual([...await vm.memory.read(gpa(0x1000n), 2)], [0xb0, 0x41]);
+ * ```
+ */
+export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
+  check(options);
+  const { memory = DEFAULT_MEMORY, cpus = 1 } = options;
+  const [, opener] = await choose(options.backend);
+  const irqchip = options.irqchip ?? opener.chips;
+  const pit = options.pit ?? irqchip;
+  const image = await options.boot?.resolve(memory);
+  const backend = await opener.open({ memory, cpus, irqchip, pit, ...(image?.roms && { roms: image.roms }) });
+  try {
+    if (image !== undefined) {
+      await loadImage(backend.vcpus[0], image, (at, bytes) => backend.memory.write(at, bytes));
+    }
+    const machine = new GuestMachine({ backend, ...(image && { image }) });
+    if (options.defaultDevices ?? true) {
+      const { clock: time, ends } = machine;
+      const stop = machine.requestStop.bind(machine);
+      for (const device of pcDevices({ memory, cpus, pit, time, ...ends, stop })) {
+        machine.devices.plug(device);
+      }
+    }
+    for (const device of options.devices ?? []) machine.devices.plug(device);
+    return machine;
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+}
+
+/**
+ * Attaches to a guest that others made. Disposing of it detaches and puts everything back.
+ *
+ * @throws {UnsupportedError} In this version always: no backend that attaches is there.
+ */
+export function attach(options: AttachOptions): Promise<GuestMachine> {
+  return Promise.reject(
+    new UnsupportedError(
+      `attach to ${options.backend}`,
+      "this version of hvsh has no backend that attaches",
+      {
+        remedy: "open() a guest of your own on kvm",
+      },
+    ),
+  );
+}
+
+async function choose(name: BackendName | undefined): Promise<[BackendName, Opener]> {
+  if (name !== undefined) {
+    const opener = OPENERS[name];
+    if (opener !== undefined) return [name, opener];
+    const known = [...Object.keys(OPENERS), ...ABSENT];
+    if (!known.includes(name)) {
+      throw new InputError(`there is no backend "${name}"`, { remedy: `take one of ${known.join(", ")}` });
+    }
+    throw new UnsupportedError(`the ${name} backend`, "this version of hvsh has no such backend", {
+      remedy: "see hosts() for what can be used here",
+    });
+  }
+  const kvm = await OPENERS.kvm!.host();
+  if (kvm.usable) return ["kvm", OPENERS.kvm!];
+  throw new UnsupportedError("a hypervisor", kvm.reason, {
+    remedy: `${kvm.remedy}; or open({ backend: "fake" }) to try things in the built-in interpreter`,
+  });
+}
+
+const KNOWN = ["backend", "memory", "cpus", "boot", "devices", "defaultDevices", "irqchip", "pit"];
+
+function check(options: OpenOptions): void {
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.includes(name)) {
+      throw new InputError(`open() has no option "${name}"`, { remedy: `it takes ${KNOWN.join(", ")}` });
+    }
+  }
+  const { boot } = options;
+  if (boot !== undefined && typeof boot?.resolve !== "function") {
+    throw new InputError("boot is made by firmware(), bootSector(), flat(), elf() or linux()", {
+      remedy: 'for a file: boot: firmware("/usr/share/seabios/bios.bin")',
+    });
+  }
+}

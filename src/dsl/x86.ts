@@ -1,0 +1,26 @@
+/** Facts about x86 that scripts and the shell decode guests with: flags, modes, descriptors, page entries. */
+export {
+  decodeDescriptor,
+  type Descriptor,
+  descriptorTable,
+  type GateDescriptor,
+  interruptTable,
+  type SegmentDescriptor,
+  type TableEntry,
+} from "../x86/descriptors.ts";
+export { decodeFlags, encodeFlags, type FlagTable, flagTableOf } from "../x86/flags.ts";
+export {
+  type Bitness,
+  bitness,
+  cpl,
+  type CpuMode,
+  cpuMode,
+  linear,
+  linearRip,
+  linearStack,
+  type PagingMode,
+  pagingMode,
+  stackMask,
+} from "../x86/mode.ts";
+export { type Mapping, mappings, type MappingsOptions } from "../x86/paging.ts";
+export { type SegmentName, SEGMENTS } from "../vm/registers.ts";
