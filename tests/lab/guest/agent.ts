@@ -110,12 +110,14 @@ class Command {
   /** Everything asked of standard input, in order. */
   #writes = Promise.resolve();
   #ended = false;
+  #abandoned = false;
   #heard = 0;
   #sending = 0;
 
   private constructor(child: Deno.ChildProcess, stdin: boolean, send: Send, terminal?: string) {
     this.#child = child;
-    this.#send = send;
+    // When the client is gone, what still comes is read and dropped: the next client must not get it.
+    this.#send = (message, payload) => this.#abandoned ? Promise.resolve() : send(message, payload);
     this.#terminal = terminal;
     if (stdin) this.#stdin = child.stdin.getWriter();
     void this.#run();
@@ -170,6 +172,7 @@ class Command {
 
   /** The client is gone: so must the command be. */
   hangUp(): void {
+    this.#abandoned = true;
     if (this.#ended) return;
     this.#signal("SIGHUP");
     setTimeout(() => this.#ended || this.#signal("SIGKILL"), HANGUP_MS);

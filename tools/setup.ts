@@ -1,0 +1,80 @@
+/**
+ * `deno task setup`: installs the Debian packages that tests and labs use, where it may; says what is missing where it
+ * may not. hvsh itself needs none of them, so this never fails for one.
+ */
+import { missingPackages, skipReport } from "../tests/lab/packages.ts";
+
+/** How apt may be run: as root, by sudo without a password, or not at all. */
+function privilege(): string[] | null {
+  if (Deno.uid() === 0) return [];
+  try {
+    const { success } = new Deno.Command("sudo", { args: ["-n", "true"], stdout: "null", stderr: "null" })
+      .outputSync();
+    return success ? ["sudo", "-n"] : null;
+  } catch {
+    return null;
+  }
+}
+
+function has(program: string): boolean {
+  try {
+    new Deno.Command(program, { args: ["--version"], stdout: "null", stderr: "null" }).outputSync();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs apt-get with its progress on our own streams. */
+function apt(prefix: string[], args: string[]): boolean {
+  const [program, ...rest] = [...prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", ...args];
+  console.log(`> apt-get ${args.join(" ")}`);
+  return new Deno.Command(program, { args: rest, stdin: "null", stdout: "inherit", stderr: "inherit" })
+    .outputSync().success;
+}
+
+function main(): number {
+  const missing = missingPackages();
+  if (missing.length === 0) {
+    console.log("setup: every package is there.");
+    return 0;
+  }
+  const names = missing.map(({ name }) => name);
+  if (!has("apt-get")) {
+    console.log(
+      `setup: this is no Debian; the tests and labs use what these packages hold: ${names.join(" ")}`,
+    );
+    skipReport(missing).forEach((line) => console.log(line));
+    return 0;
+  }
+  const prefix = privilege();
+  if (prefix === null) {
+    console.log(`setup: ${names.length} packages are missing; to install them:`);
+    console.log(`  sudo apt-get install --no-install-recommends ${names.join(" ")}`);
+    skipReport(missing).forEach((line) => console.log(line));
+    return 0;
+  }
+  console.log(`setup: installing ${names.length} packages: ${names.join(" ")}`);
+  const quiet = ["-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"];
+  // The lists of a fresh machine are empty or old; where they can't be fetched, old ones may do.
+  if (!apt(prefix, ["update", ...quiet])) {
+    console.log("setup: apt-get update failed; going on with the lists as they are.");
+  }
+  const install = (packages: string[]) =>
+    apt(prefix, ["install", "--no-install-recommends", ...quiet, ...packages]);
+  if (!install(names)) {
+    // One that this release does not have must not keep the others away.
+    console.log("setup: not all at once; one by one.");
+    for (const name of names) install([name]);
+  }
+  const left = missingPackages();
+  if (left.length === 0) {
+    console.log("setup: every package is there.");
+    return 0;
+  }
+  console.log(`setup: still missing: ${left.map(({ name }) => name).join(" ")}`);
+  skipReport(left).forEach((line) => console.log(line));
+  return 0;
+}
+
+Deno.exit(main());
