@@ -3,7 +3,7 @@ import type { BreakpointOptions } from "../vm/breakpoint.ts";
 import { can } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Registers } from "../vm/registers.ts";
-import { cpuMode } from "../x86/mode.ts";
+import { cpl, cpuMode } from "../x86/mode.ts";
 import { walk } from "../x86/paging.ts";
 import type { ReadPhysical } from "../x86/paging.ts";
 import { faultOf } from "../x86/paging.ts";
@@ -88,7 +88,7 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     const found = await walk(registers, address, read);
     if (!found.ok) throw faultOf(found);
     gpa = found.gpa;
-    user = found.steps.length > 0 && found.user;
+    user = found.steps.length > 0 && found.user && cpl(registers) === 3;
   }
   const real = cpuMode(registers) === "real";
   if (can(backend.capabilities, real ? "breakpoint-int3-real" : "breakpoint-int3")) {
@@ -98,7 +98,7 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     `INT3: ${backend.capabilities.get("breakpoint-int3")?.reason ?? "not reported by this backend"}`,
   );
   if (user) {
-    reasons.push("HLT and OUT: the page is user-accessible, and at CPL 3 both raise #GP instead");
+    reasons.push("HLT and OUT: at CPL 3 both raise #GP instead");
     return undefined;
   }
   for (const how of ["hlt", "out"] as const) {

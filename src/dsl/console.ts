@@ -18,6 +18,7 @@ export class GuestConsole implements Console {
   readonly #decoder = new TextDecoder("utf-8", { fatal: false });
   readonly #listeners = new Set<(bytes: Uint8Array) => void>();
   readonly #waiting = new Set<() => void>();
+  #soon: ReturnType<typeof setImmediate> | undefined;
   #input: ConsoleInput | undefined;
   #closed = false;
 
@@ -34,6 +35,12 @@ export class GuestConsole implements Console {
       this.#cursor = Math.max(0, this.#cursor - excess);
     }
     for (const listener of this.#listeners) listener(bytes);
+    // A UART prints byte by byte: looking for the pattern once a turn keeps a long wait from being quadratic.
+    if (this.#waiting.size > 0) this.#soon ??= setImmediate(() => this.#check());
+  }
+
+  #check(): void {
+    this.#soon = undefined;
     for (const check of this.#waiting) check();
   }
 
@@ -45,7 +52,8 @@ export class GuestConsole implements Console {
   /** Ends every wait: nothing more will be printed. */
   close(): void {
     this.#closed = true;
-    for (const check of this.#waiting) check();
+    if (this.#soon !== undefined) clearImmediate(this.#soon);
+    this.#check();
   }
 
   async expect(pattern: RegExp | string, options: { timeoutMs?: number } = {}): Promise<RegExpMatchArray> {

@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { guarded, isRunaway } from "./guard.ts";
+
+Deno.test("what is guarded gives its value and throws its errors", () => {
+  assert.equal(guarded(() => 42), 42);
+  assert.throws(() =>
+    guarded(() => {
+      throw new RangeError("mine");
+    }), RangeError);
+});
+
+Deno.test("a closure that never returns is ended, and the next one runs", () => {
+  let rounds = 0;
+  const error = (() => {
+    try {
+      guarded(() => {
+        for (;;) rounds++;
+      });
+    } catch (e) {
+      return e;
+    }
+  })();
+  assert.ok(isRunaway(error));
+  assert.ok(rounds > 0);
+  assert.equal(guarded(() => guarded(() => "nested")), "nested");
+});

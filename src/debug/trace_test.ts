@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import type { BackendVcpu } from "../vm/backend.ts";
+import type { AccessExit } from "../vm/exit.ts";
+import { AccessTrace } from "./trace.ts";
+
+const vcpu = { index: 0, rip: 0xffff_ffff_8000_0010n } as BackendVcpu;
+const device = { name: "uart0" };
+
+function out(port: number, ...data: number[]): AccessExit {
+  return { kind: "io-out", port, size: 1, count: data.length, data: Uint8Array.from(data) };
+}
+
+function filled(count: number, capacity?: number): AccessTrace {
+  const trace = new AccessTrace(capacity);
+  for (let i = 0; i < count; i++) trace.access(vcpu, out(0x3f8, i), device);
+  return trace;
+}
+
+Deno.test("an entry tells the whole access", () => {
+  const trace = new AccessTrace();
+  trace.access(
+    vcpu,
+    { kind: "mmio-read", address: 0xfee0_0020n, data: Uint8Array.of(1, 2, 3, 4) },
+    undefined,
+  );
+  const [entry] = trace.entries();
+  assert.deepEqual({ ...entry, time: 0 }, {
+    sequence: 0,
+    time: 0,
+    vcpu: 0,
+    kind: "mmio",
+    name: "mmio-read",
+    write: false,
+    address: 0xfee0_0020n,
+    size: 4,
+    count: 1,
+    value: 0x04030201n,
+    rip: 0xffff_ffff_8000_0010n,
+  });
+});
+
+Deno.test("the ring keeps the newest, in order", () => {
+  const trace = filled(10, 4);
+  assert.deepEqual(trace.entries().map((e) => [e.sequence, e.value]), [[6, 6n], [7, 7n], [8, 8n], [9, 9n]]);
+  assert.deepEqual(trace.entries({ last: 2 }).map((e) => e.sequence), [8, 9]);
+});
+
+Deno.test("filters by kind, direction, address, device", () => {
+  const trace = filled(2);
+  trace.access(vcpu, { kind: "io-in", port: 0x64, size: 1, count: 1, data: Uint8Array.of(0xff) }, undefined);
+  assert.equal(trace.entries({ write: false }).length, 1);
+  assert.equal(trace.entries({ device: "uart0" }).length, 2);
+  assert.equal(trace.entries({ from: 0x60, to: 0x6f }).length, 1);
+  assert.equal(trace.entries({ kind: "mmio" }).length, 0);
+});
+
+Deno.test("statistics count string I/O by units, busiest first", () => {
+  const trace = filled(3);
+  trace.access(vcpu, out(0x402, 1, 2, 3, 4, 5), undefined);
+  trace.other(vcpu, { kind: "halt" });
+  const { total, kinds, addresses } = trace.statistics();
+  assert.equal(total, 5);
+  assert.deepEqual(kinds, { "io-out": 4, halt: 1 });
+  assert.deepEqual(addresses.map((a) => [a.address, a.writes]), [[0x402n, 5], [0x3f8n, 3]]);
+  trace.clear();
+  assert.deepEqual(trace.statistics(), { total: 0, kinds: {}, addresses: [] });
+  assert.deepEqual(trace.entries(), []);
+});
+
+Deno.test("a guest that touches ever new addresses does not fill the host", () => {
+  const trace = new AccessTrace(16);
+  for (let i = 0; i < 20_000; i++) {
+    trace.access(vcpu, { kind: "mmio-read", address: BigInt(i) << 12n, data: new Uint8Array(4) }, undefined);
+  }
+  assert.equal(trace.statistics().addresses.length, 4096);
+  assert.equal(trace.statistics().total, 20_000);
+});
+
+Deno.test("JSON lines and the Perfetto format parse", () => {
+  const trace = filled(2);
+  const lines = trace.toJsonLines().trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.equal(lines[1].address, "0x3f8");
+  const { traceEvents } = JSON.parse(trace.toPerfetto());
+  const events = traceEvents.filter((e: { ph: string }) => e.ph === "i");
+  assert.equal(events.length, 2);
+  assert.equal(events[0].name, "io-out 0x3f8 (uart0)");
+  assert.equal(events[0].args.rip, "0xffffffff80000010");
+});

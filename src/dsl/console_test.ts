@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { TimeoutError } from "../vm/errors.ts";
+import { GuestConsole } from "./console.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("expect takes what is there, then waits for more, and does not match the same text twice", async () => {
+  const console = new GuestConsole();
+  console.print(bytes("login: "));
+  assert.equal((await console.expect(/log(in)/))[1], "in");
+  const second = console.expect(/login:/, { timeoutMs: 5000 });
+  console.print(bytes("lo"));
+  console.print(bytes("gin: "));
+  assert.equal((await second)[0], "login:");
+});
+
+Deno.test("a string is taken literally, a sticky or global pattern has no memory", async () => {
+  const console = new GuestConsole();
+  console.print(bytes("a.b axb a.b"));
+  assert.equal((await console.expect("a.b"))[0], "a.b");
+  const pattern = /a.b/g;
+  pattern.lastIndex = 3;
+  assert.equal((await console.expect(pattern))[0], "axb");
+});
+
+Deno.test("time-out and closing say what was last on the console", async () => {
+  const console = new GuestConsole();
+  console.print(bytes("one\ntwo\n"));
+  await assert.rejects(
+    console.expect(/three/, { timeoutMs: 1 }),
+    (error) =>
+      error instanceof TimeoutError && /within 1 ms/.test(error.message) && /\| two/.test(error.message),
+  );
+  const waiting = console.expect(/three/, { timeoutMs: 5000 });
+  console.close();
+  await assert.rejects(waiting, TimeoutError);
+});
+
+Deno.test("UTF-8 that arrives in pieces", () => {
+  const console = new GuestConsole();
+  const euro = bytes("€");
+  console.print(euro.subarray(0, 1));
+  console.print(euro.subarray(1));
+  assert.equal(console.text, "€");
+});
+
+Deno.test("text stays bounded, and expect goes on behind what was dropped", async () => {
+  const console = new GuestConsole();
+  const line = bytes("x".repeat(1 << 16));
+  for (let i = 0; i < 40; i++) console.print(line);
+  assert.ok(console.text.length <= (1 << 20) * 1.25);
+  console.print(bytes("needle"));
+  assert.equal((await console.expect(/needle/))[0], "needle");
+});
+
+Deno.test("send offers the rest again until the guest has taken all of it", async () => {
+  const console = new GuestConsole();
+  const taken: number[] = [];
+  console.connect((offered) => {
+    const some = offered.subarray(0, 3);
+    taken.push(...some);
+    return some.length;
+  });
+  await console.send("1234567");
+  assert.equal(new TextDecoder().decode(Uint8Array.from(taken)), "1234567");
+});
+
+Deno.test("listeners hear until they are disposed of", () => {
+  const console = new GuestConsole();
+  const heard: string[] = [];
+  const listener = console.onOutput((b) => heard.push(new TextDecoder().decode(b)));
+  console.print(bytes("a"));
+  listener[Symbol.dispose]();
+  console.print(bytes("b"));
+  assert.deepEqual(heard, ["a"]);
+});
