@@ -19,6 +19,8 @@ export interface StartOptions {
   shares?: string[];
   /** Whether the lab outlives this process. */
   keep?: boolean;
+  /** A process with which even a kept lab ends: the next use of labs sweeps it away when that process is gone. */
+  owner?: number;
   /** The lab's name; left out, KIND-N. */
   name?: string;
   /** Milliseconds until the agent must have answered. */
@@ -64,8 +66,8 @@ export async function startLab(kind: LabKind, options: StartOptions = {}): Promi
   const { name, folder } = makeFolder(kind, options.name);
   const record: LabRecord = {
     kind,
-    kept: options.keep ?? false,
-    owner: Deno.pid,
+    kept: (options.keep ?? false) && options.owner === undefined,
+    owner: options.owner ?? Deno.pid,
     uuid: crypto.randomUUID(),
     work: workFolder(Deno.cwd()),
     ...(xen && { tools: xen.tools }),
@@ -82,7 +84,7 @@ export async function startLab(kind: LabKind, options: StartOptions = {}): Promi
     writeRecord(folder, record);
     const machine = { ...DEFAULT_MACHINE[kind], ...defined({ memory: options.memory, cpus: options.cpus }) };
     const args = qemuArguments(kind, { ...machine, shares }, record.work, options.xenExtra);
-    process = await startQemu(qemu, [...args, "-uuid", record.uuid], folder, record.kept);
+    process = await startQemu(qemu, [...args, "-uuid", record.uuid], folder, options.keep ?? false);
     await waitForAgent(folder, record, process, options);
     const lab = new Lab(name);
     if (kind === "xen" && (options.check ?? true)) {
