@@ -45,7 +45,10 @@ export function createFake(options: BackendOptions): Backend {
   };
 }
 
-/** Interrupt requests without a controller: an input that rises asks the first vCPU for its vector, once. */
+/**
+ * Interrupt requests without a controller: an input that rises asks the first vCPU for its vector, once. The
+ * request stays when the line falls, as in an 8259's request register.
+ */
 class FakeInterrupts implements Interrupts {
   readonly irqchip = false;
   readonly #vcpus: readonly FakeVcpu[];
@@ -66,10 +69,7 @@ class FakeInterrupts implements Interrupts {
         this.#raised.add(gsi);
         this.#vcpus[0].request(vector);
       },
-      lower: () => {
-        this.#raised.delete(gsi);
-        this.#vcpus[0].withdraw(vector);
-      },
+      lower: () => void this.#raised.delete(gsi),
     };
   }
 

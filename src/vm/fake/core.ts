@@ -19,7 +19,7 @@ export class Core extends State {
   trappedMsrs: ReadonlySet<number> = new Set();
   /** Whether repeated string instructions may run many iterations at once. */
   bursts = true;
-  /** Iterations done on top of one an instruction, for the accounting of slices. */
+  /** Iterations done beyond one for each instruction, for the accounting of slices. */
   iterations = 0;
 
   constructor(index: number, memory: PhysicalMemory) {

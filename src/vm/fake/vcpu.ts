@@ -14,6 +14,9 @@ import { DR6_BS } from "./traps.ts";
 /** Instructions, or iterations of repeated ones, in a time slice: a few milliseconds. */
 const SLICE = 5000;
 
+/** What an exit costs of a slice: a device's answer takes time too, so that slices end under a storm of exits. */
+const EXIT_COST = 10;
+
 /** A vCPU of the fake: an interpreter behind the contract of `BackendVcpu`. */
 export class FakeVcpu implements BackendVcpu {
   readonly index: number;
@@ -21,6 +24,8 @@ export class FakeVcpu implements BackendVcpu {
   /** An exit that came while nobody asked for one: the next `run` or `step` gives it. */
   #stash: VmExit | undefined;
   #kicked = false;
+  /** What is left of the time slice: it goes on behind exits. */
+  #left = SLICE;
   #closed = false;
   /** How often the guest went on: registers read lazily are of one generation. */
   #generation = 0;
@@ -40,10 +45,16 @@ export class FakeVcpu implements BackendVcpu {
     const { core } = this.#interpreter;
     core.bursts = !this.#interpreter.watching;
     core.iterations = 0;
-    for (let spent = 0; spent + core.iterations < SLICE; spent++) {
+    while (this.#left > 0) {
       const exit = this.#interpreter.turn({ interrupts: true, execute: true });
+      this.#left -= exit === undefined ? 1 : EXIT_COST;
+      if (core.iterations > 0) {
+        this.#left -= core.iterations;
+        core.iterations = 0;
+      }
       if (exit !== undefined) return exit;
     }
+    this.#left = SLICE;
     return { kind: "slice" };
   }
 
@@ -168,11 +179,6 @@ export class FakeVcpu implements BackendVcpu {
   /** Asks for an external interrupt. */
   request(vector: number): void {
     this.#interpreter.requests.add(vector);
-  }
-
-  /** Takes the wish for an interrupt back, if it was not granted yet. */
-  withdraw(vector: number): void {
-    this.#interpreter.requests.delete(vector);
   }
 
   /** Whether an event waits that the vCPU would take now, HLT or not. */
