@@ -79,7 +79,7 @@ export class RunControl {
   async pause(): Promise<Stop> {
     this.requireOpen("pause");
     if (this.#running !== undefined) {
-      this.#parts.loop.request ??= { kind: "pause" };
+      this.#parts.loop.ask({ kind: "pause" });
       for (const vcpu of this.#parts.backend.vcpus) vcpu.kick();
       return await this.#running;
     }
@@ -94,7 +94,7 @@ export class RunControl {
   /** Ends a run with `gone`, and every `stops()`. */
   async close(): Promise<void> {
     if (this.#running !== undefined) {
-      this.#parts.loop.request = { kind: "gone", reason: "the machine was closed" };
+      this.#parts.loop.ask({ kind: "gone", reason: "the machine was closed" });
       for (const vcpu of this.#parts.backend.vcpus) vcpu.kick();
       await this.#running.catch(() => undefined);
     }
@@ -110,7 +110,7 @@ export class RunControl {
   run(what: string, body: () => MaybePromise<VcpuStop>, limit: RunLimit = {}): Promise<Stop> {
     if (this.state !== "paused") return Promise.reject(notNow(this.state, what));
     this.state = "running";
-    this.#parts.loop.request = undefined;
+    this.#parts.loop.begin();
     this.#parts.clock.resume();
     const running = this.#run(body, limit);
     this.#running = running;
@@ -121,7 +121,7 @@ export class RunControl {
     const { loop } = this.#parts;
     const timer = limit.timeoutMs === undefined
       ? undefined
-      : setTimeout(() => loop.request ??= { kind: "timeout" }, limit.timeoutMs);
+      : setTimeout(() => loop.ask({ kind: "timeout" }), limit.timeoutMs);
     try {
       const outcome = body();
       const stopped = outcome instanceof Promise ? await outcome.catch((e) => this.#explain(e)) : outcome;

@@ -79,6 +79,7 @@ export function createDebugger(backend: Backend, buses: Buses, clock: MachineClo
       return then(done, () => into);
     },
     settle: (vcpu) => loop.settle(vcpu),
+    unlessAsked: (answer) => loop.unlessAsked(answer),
     stepOff: (vcpu, registers) => stepper.stepFrom(vcpu, registers),
   });
   const loop: RunLoop = new RunLoop(backend, buses, traps, trace, guarded, clock);

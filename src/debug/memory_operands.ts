@@ -32,7 +32,7 @@ export function loadOperands(): Promise<MemoryOperands> {
 }
 
 async function load(): Promise<MemoryOperands> {
-  const iced = await import("iced-x86");
+  const iced = await import("npm:iced-x86@1.21.0");
   const { Decoder, DecoderOptions, InstructionInfoFactory, MemorySizeExt, OpAccess, Register } = iced;
   const names = new Map<number, RegisterName>();
   for (const [name, value] of Object.entries(Register)) {

@@ -32,6 +32,8 @@ export interface TrapParts {
   readonly reader: (vcpu: BackendVcpu, registers: Registers) => ConditionReader;
   /** Finishes an instruction in flight. */
   readonly settle: (vcpu: BackendVcpu) => MaybePromise<void>;
+  /** Waits for an asynchronous condition, but not for ever: a pause or a time limit ends it. */
+  readonly unlessAsked: <T>(answer: Promise<T>) => Promise<T | undefined>;
   /** Runs the instruction under the vCPU's RIP without its breakpoints. */
   readonly stepOff: (vcpu: BackendVcpu, registers: Registers) => MaybePromise<StopCause | undefined>;
 }
@@ -271,7 +273,9 @@ export class Traps implements Supervisor {
   ): MaybePromise<StopCause | undefined> {
     return judgeAll(breakpoints, (breakpoint) => {
       this.judging = breakpoint;
-      return then(one(breakpoint), (cause) => {
+      const verdict = one(breakpoint);
+      const patient = verdict instanceof Promise ? this.#parts.unlessAsked(verdict) : verdict;
+      return then(patient, (cause) => {
         this.judging = undefined;
         return cause;
       });

@@ -13,6 +13,8 @@ export interface BootSpec {
   readonly kind: "firmware" | "boot-sector" | "flat" | "elf" | "linux";
   /** The file's path, or "(bytes)". */
   readonly source: string;
+  /** Whether firmware offers its boot menu. */
+  readonly menu?: boolean;
   /**
    * Reads what it needs and lays it out for a guest with `memory` bytes of RAM.
    *
@@ -21,13 +23,20 @@ export interface BootSpec {
   resolve(memory: number): Promise<BootImage>;
 }
 
+/** What firmware is told. */
+export interface FirmwareBoot {
+  /** Whether it offers its boot menu and waits for a key (SeaBIOS: 2.5 s); true if left out. */
+  menu?: boolean;
+}
+
 /**
  * Boots a firmware image, such as SeaBIOS, from the reset vector.
  *
  * @param image A ROM of a multiple of 4 KiB, at most 16 MiB; it ends at 4 GiB, and its last 128 KiB at 1 MiB.
  */
-export function firmware(image: FileOrBytes): BootSpec {
-  return spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory));
+export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSpec {
+  const { menu = true } = options;
+  return { ...spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory)), menu };
 }
 
 /** Boots a boot sector at 0000:7c00 in real mode, with DL = 0x80 and no BIOS behind it. */

@@ -111,7 +111,7 @@ export class GuestMachine implements Machine {
 
   /** Stops a running guest with `cause` at the next chance; for devices. */
   requestStop(cause: StopCause): void {
-    this.#debugger.loop.request ??= cause;
+    this.#debugger.loop.ask(cause);
   }
 
   continue(limit?: RunLimit): Promise<Stop> {

@@ -24,6 +24,7 @@ export {
   type ElfBoot,
   type FileOrBytes,
   firmware,
+  type FirmwareBoot,
   flat,
   type FlatBoot,
   linux,

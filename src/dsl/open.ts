@@ -109,7 +109,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     if (options.defaultDevices ?? true) {
       const { clock: time, ends } = machine;
       const stop = machine.requestStop.bind(machine);
-      for (const device of pcDevices({ memory, cpus, pit, time, ...ends, stop })) {
+      const bootMenu = options.boot?.menu ?? false;
+      for (const device of pcDevices({ memory, cpus, pit, bootMenu, time, ...ends, stop })) {
         machine.devices.plug(device);
       }
     }

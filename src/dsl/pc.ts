@@ -19,6 +19,8 @@ export interface PcOptions {
   readonly cpus: number;
   /** Whether the hypervisor has the timer, and with it port 0x61. */
   readonly pit: boolean;
+  /** Whether firmware offers its boot menu. */
+  readonly bootMenu: boolean;
   readonly time: Timebase;
   readonly console: GuestConsole;
   /** What firmware tells whoever debugs it. */
@@ -32,7 +34,7 @@ export interface PcOptions {
  * ports, debug exit, and the system ports that firmware touches. There is no PCI bus.
  */
 export function pcDevices(options: PcOptions): Device[] {
-  const { memory, cpus, pit, time, console, debugLog, stop } = options;
+  const { memory, cpus, pit, bootMenu, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
   // QEMU's port does not gate the interrupt with OUT2, and kernels that only ever ran there forget to set it.
@@ -41,7 +43,7 @@ export function pcDevices(options: PcOptions): Device[] {
   return [
     uart,
     new Cmos({ memory, cpus, time }),
-    new FwCfg({ memory, cpus, nographic: true }),
+    new FwCfg({ memory, cpus, nographic: true, bootMenu }),
     new DebugConsole({ name: "debugcon", port: 0x402, sink: (bytes) => debugLog.print(bytes) }),
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
     new DebugConsole({ name: "debugcon-e9", port: 0xe9, sink: print }),

@@ -56,8 +56,8 @@ export interface VcpuStop {
 
 /** Runs a machine's vCPUs until something stops it: devices answer accesses, the supervisor judges the rest. */
 export class RunLoop {
-  /** Set from outside (pause, a time limit, a device): the loop ends with it at the next chance. */
-  request: StopCause | undefined;
+  #request: StopCause | undefined;
+  #asked: (() => void) | undefined;
   readonly #backend: Backend;
   readonly #buses: Buses;
   readonly #supervisor: Supervisor;
@@ -84,6 +84,33 @@ export class RunLoop {
     this.#guarded = guarded;
   }
 
+  /** Why the loop was asked to stop, if it was. */
+  get request(): StopCause | undefined {
+    return this.#request;
+  }
+
+  /** Asks from outside (pause, a time limit, a device) for a stop at the next chance; the first cause counts. */
+  ask(cause: StopCause): void {
+    this.#request ??= cause;
+    this.#asked?.();
+  }
+
+  /** Forgets what was asked for: before a new run. */
+  begin(): void {
+    this.#request = undefined;
+  }
+
+  /** Waits for `answer`, but no longer than until a stop is asked for: then `undefined`. */
+  async unlessAsked<T>(answer: Promise<T>): Promise<T | undefined> {
+    if (this.#request !== undefined) return undefined;
+    const asked = new Promise<undefined>((resolve) => this.#asked = () => resolve(undefined));
+    try {
+      return await Promise.race([answer, asked]);
+    } finally {
+      this.#asked = undefined;
+    }
+  }
+
   /** Lets every vCPU run, each for a slice in turn, until one stops. */
   async run(): Promise<VcpuStop> {
     const { vcpus } = this.#backend;
@@ -95,7 +122,7 @@ export class RunLoop {
         else if (cause !== undefined) return { vcpu, cause };
       }
       this.#clock?.poll();
-      if (this.request !== undefined) return { vcpu: vcpus[0], cause: this.request };
+      if (this.#request !== undefined) return { vcpu: vcpus[0], cause: this.#request };
       if (asleep === vcpus.length) await new Promise((resolve) => setTimeout(resolve, 1));
       else await turn();
     }
@@ -152,7 +179,7 @@ export class RunLoop {
   /** One vCPU until the end of its slice (`undefined`), or a stop. */
   #burst(vcpu: BackendVcpu): MaybePromise<StopCause | typeof ASLEEP | undefined> {
     for (;;) {
-      if (this.request !== undefined) return undefined;
+      if (this.#request !== undefined) return undefined;
       if (this.#halted.has(vcpu)) {
         if (!this.#backend.interrupts?.pending(vcpu.index)) return ASLEEP;
         this.#halted.delete(vcpu);
@@ -261,16 +288,16 @@ export class RunLoop {
   ): MaybePromise<StopCause | undefined> {
     this.#recorder.access(vcpu, exit, device);
     if (this.#supervisor.watchesAccesses) {
-      return then(this.#supervisor.accessed(vcpu, exit), (cause) => cause ?? this.request);
+      return then(this.#supervisor.accessed(vcpu, exit), (cause) => cause ?? this.#request);
     }
-    return this.request;
+    return this.#request;
   }
 
   /** Answers what turns up while settling: the machine stops anyway, so that its verdict is not asked. */
   #answerQuietly(vcpu: BackendVcpu, exit: VmExit): void {
     if (!isAccess(exit)) return;
     const cause = this.#answer(vcpu, exit);
-    if (!(cause instanceof Promise)) this.request ??= cause;
+    if (!(cause instanceof Promise) && cause !== undefined) this.ask(cause);
   }
 
   #afterStep(
@@ -279,7 +306,7 @@ export class RunLoop {
     options: StepOptions | undefined,
   ): MaybePromise<StopCause | undefined> | typeof AGAIN {
     if (exit.kind === "debug") return undefined;
-    if (exit.kind === "slice") return turn().then(() => this.request ?? this.step(vcpu, options));
+    if (exit.kind === "slice") return turn().then(() => this.#request ?? this.step(vcpu, options));
     const cause = this.#judge(vcpu, exit);
     if (cause instanceof Promise) return cause.then((c) => c ?? this.step(vcpu, options));
     if (cause !== undefined) return cause;
