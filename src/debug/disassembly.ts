@@ -1,5 +1,5 @@
 /** Instructions: their text, where they lead, what they read and write. Decoding is iced-x86's. */
-import type * as Iced from "iced-x86";
+import type * as Iced from "npm:iced-x86@1.21.0";
 import type { Bitness } from "../x86/mode.ts";
 
 /** Where control goes after an instruction; "exception" is UD0 and its kin, "transaction" XBEGIN and its kin. */
@@ -92,7 +92,7 @@ export function bytesBefore(count: number): number {
 }
 
 /** The longest instruction in bytes (SDM vol. 2A, 2.3.11). */
-const LONGEST = 15;
+export const LONGEST_INSTRUCTION = 15;
 
 /** How many starts are asked where instructions lie before an address. The earliest had most bytes to fall into step. */
 const VOTERS = 5;
@@ -101,7 +101,7 @@ let loading: Promise<Disassembler> | undefined;
 
 /** The disassembler; the first call loads iced-x86, which takes 150 ms. */
 export function disassembler(): Promise<Disassembler> {
-  return loading ??= import("iced-x86").then((iced) => new Disassembler(iced));
+  return loading ??= import("npm:iced-x86@1.21.0").then((iced) => new Disassembler(iced));
 }
 
 /** Decodes bytes to instructions. Made by `disassembler()`. */
@@ -141,13 +141,13 @@ export class Disassembler {
     if (bytes.length === 0) throw new RangeError("There are no bytes to decode");
     const base = options.csBase ?? (bitness === 16 ? ip & ~0xffffn : 0n);
     const { Decoder, DecoderOptions, DecoderError } = this.#iced;
-    const decoder = new Decoder(bitness, bytes.subarray(0, LONGEST), DecoderOptions.None);
+    const decoder = new Decoder(bitness, bytes.subarray(0, LONGEST_INSTRUCTION), DecoderOptions.None);
     try {
       decoder.ip = BigInt.asUintN(64, ip - base);
       const instruction = decoder.decode();
       try {
         if (instruction.isInvalid) {
-          const short = decoder.lastError === DecoderError.NoMoreBytes && bytes.length < LONGEST;
+          const short = decoder.lastError === DecoderError.NoMoreBytes && bytes.length < LONGEST_INSTRUCTION;
           return bad(bytes, ip, short && this.#startsOne(bytes, bitness));
         }
         return this.#describe(instruction, bytes, { bitness, ip, base }, options);
@@ -173,7 +173,12 @@ export class Disassembler {
   ): Instruction[] {
     const list: Instruction[] = [];
     for (let at = 0; at < bytes.length && list.length < count;) {
-      const instruction = this.decode(bytes.subarray(at, at + LONGEST), bitness, ip + BigInt(at), options);
+      const instruction = this.decode(
+        bytes.subarray(at, at + LONGEST_INSTRUCTION),
+        bitness,
+        ip + BigInt(at),
+        options,
+      );
       if (instruction.truncated) break;
       list.push(instruction);
       at += instruction.length;
@@ -199,7 +204,7 @@ export class Disassembler {
     // From each offset: where its instruction ends, or undefined where none is.
     const lengths = Array.from(
       { length: size },
-      (_, at) => this.#length(bytes.subarray(at, at + LONGEST), bitness),
+      (_, at) => this.#length(bytes.subarray(at, at + LONGEST_INSTRUCTION), bitness),
     );
     // The chain from each offset to the end: how many instructions it has.
     const steps: (number | undefined)[] = new Array(size + 1).fill(undefined);
@@ -231,7 +236,7 @@ export class Disassembler {
 
   /** Whether zeros behind `bytes` make an instruction of them: iced misses bytes of opcodes that do not exist, too. */
   #startsOne(bytes: Uint8Array, bitness: Bitness): boolean {
-    const padded = new Uint8Array(LONGEST);
+    const padded = new Uint8Array(LONGEST_INSTRUCTION);
     padded.set(bytes);
     return this.#length(padded, bitness) !== undefined;
   }

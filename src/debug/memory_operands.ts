@@ -2,9 +2,6 @@ import type { SegmentName } from "../vm/registers.ts";
 import type { RegisterName, Registers } from "../vm/registers.ts";
 import { type Bitness, linear } from "../x86/mode.ts";
 
-/** The longest x86 instruction in bytes (SDM vol. 2A, 2.3.11). */
-export const LONGEST_INSTRUCTION = 15;
-
 /** A stretch of linear memory that an instruction is about to touch. */
 export interface MemoryOperand {
   readonly address: bigint;

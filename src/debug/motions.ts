@@ -7,8 +7,7 @@ import { FaultError } from "../vm/errors.ts";
 import { bitness, linearRip, linearStack } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
 import type { RunControl } from "./control.ts";
-import type { Instruction } from "./disassembly.ts";
-import { LONGEST_INSTRUCTION } from "./memory_operands.ts";
+import { disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
 
 /** What the motions work with. */
 export interface MotionParts {
@@ -104,8 +103,6 @@ export class Motions {
     const at = linearRip(registers);
     const bytes = await this.#code(vcpu, at);
     if (bytes.length === 0) return undefined;
-    // The decoder takes 150 ms to load: only those who step over pay for it.
-    const { disassembler } = await import("./disassembly.ts");
     return (await disassembler()).decode(bytes, bitness(registers), at);
   }
 

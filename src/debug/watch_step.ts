@@ -6,7 +6,8 @@ import { bitness, linearRip } from "../x86/mode.ts";
 import type { ManagedBreakpoint } from "./breakpoint.ts";
 import { readLinear } from "./linear_memory.ts";
 import type { HiddenMemory } from "./memory.ts";
-import { loadOperands, LONGEST_INSTRUCTION, type MemoryOperands } from "./memory_operands.ts";
+import { LONGEST_INSTRUCTION } from "./disassembly.ts";
+import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
 import type { Stepper } from "./stepper.ts";
 import type { Traps } from "./traps.ts";
 
