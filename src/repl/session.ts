@@ -1,6 +1,15 @@
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import type { Style } from "./style.ts";
 
+/** What help shows of a command: the printable part of its row. */
+export interface CommandHelp {
+  readonly names: readonly string[];
+  readonly group: string;
+  readonly summary: string;
+  readonly usage: readonly string[];
+  readonly details?: string;
+}
+
 /** What commands share: the guest, the current vCPU, where output goes. One for each shell. */
 export interface Session {
   /** The guest that is open, if any. */
@@ -29,8 +38,12 @@ export interface Session {
   open(): Promise<GuestMachine>;
   /** Evaluates TypeScript in the session's scope. */
   evaluate(source: string): Promise<unknown>;
-  /** Runs one line as if typed. */
+  /** Runs one line as if typed: prints answers, throws the error of the first command that fails. */
   execute(line: string): Promise<void>;
+  /** Runs a file: commands, or (by its ending, .ts or .js) a TypeScript module. Relative to the current directory. */
+  source(path: string): Promise<void>;
+  /** Every command there is, in the order of help. */
+  readonly help: readonly CommandHelp[];
   /** Lets the guest run or step by `go`, with Ctrl-C pausing it, console output shown, then shows the stop. */
   resume(go: (vm: GuestMachine) => Promise<Stop>): Promise<Stop>;
   /** Leaves the shell after this command. */

@@ -1,0 +1,71 @@
+import type { OpenOptions } from "../dsl/mod.ts";
+import { bootOptions, type CommandLine } from "./options.ts";
+import { guessFile, type ImageGuess } from "./image.ts";
+
+/** How the guest of a command line is opened. */
+export interface GuestPlan {
+  readonly options: OpenOptions;
+  /** What an image was taken for, when the command line did not say. */
+  readonly note?: string;
+}
+
+/** Whether the command line says anything about a guest, so that one is opened at start. */
+export function wantsGuest(line: CommandLine): boolean {
+  return bootOptions(line).length > 0 || line.start !== undefined || line.memory !== undefined ||
+    line.cpus !== undefined || line.backend !== undefined || line.irqchip !== undefined;
+}
+
+/**
+ * Makes the library's options of the command line's.
+ *
+ * @throws {ShellError} If an image can't be read or recognised.
+ */
+export async function planGuest(line: CommandLine): Promise<GuestPlan> {
+  const options: OpenOptions = {};
+  if (line.backend !== undefined) options.backend = line.backend as NonNullable<OpenOptions["backend"]>;
+  if (line.memory !== undefined) options.memory = line.memory;
+  if (line.cpus !== undefined) options.cpus = line.cpus;
+  if (line.irqchip !== undefined) options.irqchip = line.irqchip;
+  const path = line.file ?? line.kernel;
+  if (bootOptions(line).length === 0) return { options };
+  const { bootSector, firmware, flat } = await import("../dsl/mod.ts");
+  if (line.bios !== undefined) options.boot = firmware(line.bios);
+  else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
+  else if (line.flat !== undefined) {
+    const { file, at, mode } = line.flat;
+    options.boot = flat(file, {
+      ...(at === undefined ? {} : { at }),
+      ...(mode === undefined ? {} : { mode }),
+    });
+  } else if (path !== undefined) {
+    const guess = await guessFile(path);
+    options.boot = await bootOf(guess, path, line);
+    if (line.file !== undefined) {
+      return { options, note: `${path}: ${guess.because}, booted as ${guess.kind}.` };
+    }
+  }
+  return { options };
+}
+
+async function bootOf(
+  guess: ImageGuess,
+  path: string,
+  line: CommandLine,
+): Promise<NonNullable<OpenOptions["boot"]>> {
+  const { bootSector, elf, firmware, linux } = await import("../dsl/mod.ts");
+  const cmdline = line.append === undefined ? {} : { cmdline: line.append };
+  if (guess.kind === "firmware") return firmware(path);
+  if (guess.kind === "boot-sector") return bootSector(path);
+  if (guess.kind === "linux") {
+    return linux({ kernel: path, ...cmdline, ...(line.initrd === undefined ? {} : { initrd: line.initrd }) });
+  }
+  return elf(path, { ...cmdline, ...(line.initrd === undefined ? {} : { modules: modulesOf(line.initrd) }) });
+}
+
+/** QEMU's form for multiboot modules: "FILE1 arguments,FILE2"; a doubled comma is a comma. */
+function modulesOf(text: string): { image: string; cmdline: string }[] {
+  return text.split(/(?<!,),(?!,)/).map((part) => {
+    const cmdline = part.replaceAll(",,", ",");
+    return { image: cmdline.split(" ")[0], cmdline };
+  });
+}

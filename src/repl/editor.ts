@@ -1,0 +1,213 @@
+import type process from "node:process";
+import type { Output } from "./output.ts";
+
+/** What is offered for a line, and how much of its end that replaces. */
+export type Completion = [candidates: string[], replaced: string];
+
+/** What the editor asks of the shell. */
+export interface EditorParts {
+  readonly output: Output;
+  /** Newest first. */
+  readonly history: readonly string[];
+  readonly historyLimit: number;
+  complete(line: string): Promise<Completion>;
+  /** Ctrl-C on an empty line. */
+  interrupt(): void;
+}
+
+type Interface = import("node:readline").Interface & { line: string; cursor: number; history?: string[] };
+
+/** How long an unfinished line of background output waits for its rest, in milliseconds. */
+const PARTIAL_LINE_WAIT = 150;
+
+/** Longest background line that is held back. */
+const PARTIAL_LINE_LIMIT = 4096;
+
+/**
+ * Line editing over node:readline. The terminal is raw only while a line is being typed, so that Ctrl-C is a
+ * signal while a command runs; what is printed meanwhile goes above the line.
+ */
+export class Editor implements Output {
+  readonly terminal = true;
+  #parts: EditorParts;
+  #readline: typeof import("node:readline");
+  #process: typeof process;
+  #interface: Interface;
+  #lines: string[] = [];
+  #waiting: ((line: string | undefined) => void) | undefined;
+  #ended = false;
+  #partial = "";
+  #partialTimer: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(
+    parts: EditorParts,
+    readline: typeof import("node:readline"),
+    process: typeof process,
+  ) {
+    this.#parts = parts;
+    this.#readline = readline;
+    this.#process = process;
+    this.#interface = readline.createInterface({
+      input: process.stdin,
+      output: process.stdout,
+      terminal: true,
+      history: [...parts.history],
+      historySize: parts.historyLimit,
+      removeHistoryDuplicates: true,
+      tabSize: 8,
+      completer: (line: string, done: (error: Error | null, completion: Completion) => void) => {
+        parts.complete(line).then((found) => done(null, found), () => done(null, [[], line]));
+      },
+    }) as Interface;
+    this.#interface.on("line", (line: string) => this.#take(line));
+    this.#interface.on("close", () => this.#end());
+    this.#interface.on("SIGINT", () => this.#interrupted());
+    this.#suspend();
+  }
+
+  /** Loads node:readline, which scripts do without, and takes standard input. */
+  static async open(parts: EditorParts): Promise<Editor> {
+    const [readline, { default: process }] = await Promise.all([
+      import("node:readline"),
+      import("node:process"),
+    ]);
+    return new Editor(parts, readline, process);
+  }
+
+  get width(): number {
+    return this.#parts.output.width;
+  }
+
+  get atLineStart(): boolean {
+    return this.#waiting !== undefined || this.#parts.output.atLineStart;
+  }
+
+  /**
+   * Reads one line.
+   *
+   * @returns undefined at the end of input (Ctrl-D, or the terminal is gone).
+   */
+  async readLine(prompt: string): Promise<string | undefined> {
+    const queued = this.#lines.shift();
+    if (queued !== undefined) {
+      // Pasted lines that came in one piece with an earlier one: shown as if typed.
+      this.#parts.output.write(`${prompt}${queued}\n`);
+      return queued;
+    }
+    if (this.#ended) return undefined;
+    this.#flushPartial();
+    if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    this.#waiting = resolve;
+    this.#setRaw(true);
+    this.#interface.setPrompt(prompt);
+    this.#interface.resume();
+    this.#interface.prompt();
+    return await promise;
+  }
+
+  /** Changes the prompt while a line is typed, as when the guest stops meanwhile. */
+  setPrompt(prompt: string): void {
+    if (!this.#waiting || this.#interface.getPrompt() === prompt) return;
+    this.#interface.setPrompt(prompt);
+    this.#interface.prompt(true);
+  }
+
+  write(text: string): void {
+    if (!this.#waiting) {
+      this.#parts.output.write(text);
+      return;
+    }
+    this.#partial += text;
+    const end = this.#partial.lastIndexOf("\n") + 1;
+    if (end > 0) {
+      this.#above(this.#partial.slice(0, end));
+      this.#partial = this.#partial.slice(end);
+    }
+    clearTimeout(this.#partialTimer);
+    if (this.#partial.length > PARTIAL_LINE_LIMIT) this.#flushPartial();
+    else if (this.#partial !== "") {
+      this.#partialTimer = setTimeout(() => this.#flushPartial(), PARTIAL_LINE_WAIT);
+    }
+  }
+
+  #flushPartial(): void {
+    clearTimeout(this.#partialTimer);
+    const text = this.#partial;
+    this.#partial = "";
+    if (text === "") return;
+    if (this.#waiting) this.#above(`${text}\n`);
+    else this.#parts.output.write(text);
+  }
+
+  /** Prints whole lines above the one that is being typed. */
+  #above(text: string): void {
+    const { stdout } = this.#process;
+    // The line may have wrapped: go up to where its prompt begins.
+    this.#readline.moveCursor(stdout, 0, -this.#interface.getCursorPos().rows);
+    this.#readline.cursorTo(stdout, 0);
+    this.#readline.clearScreenDown(stdout);
+    this.#parts.output.write(text);
+    this.#interface.prompt(true);
+  }
+
+  #take(line: string): void {
+    const waiting = this.#waiting;
+    if (!waiting) {
+      this.#lines.push(line);
+      return;
+    }
+    this.#suspend();
+    waiting(line);
+  }
+
+  #suspend(): void {
+    this.#waiting = undefined;
+    this.#interface.pause();
+    this.#setRaw(false);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    const waiting = this.#waiting;
+    this.#flushPartial();
+    this.#waiting = undefined;
+    this.#setRaw(false);
+    waiting?.(undefined);
+  }
+
+  /** Ctrl-C gives the line up, the earlier lines of a longer input too. */
+  #interrupted(): void {
+    const waiting = this.#waiting;
+    if (!waiting) return;
+    if (this.#interface.line === "") this.#parts.interrupt();
+    this.#parts.output.write("^C\n");
+    this.#interface.write(null, { ctrl: true, name: "e" });
+    this.#interface.write(null, { ctrl: true, name: "u" });
+    this.#suspend();
+    waiting(CANCELLED);
+  }
+
+  #setRaw(on: boolean): void {
+    try {
+      this.#process.stdin.setRawMode?.(on);
+    } catch {
+      // The terminal is gone; reading tells so.
+    }
+  }
+
+  /** Lines entered in this session, newest first, history of before included. */
+  get history(): readonly string[] {
+    return this.#interface.history ?? [];
+  }
+
+  /** Gives the terminal back. */
+  close(): void {
+    clearTimeout(this.#partialTimer);
+    this.#interface.close();
+    this.#setRaw(false);
+  }
+}
+
+/** What `readLine` gives when Ctrl-C gave the line up. */
+export const CANCELLED = "\0";

@@ -1,0 +1,177 @@
+import { ShellError } from "./error.ts";
+import { rewriteImports } from "./imports.ts";
+import { Inspector } from "./inspector.ts";
+
+/** What the engine is made with. */
+export interface EngineParts {
+  /** Against what relative imports are resolved; asked for at each import. */
+  base(): URL;
+  /** Where the bare specifier "hvsh" leads. */
+  readonly library: URL;
+  /** How long code may run without giving the event loop a turn, in milliseconds; asked for at each input. */
+  limitMs(): number;
+}
+
+const HOOK = Symbol.for("hvsh.import");
+
+type StripTypes = (code: string, options: { mode: "transform" }) => string;
+
+/**
+ * Evaluates TypeScript in the shell's own process, one input after the other, in one scope.
+ *
+ * Types are stripped, not checked. What is declared stays; it may be declared again. `await` works anywhere.
+ */
+export class Engine implements Disposable {
+  #inspector: Inspector;
+  #strip: StripTypes;
+  #parts: EngineParts;
+  #lexical = new Set<string>();
+
+  private constructor(inspector: Inspector, strip: StripTypes, parts: EngineParts) {
+    this.#inspector = inspector;
+    this.#strip = strip;
+    this.#parts = parts;
+    Object.defineProperty(globalThis, HOOK, {
+      configurable: true,
+      enumerable: false,
+      value: (specifier: unknown, options?: ImportCallOptions) =>
+        import(resolveSpecifier(String(specifier), parts), options),
+    });
+  }
+
+  /** Loads the inspector and the type stripper. */
+  static async open(parts: EngineParts): Promise<Engine> {
+    const [inspector, strip] = await Promise.all([Inspector.open(), loadStripper()]);
+    return new Engine(inspector, strip, parts);
+  }
+
+  /**
+   * Evaluates one input.
+   *
+   * @returns Its value, as the object it is; a promise that is the value is awaited.
+   * @throws Whatever the code throws.
+   * @throws {SyntaxError} If it is no TypeScript.
+   * @throws {ShellError} If it ran too long without a turn of the event loop.
+   */
+  async evaluate(source: string): Promise<unknown> {
+    const expression = transform(source, this.#strip);
+    const limit = this.#parts.limitMs();
+    try {
+      const { result, exceptionDetails } = await this.#inspector.evaluate(expression, limit).catch(
+        (error: unknown) => {
+          throw translated(error, limit);
+        },
+      );
+      if (exceptionDetails) throw await this.#inspector.value(exceptionDetails.exception ?? result);
+      return await this.#inspector.value(result);
+    } finally {
+      this.#lexical = new Set(await this.#inspector.lexicalNames());
+      await this.#inspector.release();
+    }
+  }
+
+  /** Whether the prompt's scope has a variable of that name, declared there or global. */
+  hasVariable(name: string): boolean {
+    return this.#lexical.has(name) || name in globalThis;
+  }
+
+  /** Names that the user declared at the prompt. */
+  variables(): string[] {
+    return [...this.#lexical];
+  }
+
+  /** Property names of what `expression` is worth, if that can be found out without a side effect. */
+  async members(expression: string): Promise<string[]> {
+    const object = await this.#inspector.peek(`Object(${expression})`);
+    if (!object) return [];
+    try {
+      return await this.#inspector.properties(object);
+    } finally {
+      await this.#inspector.release();
+    }
+  }
+
+  /** Whether more lines can make `source` whole: it breaks off inside brackets, a template or an expression. */
+  isUnfinished(source: string): boolean {
+    return isUnfinished(source, this.#strip);
+  }
+
+  /** Ends the inspector session; what was declared stays in the process. */
+  [Symbol.dispose](): void {
+    this.#inspector[Symbol.dispose]();
+    Reflect.deleteProperty(globalThis, HOOK);
+  }
+}
+
+/** `stripTypeScriptTypes` of node:module. */
+export async function loadStripper(): Promise<StripTypes> {
+  const { stripTypeScriptTypes } = await import("node:module");
+  return stripTypeScriptTypes as StripTypes;
+}
+
+/** The stripper's messages end with an excerpt and its own place; the place is what says "unfinished". */
+const PLACE = /\n\s+at file:\/\/\/stripTypeScriptTypes\.ts:(\d+):(\d+)\s*$/;
+
+function transform(source: string, strip: StripTypes): string {
+  // Braces around the whole are an object, as in every prompt, if that parses.
+  const trimmed = source.trim();
+  if (/^\{[^]*\}$/.test(trimmed)) {
+    try {
+      return strip(`(${trimmed})`, { mode: "transform" });
+    } catch {
+      // It is a block.
+    }
+  }
+  try {
+    return strip(rewriteImports(source), { mode: "transform" });
+  } catch (error) {
+    throw tidySyntaxError(error);
+  }
+}
+
+/** Some of the stripper's syntax errors are plain Errors whose message says what they are. */
+function isSyntaxError(error: unknown): error is Error {
+  return error instanceof SyntaxError || (error instanceof Error && PLACE.test(error.message));
+}
+
+function tidySyntaxError(error: unknown): unknown {
+  if (!isSyntaxError(error)) return error;
+  const tidy = new SyntaxError(error.message.replace(PLACE, "").replace(/^SyntaxError: /, ""));
+  tidy.stack = "";
+  return tidy;
+}
+
+function isUnfinished(source: string, strip: StripTypes): boolean {
+  try {
+    strip(rewriteImports(source), { mode: "transform" });
+    return false;
+  } catch (error) {
+    if (!isSyntaxError(error)) return false;
+    if (/Unterminated template|Unterminated block comment|Unexpected eof|<eof>['"]?\n/.test(error.message)) {
+      // "Expected ';' or <eof>" is told of text that has too much, not too little.
+      if (!/or <eof>/.test(error.message)) return true;
+    }
+    const place = PLACE.exec(error.message);
+    if (!place || /Unterminated (string|regexp)|or <eof>/.test(error.message)) return false;
+    const lines = source.replace(/\s+$/, "").split("\n");
+    const line = Number(place[1]);
+    return line > lines.length || (line === lines.length && Number(place[2]) > lines[line - 1].length);
+  }
+}
+
+function resolveSpecifier(specifier: string, parts: EngineParts): string {
+  if (specifier === "hvsh") return parts.library.href;
+  if (/^\.{0,2}\//.test(specifier)) return new URL(specifier, parts.base()).href;
+  return specifier;
+}
+
+/** Node's inspector answers "-32603 Internal error" when the time limit ended the code. */
+function translated(error: unknown, limitMs: number): unknown {
+  if (error instanceof Error && /-32603|Internal error/.test(error.message)) {
+    return new ShellError(
+      `Stopped: the code ran ${limitMs / 1000} s without giving anything else a turn`,
+      "Await something in the loop, or raise the limit: `set limit SECONDS` (0: none).",
+    );
+  }
+  return error;
+}

@@ -1,0 +1,27 @@
+/** `hvsh`: reads the command line, then runs commands or prompts for them. What a run does not need, it does not load. */
+
+import { reportError } from "./error.ts";
+import { type CommandLine, parseOptions } from "./options.ts";
+
+if (import.meta.main) await main();
+
+async function main(): Promise<void> {
+  let line: CommandLine;
+  try {
+    line = parseOptions(Deno.args);
+    if (line.cwd !== undefined && line.cwd !== "") Deno.chdir(line.cwd);
+  } catch (error) {
+    const { message, remedy } = reportError(error);
+    const { writeError } = await import("./output.ts");
+    writeError(`hvsh: ${message}\n${remedy === undefined ? "" : `${remedy}\n`}`);
+    Deno.exit(2);
+  }
+  if (line.show !== undefined) {
+    const { helpText, versionText } = await import("./usage.ts");
+    const { StandardOutput } = await import("./output.ts");
+    new StandardOutput().write(line.show === "help" ? helpText() : await versionText());
+    return;
+  }
+  const { runShell } = await import("./run.ts");
+  await runShell(line);
+}

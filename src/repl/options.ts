@@ -1,0 +1,264 @@
+import { ShellError } from "./error.ts";
+import { nearest } from "./nearest.ts";
+import { parseSize } from "./size.ts";
+
+/** What stands on the command line of `hvsh`, with QEMU's names where QEMU has one. */
+export interface CommandLine {
+  /** Firmware image (`-bios`). */
+  bios?: string;
+  /** Kernel, with its initial RAM disk and command line (`-kernel`, `-initrd`, `-append`). */
+  kernel?: string;
+  initrd?: string;
+  append?: string;
+  bootSector?: string;
+  /** A binary without headers, and how it starts: "FILE,at=0x1000,mode=real". */
+  flat?: { file: string; at?: bigint; mode?: "real" | "protected" | "long" };
+  /** An image whose kind is told by its contents. */
+  file?: string;
+  /** Bytes of memory (`-m`). */
+  memory?: number;
+  /** Number of vCPUs (`-smp`). */
+  cpus?: number;
+  backend?: string;
+  irqchip?: boolean;
+  /** Whether the guest shall run at once (`--run`) or was asked to stay paused (`-S`). */
+  start?: "run" | "paused";
+  /** Commands and files of commands, in their order. */
+  actions: { kind: "command" | "file"; text: string }[];
+  json: boolean;
+  batch: boolean;
+  quiet: boolean;
+  /** Whether ~/.config/hvsh is left alone. */
+  norc: boolean;
+  /** Whether the prompt comes after the actions. */
+  interactive: boolean;
+  /** Directory against which paths are meant. */
+  cwd?: string;
+  /** What to print instead of doing anything. */
+  show?: "help" | "version";
+}
+
+/** One option: help and parser read the same row. */
+export interface OptionRow {
+  /** Spellings; "--bios" is taken for "-bios" and the other way round without being listed. */
+  readonly names: readonly string[];
+  /** Placeholder of its value; none for a switch. */
+  readonly value?: string;
+  /** One line for `--help`; none for options that are not for people. */
+  readonly help?: string;
+  /** Puts it into `into`. @throws {ShellError} If the value makes no sense. */
+  take(into: CommandLine, value: string): void;
+}
+
+const later = (names: string[], what: string): OptionRow => ({
+  names,
+  value: "VALUE",
+  take: () => {
+    throw new ShellError(`${names[0]}: ${what} are not part of this version`, "Leave it out.");
+  },
+});
+
+/** Every option, in the order of `--help`. */
+export const OPTIONS: readonly OptionRow[] = [
+  {
+    names: ["-bios"],
+    value: "FILE",
+    help: "boot firmware from the reset vector",
+    take: (o, v) => o.bios = v,
+  },
+  {
+    names: ["-kernel"],
+    value: "FILE",
+    help: "boot a kernel: multiboot or PVH ELF, plain ELF, Linux bzImage",
+    take: (o, v) => o.kernel = v,
+  },
+  {
+    names: ["-initrd"],
+    value: "FILE",
+    help: "initial RAM disk, or multiboot modules",
+    take: (o, v) => o.initrd = v,
+  },
+  { names: ["-append"], value: "TEXT", help: "the kernel's command line", take: (o, v) => o.append = v },
+  {
+    names: ["--boot-sector"],
+    value: "FILE",
+    help: "boot a 512-byte boot sector at 0000:7c00",
+    take: (o, v) => o.bootSector = v,
+  },
+  {
+    names: ["--flat"],
+    value: "FILE[,at=ADDRESS][,mode=real|protected|long]",
+    help: "start a binary without headers",
+    take: (o, v) => o.flat = flatValue(v),
+  },
+  {
+    names: ["-m"],
+    value: "SIZE",
+    help: "memory: 64 (MiB), 512K, 1G",
+    take: (o, v) => o.memory = parseSize(v),
+  },
+  {
+    names: ["-smp"],
+    value: "N",
+    help: "number of vCPUs",
+    take: (o, v) => {
+      const n = /^(?:cpus=)?(\d+)$/.exec(v)?.[1];
+      if (n === undefined || Number(n) < 1 || Number(n) > 4096) {
+        throw new ShellError(`-smp takes a number of vCPUs, not \`${v}\``, "For example: -smp 2");
+      }
+      o.cpus = Number(n);
+    },
+  },
+  {
+    names: ["--backend", "-accel"],
+    value: "NAME",
+    help: "hypervisor: kvm, fake, ...; the best usable one if left out",
+    take: (o, v) => o.backend = v,
+  },
+  {
+    names: ["--no-irqchip"],
+    help: "no interrupt controllers in the hypervisor",
+    take: (o) => o.irqchip = false,
+  },
+  { names: ["-S"], help: "open the guest paused (as always, unless --run)", take: (o) => o.start = "paused" },
+  { names: ["--run"], help: "let the guest run at once", take: (o) => o.start = "run" },
+  {
+    names: ["-c"],
+    value: "LINE",
+    help: "run a line of commands or TypeScript, then leave; may be repeated",
+    take: (o, v) => o.actions.push({ kind: "command", text: v }),
+  },
+  {
+    names: ["-x"],
+    value: "FILE",
+    help: "run a file of commands or a .ts module, then leave; may be repeated",
+    take: (o, v) => o.actions.push({ kind: "file", text: v }),
+  },
+  { names: ["-i", "--interactive"], help: "prompt after -c and -x", take: (o) => o.interactive = true },
+  { names: ["--batch"], help: "never prompt", take: (o) => o.batch = true },
+  { names: ["--json"], help: "print each answer as one line of JSON", take: (o) => o.json = true },
+  { names: ["-q", "--quiet"], help: "no greeting", take: (o) => o.quiet = true },
+  { names: ["--norc"], help: "don't run ~/.config/hvsh/hvshrc and init.ts", take: (o) => o.norc = true },
+  { names: ["--cwd"], value: "DIRECTORY", take: (o, v) => o.cwd = v },
+  { names: ["-h", "--help", "-help"], help: "this text", take: (o) => o.show = "help" },
+  { names: ["--version", "-version"], help: "the version", take: (o) => o.show = "version" },
+  later(["-drive"], "disks"),
+  later(["-hda"], "disks"),
+  later(["-cdrom"], "disks"),
+  later(["-fda"], "floppy disks"),
+  later(["-device"], "devices on the command line"),
+  later(["-gdb"], "gdb connections"),
+];
+
+/** The row that `name` (as typed, "-bios" or "--bios") means. */
+function rowOf(name: string): OptionRow | undefined {
+  const exact = OPTIONS.find((row) => row.names.includes(name));
+  if (exact || name.replace(/^-+/, "").length < 2) return exact;
+  const bare = name.replace(/^--?/, "");
+  return OPTIONS.find((row) => row.names.some((n) => n.replace(/^--?/, "") === bare && bare.length > 1));
+}
+
+/**
+ * Reads the process's arguments.
+ *
+ * @throws {ShellError} For an unknown option (naming the nearest one), a missing or senseless value.
+ */
+export function parseOptions(argv: readonly string[]): CommandLine {
+  const found: CommandLine = {
+    actions: [],
+    json: false,
+    batch: false,
+    quiet: false,
+    norc: false,
+    interactive: false,
+  };
+  let optionsEnded = false;
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i];
+    if (optionsEnded || word === "-" || !word.startsWith("-")) {
+      if (found.file !== undefined) {
+        throw new ShellError(
+          `\`${word}\`: there is already an image, \`${found.file}\``,
+          "Name one file to boot.",
+        );
+      }
+      found.file = word;
+      continue;
+    }
+    if (word === "--") {
+      optionsEnded = true;
+      continue;
+    }
+    const [, name, attached] = /^(--[^=]+)=([^]*)$/.exec(word) ?? [word, word, undefined];
+    const row = rowOf(name);
+    if (!row) throw unknownOption(name);
+    if (row.value === undefined) {
+      if (attached !== undefined) throw new ShellError(`${name} takes no value`, `Write ${name} alone.`);
+      row.take(found, "");
+      continue;
+    }
+    const value = attached ?? argv[++i];
+    if (value === undefined) {
+      throw new ShellError(`${name} lacks its ${row.value}`, `Write ${name} ${row.value}.`);
+    }
+    row.take(found, value);
+  }
+  check(found);
+  return found;
+}
+
+function unknownOption(name: string): ShellError {
+  const names = OPTIONS.filter((row) => row.help !== undefined).flatMap((row) => row.names);
+  const near = nearest(
+    name.replace(/^-+/, ""),
+    names.map((n) => n.replace(/^-+/, "")).filter((n) => n.length > 1),
+  );
+  const spelled = names.find((n) => n.replace(/^-+/, "") === near);
+  return new ShellError(
+    `There is no option ${name}`,
+    spelled === undefined
+      ? "--help lists the options."
+      : `Did you mean ${spelled}? --help lists the options.`,
+  );
+}
+
+function flatValue(text: string): NonNullable<CommandLine["flat"]> {
+  const [file, ...settings] = text.split(",");
+  const flat: NonNullable<CommandLine["flat"]> = { file };
+  for (const setting of settings) {
+    const [, key, value] = /^(\w+)=(.*)$/.exec(setting) ?? [];
+    if (key === "at" && /^(0x[0-9a-f]+|\d+)$/i.test(value)) flat.at = BigInt(value);
+    else if (key === "mode" && (value === "real" || value === "protected" || value === "long")) {
+      flat.mode = value;
+    } else {
+      throw new ShellError(
+        `--flat does not understand \`${setting}\``,
+        "Write --flat FILE,at=0x1000,mode=real (or protected, or long).",
+      );
+    }
+  }
+  return flat;
+}
+
+/** The options that say what to boot; only one of them may be there. */
+export function bootOptions(found: CommandLine): string[] {
+  return [
+    found.bios === undefined ? "" : "-bios",
+    found.kernel === undefined ? "" : "-kernel",
+    found.bootSector === undefined ? "" : "--boot-sector",
+    found.flat === undefined ? "" : "--flat",
+    found.file === undefined ? "" : found.file,
+  ].filter((name) => name !== "");
+}
+
+function check(found: CommandLine): void {
+  const boots = bootOptions(found);
+  if (boots.length > 1) {
+    throw new ShellError(`${boots.join(" and ")} can't be together`, "Name one thing to boot.");
+  }
+  if (found.kernel === undefined && found.file === undefined) {
+    for (const name of ["initrd", "append"] as const) {
+      if (found[name] !== undefined) throw new ShellError(`-${name} goes with -kernel`, "Add -kernel FILE.");
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { ShellError } from "./error.ts";
+import { guessImage } from "./image.ts";
+import { OPTIONS, parseOptions } from "./options.ts";
+import { parseSize } from "./size.ts";
+import { helpText } from "./usage.ts";
+
+function refused(...argv: string[]): string {
+  try {
+    parseOptions(argv);
+  } catch (error) {
+    assert.ok(error instanceof ShellError);
+    return `${error.message}. ${error.remedy}`;
+  }
+  throw new Error(`${argv.join(" ")} was taken`);
+}
+
+Deno.test("options: QEMU's names", () => {
+  const line = parseOptions([
+    "-bios",
+    "b.bin",
+    "-m",
+    "64",
+    "-smp",
+    "2",
+    "--backend",
+    "fake",
+    "--no-irqchip",
+    "--run",
+  ]);
+  assert.equal(line.bios, "b.bin");
+  assert.equal(line.memory, 64 * 2 ** 20);
+  assert.equal(line.cpus, 2);
+  assert.equal(line.backend, "fake");
+  assert.equal(line.irqchip, false);
+  assert.equal(line.start, "run");
+  assert.equal(parseOptions(["--bios=b.bin"]).bios, "b.bin");
+  assert.equal(parseOptions(["--kernel", "k", "-append", "-x"]).append, "-x");
+  assert.deepEqual(parseOptions(["-flat", "f.bin,at=0x1000,mode=long"]).flat, {
+    file: "f.bin",
+    at: 0x1000n,
+    mode: "long",
+  });
+});
+
+Deno.test("options: actions keep their order", () => {
+  assert.deepEqual(parseOptions(["-c", "a; b", "-x", "f", "-c", "-q"]).actions, [
+    { kind: "command", text: "a; b" },
+    { kind: "file", text: "f" },
+    { kind: "command", text: "-q" },
+  ]);
+});
+
+Deno.test("options: what is wrong is told with what to do", () => {
+  assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
+  assert.match(refused("-jsno"), /Did you mean --json\?/);
+  assert.match(refused("-bios"), /-bios lacks its FILE/);
+  assert.match(refused("-m", "much"), /`much` is no size of memory/);
+  assert.match(refused("-smp", "0"), /-smp takes a number/);
+  assert.match(refused("-hda", "x"), /not part of this version/);
+  assert.match(refused("-bios", "a", "b"), /-bios and b can't be together/);
+  assert.match(refused("-append", "x"), /goes with -kernel/);
+  assert.match(refused("--flat", "f,mode=weird"), /`mode=weird`/);
+  assert.match(refused("a", "b"), /already an image/);
+  assert.match(refused("--json=yes"), /takes no value/);
+});
+
+Deno.test("options: any words are taken or refused, never fatal", () => {
+  const names = OPTIONS.flatMap((row) => row.names);
+  const word = fc.oneof(fc.constantFrom(...names, "--", "-", "=", "1G", ""), fc.string({ maxLength: 12 }));
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 8 }), (argv) => {
+      try {
+        parseOptions(argv);
+      } catch (error) {
+        assert.ok(error instanceof ShellError, String(error));
+      }
+    }),
+    { numRuns: 3000, seed: 2 },
+  );
+});
+
+Deno.test("options: help shows every option that is for people", () => {
+  const text = helpText();
+  for (const row of OPTIONS) if (row.help !== undefined) assert.ok(text.includes(row.names[0]), row.names[0]);
+});
+
+Deno.test("sizes as QEMU reads them", () => {
+  assert.equal(parseSize("64"), 64 * 2 ** 20);
+  assert.equal(parseSize("64M"), 64 * 2 ** 20);
+  assert.equal(parseSize("64MiB"), 64 * 2 ** 20);
+  assert.equal(parseSize("512k"), 512 * 2 ** 10);
+  assert.equal(parseSize("1G"), 2 ** 30);
+  assert.equal(parseSize("1.5G"), 1.5 * 2 ** 30);
+  assert.equal(parseSize("4096B"), 4096);
+  for (const bad of ["0", "-1", "", "x", "1.0000001K", "9999999999999T"]) {
+    assert.throws(() => parseSize(bad), ShellError);
+  }
+});
+
+Deno.test("images are told by their contents", () => {
+  const bytes = (size: number, at: Record<number, number[]>) => {
+    const image = new Uint8Array(size);
+    for (const [offset, data] of Object.entries(at)) image.set(data, Number(offset));
+    return image;
+  };
+  const guess = (image: Uint8Array, size = image.length) => guessImage(image.subarray(0, 8192), size)?.kind;
+  assert.equal(guess(bytes(4096, { 0: [0x7f, 0x45, 0x4c, 0x46] })), "elf");
+  assert.equal(guess(bytes(512, { 510: [0x55, 0xaa] })), "boot-sector");
+  assert.equal(guess(bytes(8192, { 0x202: [0x48, 0x64, 0x72, 0x53], 510: [0x55, 0xaa] })), "linux");
+  assert.equal(guess(bytes(8192, {}), 0x20000), "firmware");
+  assert.equal(
+    guess(bytes(4096, { 16: [0x02, 0xb0, 0xad, 0x1b, 0, 0, 0, 0, 0xfe, 0x4f, 0x52, 0xe4] })),
+    "multiboot",
+  );
+  assert.equal(guess(bytes(1000, {})), undefined);
+  assert.equal(guess(new Uint8Array(0)), undefined);
+});

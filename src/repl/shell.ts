@@ -1,0 +1,444 @@
+import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
+import type { Answer, Command, Invocation } from "./command.ts";
+import type { Engine } from "./engine.ts";
+import { reportError, ShellError } from "./error.ts";
+import { firstStep, type Step } from "./language.ts";
+import { hasOpenBrace, invocation } from "./lexer.ts";
+import { GuestWatch } from "./guest_watch.ts";
+import type { Output } from "./output.ts";
+import type { Scope } from "./scope.ts";
+import type { CommandHelp, Session } from "./session.ts";
+import type { Style } from "./style.ts";
+import type { CommandTable } from "./table.ts";
+
+/** What a shell is made of; tests give their own. */
+export interface ShellParts {
+  readonly options: OpenOptions;
+  readonly table: CommandTable;
+  readonly style: Style;
+  readonly output: Output;
+  readonly json: boolean;
+  /** Opens a guest. */
+  open(options: OpenOptions): Promise<GuestMachine>;
+  /** What TypeScript at the prompt finds by name. */
+  library(): Promise<Record<string, unknown>>;
+  /** How a stop is told. */
+  describeStop(session: Session, stop: Stop): Promise<Answer>;
+  /** Where an error is printed; standard error for scripts, above the prompt for people. */
+  printError(text: string): void;
+}
+
+/** Seconds that evaluated code may run without giving the event loop a turn, unless `set limit` says otherwise. */
+const DEFAULT_LIMIT = 10;
+
+/** The shell: one session of commands and TypeScript over the guests it opened. */
+export class Shell implements Session {
+  vcpu = 0;
+  frame = 0;
+  backtrace: Backtrace | undefined;
+  options: OpenOptions;
+  contextShown: boolean;
+  readonly settings = new Map<string, string>();
+  /** Set once the shell shall be left: with this exit code. */
+  exitCode: number | undefined;
+  #parts: ShellParts;
+  #vm: GuestMachine | undefined;
+  #guests = new Map<GuestMachine, GuestWatch>();
+  #engine: Promise<{ engine: Engine; scope: Scope }> | undefined;
+  #ready: { engine: Engine; scope: Scope } | undefined;
+  #base: URL | undefined;
+  #foreground: { presses: number; abandon: (reason: Error) => void } | undefined;
+  #told = new WeakSet<Stop>();
+  #stopAnswer: Answer | undefined;
+  #consoleText = "";
+  #sourceDepth = 0;
+
+  constructor(parts: ShellParts) {
+    this.#parts = parts;
+    this.options = parts.options;
+    this.contextShown = parts.output.terminal && !parts.json;
+  }
+
+  get style(): Style {
+    return this.#parts.style;
+  }
+
+  get width(): number {
+    return this.#parts.output.width;
+  }
+
+  get json(): boolean {
+    return this.#parts.json;
+  }
+
+  get help(): readonly CommandHelp[] {
+    return this.#parts.table.rows;
+  }
+
+  /** The table behind `help`, for completion. */
+  get table(): CommandTable {
+    return this.#parts.table;
+  }
+
+  get vm(): GuestMachine | undefined {
+    return this.#vm;
+  }
+
+  /** A guest that becomes the session's is watched (console, stops) and closed with it. */
+  set vm(vm: GuestMachine | undefined) {
+    if (vm !== this.#vm) {
+      this.vcpu = 0;
+      this.frame = 0;
+      this.backtrace = undefined;
+    }
+    this.#vm = vm;
+    if (vm && !this.#guests.has(vm)) this.#guests.set(vm, this.#watch(vm));
+  }
+
+  #watch(vm: GuestMachine): GuestWatch {
+    return new GuestWatch(vm, {
+      colors: this.style.color,
+      print: (text) => {
+        if (this.json) this.#consoleText += text;
+        else if (this.settings.get("console") !== "off") this.#parts.output.write(text);
+      },
+      stopped: async (stop) => {
+        // Stops of foreground work are that work's to tell.
+        if (this.#foreground || this.#told.has(stop)) return;
+        await this.#tell(stop);
+      },
+    });
+  }
+
+  /** The prompt: which guest, and whether it runs. */
+  get prompt(): string {
+    const vm = this.#vm;
+    if (!vm) return "hvsh> ";
+    const vcpu = vm.vcpus.length > 1 ? `:${this.vcpu}` : "";
+    const state = vm.state === "paused" ? "" : ` ${vm.state}`;
+    return `hvsh[${vm.backend}${vcpu}${state}]> `;
+  }
+
+  print(text: string): void {
+    if (text === "" || this.json) return;
+    const { output } = this.#parts;
+    // The guest's last line may be unfinished; ours begins on a new one.
+    if (!output.atLineStart) output.write("\n");
+    output.write(text.endsWith("\n") ? text : `${text}\n`);
+  }
+
+  async open(): Promise<GuestMachine> {
+    const present = this.#vm;
+    if (present) await this.#forget(present);
+    const vm = await this.#parts.open(this.options);
+    this.vm = vm;
+    return vm;
+  }
+
+  async #forget(vm: GuestMachine): Promise<void> {
+    const watch = this.#guests.get(vm);
+    this.#guests.delete(vm);
+    if (this.#vm === vm) this.vm = undefined;
+    try {
+      await vm.close();
+    } finally {
+      watch?.[Symbol.dispose]();
+    }
+  }
+
+  async resume(go: (vm: GuestMachine) => Promise<Stop>): Promise<Stop> {
+    const vm = this.#vm;
+    if (!vm) throw noGuest();
+    const stop = await go(vm);
+    await this.#tell(stop);
+    return stop;
+  }
+
+  async #tell(stop: Stop): Promise<void> {
+    this.#told.add(stop);
+    if (this.#vm?.vcpus.includes(stop.vcpu)) this.vcpu = stop.vcpu.index;
+    this.frame = 0;
+    this.backtrace = undefined;
+    const answer = await this.#parts.describeStop(this, stop);
+    if (this.json) this.#stopAnswer = answer;
+    else this.print(answer.text);
+  }
+
+  quit(code = 0): void {
+    this.exitCode = code;
+  }
+
+  // ---- lines ----
+
+  async execute(line: string): Promise<void> {
+    let rest = line.trim();
+    while (rest !== "" && this.exitCode === undefined) {
+      if (rest.startsWith("#")) return;
+      if (rest.startsWith(";")) {
+        rest = rest.slice(1).trim();
+        continue;
+      }
+      const { step, rest: next } = firstStep(rest, this.table, (name) => this.hasVariable(name));
+      await this.#perform(step);
+      rest = next;
+    }
+  }
+
+  async #perform(step: Step): Promise<void> {
+    if (step.kind === "typescript") return await this.#performTypeScript(step.text);
+    const { command, invocation: call } = step;
+    const background = /(?:^|\s)&$/.exec(call.rest);
+    if (!background) return await this.#performCommand(step.text, command, call);
+    const again = invocation(
+      `${call.name}${call.format && `/${call.format}`} ${call.rest.slice(0, background.index)}`,
+    );
+    this.#performCommand(step.text, command, again ?? call).catch((error) => this.report(error, step.text));
+  }
+
+  async #performCommand(text: string, command: Command, call: Invocation): Promise<void> {
+    if (command.needsGuest && !this.#vm) throw noGuest(command.names[0]);
+    this.#stopAnswer = undefined;
+    const answer = await command.run(this, call);
+    this.#answer(text, answer ?? this.#stopAnswer ?? { text: "" }, answer === undefined);
+  }
+
+  async #performTypeScript(source: string): Promise<void> {
+    const before = this.#ready?.engine.variables() ?? [];
+    let value: unknown;
+    try {
+      value = await this.evaluate(source);
+    } catch (error) {
+      throw this.#unknownWord(source, error) ?? error;
+    }
+    if (isStop(value)) {
+      await this.#tell(value);
+      this.#answer(source, this.#stopAnswer ?? { text: "" }, true);
+    } else {
+      const { plainData, valueText } = await import("./values.ts");
+      const text = value === undefined ? "" : valueText(value, this.style.color);
+      this.#answer(source, { text, data: this.json ? plainData(value) : undefined }, false);
+    }
+    const hidden = this.#ready?.engine.variables().find((name) =>
+      !before.includes(name) && this.table.exact(name) !== undefined
+    );
+    if (hidden !== undefined) {
+      this.print(this.style.dim(`\`${hidden}\` is also a command; \`= ${hidden}\` shows the variable.`));
+    }
+  }
+
+  /** Prints one answer. `told`: its text has been printed while the command ran. */
+  #answer(command: string, answer: Answer, told: boolean): void {
+    if (!this.json) {
+      if (!told) this.print(answer.text);
+      return;
+    }
+    this.#printJson({ command, data: answer.data ?? (answer.text === "" ? null : answer.text) });
+  }
+
+  #printJson(line: Record<string, unknown>): void {
+    const console = this.#consoleText;
+    this.#consoleText = "";
+    const whole = console === "" ? line : { ...line, console };
+    const text = JSON.stringify(whole, (_, value) => jsonMember(value));
+    this.#parts.output.write(`${text}\n`);
+  }
+
+  /** Tells an error, with what the user can do about it. */
+  report(error: unknown, command?: string): void {
+    const { message, remedy, frames } = reportError(error);
+    if (this.json) {
+      this.#printJson({
+        command: command ?? null,
+        error: message,
+        ...(remedy === undefined ? {} : { remedy }),
+      });
+      return;
+    }
+    const lines = [this.style.error(message), ...frames.map((f) => this.style.dim(`    ${f}`))];
+    if (remedy !== undefined) lines.push(remedy);
+    if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
+    this.#parts.printError(`${lines.join("\n")}\n`);
+  }
+
+  /** A clearer error for a line whose first word nobody knows. */
+  #unknownWord(source: string, error: unknown): ShellError | undefined {
+    const word = /^[A-Za-z_]\w*/.exec(source)?.[0];
+    if (word === undefined || this.hasVariable(word) || !(error instanceof Error)) return undefined;
+    const missing = error.name === "ReferenceError" && error.message === `${word} is not defined`;
+    if (!missing && !(error instanceof SyntaxError && invocation(source))) return undefined;
+    if (
+      /^(?:await|const|let|var|function|class|if|for|while|return|new|import|export|throw|try)$/.test(word)
+    ) return;
+    const near = this.table.nearest(word);
+    return new ShellError(
+      `\`${word}\` is neither a command nor a variable`,
+      near === undefined
+        ? "`help` lists the commands."
+        : `Did you mean \`${near}\`? \`help\` lists the commands.`,
+    );
+  }
+
+  // ---- TypeScript ----
+
+  async evaluate(source: string): Promise<unknown> {
+    const { engine, scope } = await this.#typescript();
+    await scope.prepare(source);
+    const value = await engine.evaluate(source);
+    await scope.settle();
+    scope.define("_", value);
+    return value;
+  }
+
+  #typescript(): Promise<{ engine: Engine; scope: Scope }> {
+    this.#engine ??= this.#openTypeScript();
+    return this.#engine;
+  }
+
+  async #openTypeScript(): Promise<{ engine: Engine; scope: Scope }> {
+    const [{ Engine }, { Scope }, library] = await Promise.all([
+      import("./engine.ts"),
+      import("./scope.ts"),
+      this.#parts.library(),
+    ]);
+    const engine = await Engine.open({
+      base: () => this.#base ?? currentDirectory(),
+      library: new URL("../../mod.ts", import.meta.url),
+      limitMs: () => 1000 * Number(this.settings.get("limit") ?? DEFAULT_LIMIT),
+    });
+    const adopting = (make: unknown) => async (...options: unknown[]) => {
+      const vm = await (make as (...options: unknown[]) => Promise<GuestMachine>)(...options);
+      this.vm = vm;
+      return vm;
+    };
+    const scope = new Scope(this, {
+      ...library,
+      ...(typeof library.open === "function"
+        ? { open: (options?: unknown) => adopting(library.open)(options ?? this.options) }
+        : {}),
+      ...(typeof library.attach === "function" ? { attach: adopting(library.attach) } : {}),
+    });
+    this.#ready = { engine, scope };
+    return this.#ready;
+  }
+
+  /** Whether TypeScript has a variable of that name now. */
+  hasVariable(name: string): boolean {
+    return this.#ready ? this.#ready.engine.hasVariable(name) : name === "vm" || name in globalThis;
+  }
+
+  /** Whether `text` goes on in the next line. */
+  async isUnfinished(text: string): Promise<boolean> {
+    let step: Step;
+    try {
+      step = firstStep(text.trim(), this.table, (name) => this.hasVariable(name)).step;
+    } catch {
+      return false;
+    }
+    if (step.kind === "command") return hasOpenBrace(text);
+    return (await this.#typescript()).engine.isUnfinished(step.text);
+  }
+
+  /** The engine, for completion. */
+  async engine(): Promise<{ engine: Engine; scope: Scope }> {
+    return await this.#typescript();
+  }
+
+  async source(path: string): Promise<void> {
+    const { runFile } = await import("./script.ts");
+    if (this.#sourceDepth >= 16) {
+      throw new ShellError(`${path} sources itself`, "Sixteen files deep is the limit.");
+    }
+    this.#sourceDepth++;
+    const base = this.#base;
+    try {
+      await runFile(this, path, base ?? currentDirectory(), (url) => this.#base = url);
+    } finally {
+      this.#base = base;
+      this.#sourceDepth--;
+    }
+  }
+
+  // ---- Ctrl-C ----
+
+  /** Runs work that Ctrl-C interrupts: it pauses a running guest, and lets go of work that does not end. */
+  async foreground<T>(work: () => Promise<T>): Promise<T> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const mine = { presses: 0, abandon: reject };
+    const outer = this.#foreground;
+    this.#foreground = mine;
+    try {
+      return await Promise.race([work(), promise]);
+    } finally {
+      this.#foreground = outer;
+    }
+  }
+
+  /**
+   * Ctrl-C.
+   *
+   * @returns Whether there was something to interrupt.
+   */
+  interrupt(): boolean {
+    const vm = this.#vm;
+    const running = vm?.state === "running";
+    if (running) vm.pause().catch((error) => this.report(error));
+    const work = this.#foreground;
+    if (!work) return running;
+    work.presses++;
+    if (!running) {
+      work.abandon(
+        new ShellError("Interrupted", "What was started may go on in the background; `quit` leaves."),
+      );
+    } else if (work.presses > 1) {
+      work.abandon(
+        new ShellError(
+          "Interrupted; the guest does not answer yet",
+          "`quit` (or Ctrl-D) leaves and closes it.",
+        ),
+      );
+    }
+    return true;
+  }
+
+  /** Closes every guest and ends TypeScript. Errors are told, not thrown: there is nobody to catch them. */
+  async close(): Promise<void> {
+    const guests = [...this.#guests.keys()];
+    for (const result of await Promise.allSettled(guests.map((vm) => this.#forget(vm)))) {
+      if (result.status === "rejected") this.report(result.reason);
+    }
+    const ready = this.#ready ?? await this.#engine?.catch(() => undefined);
+    ready?.scope[Symbol.dispose]();
+    ready?.engine[Symbol.dispose]();
+    this.#ready = undefined;
+    this.#engine = undefined;
+  }
+}
+
+function currentDirectory(): URL {
+  return new URL(`file://${encodeURI(Deno.cwd()).replace(/[?#]/g, encodeURIComponent)}/`);
+}
+
+function noGuest(command?: string): ShellError {
+  return new ShellError(
+    `There is no guest${command === undefined ? "" : ` for \`${command}\``}`,
+    "Start hvsh with -bios, -kernel or a file, or open one: `await open({ boot: bootSector(FILE) })`.",
+  );
+}
+
+/** Whether a value is what `continue()` and its like resolve with. */
+function isStop(value: unknown): value is Stop {
+  return typeof value === "object" && value !== null && "kind" in value && "vcpu" in value &&
+    "registers" in value &&
+    "rip" in value;
+}
+
+/** What JSON has no word for. */
+function jsonMember(value: unknown): unknown {
+  if (typeof value === "bigint") {
+    return `${value < 0n ? "-" : ""}0x${(value < 0n ? -value : value).toString(16)}`;
+  }
+  if (value instanceof BigInt) return `0x${value.toString(16)}`;
+  if (value instanceof Uint8Array) return [...value];
+  if (value instanceof Map) return Object.fromEntries(value);
+  return value;
+}

@@ -1,0 +1,48 @@
+/// <reference lib="deno.worker" />
+
+/** How long the main thread may take to answer, in milliseconds. */
+const ANSWER_LIMIT = 1000;
+
+let unanswered: ReturnType<typeof setTimeout> | undefined;
+let stuck = false;
+
+function tell(text: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // The terminal is gone, and so is whoever could read it.
+  }
+}
+
+function ask(whenStuck: () => void): void {
+  if (unanswered === undefined) unanswered = setTimeout(whenStuck, ANSWER_LIMIT);
+  self.postMessage("alive?");
+}
+
+self.onmessage = () => {
+  clearTimeout(unanswered);
+  unanswered = undefined;
+  stuck = false;
+};
+
+/** Only another thread can end a stuck one, and only by this signal does nothing of it run on. */
+function end(): void {
+  Deno.kill(Deno.pid, "SIGKILL");
+}
+
+Deno.addSignalListener("SIGINT", () => {
+  if (stuck) {
+    tell("\nhvsh was ended while it was stuck.\n");
+    end();
+  }
+  ask(() => {
+    stuck = true;
+    tell(
+      "\nThe code that runs gives nothing else a turn. Ctrl-C once more ends hvsh, and the guest with it.\n",
+    );
+  });
+});
+
+for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+  Deno.addSignalListener(signal, () => ask(end));
+}
