@@ -1,0 +1,337 @@
+/**
+ * The timer of a PC: Intel 8254. Channel 0 is the timer interrupt, 1 was for memory refresh, 2 is the speaker's.
+ *
+ * Data sheet: Intel 8254 Programmable Interval Timer, 231164-005.
+ */
+import { type DeviceHost, type InterruptLine, NO_LINE } from "../vm/device.ts";
+import { ByteDevice } from "./byte_device.ts";
+import type { Cancel, Timebase } from "./device_clock.ts";
+import { CHANNEL_SHAPE, type ChannelState, PitChannel } from "./pit_channel.ts";
+import type { SpeakerTimer } from "./port61.ts";
+import { bits, flag, integer, list, record, restoreRecord, saveRecord, type Shape } from "./state.ts";
+
+/** Ticks a second: 14.31818 MHz / 12. */
+export const PIT_HZ = 1_193_182;
+
+/** Port offsets: three counters, then the control word. */
+const CONTROL = 3;
+const CHANNELS = 3;
+const CONTROL_BCD_BIT = 0x01;
+const ACCESS_LATCH = 0;
+const ACCESS_LOW = 1;
+const ACCESS_HIGH = 2;
+/** Channel bits of a control word that make it a read-back command. */
+const READ_BACK = 3;
+const READ_BACK_NO_COUNT_BIT = 0x20;
+const READ_BACK_NO_STATUS_BIT = 0x10;
+const STATUS_OUTPUT_BIT = 0x80;
+const STATUS_NULL_COUNT_BIT = 0x40;
+
+const SECOND = 1_000_000_000n;
+/** The timer interrupt comes no oftener than this, as in KVM: a guest must not keep the host busy with it. */
+const SHORTEST_NS = 200_000n;
+/** Timer interrupts that are made up for when the guest ran late. */
+const OWED_LIMIT = 200;
+
+/** What is between the bus and a counting element. */
+interface Port {
+  /** Whether the next byte written or read is the high one. */
+  writeHigh: boolean;
+  readHigh: boolean;
+  /** The low byte that was written first. */
+  low: number;
+  /** A latched count, and how many of its bytes are still to be read; -1 for none. */
+  latch: number;
+  /** A latched status, or -1. */
+  status: number;
+}
+
+interface State {
+  channels: ChannelState[];
+  ports: Port[];
+  /** Timer interrupts that were not seen. */
+  owed: number;
+}
+
+const SHAPE: Shape<State> = {
+  channels: list(record(CHANNEL_SHAPE), CHANNELS, CHANNELS),
+  ports: list(
+    record<Port>({
+      writeHigh: flag,
+      readHigh: flag,
+      low: bits(8),
+      latch: integer(-1, 0xffff),
+      status: integer(-1, 0xff),
+    }),
+    CHANNELS,
+    CHANNELS,
+  ),
+  owed: integer(0, OWED_LIMIT),
+};
+
+/** What the timer is wired to. */
+export interface Pit8254Options {
+  /** Default "pit". */
+  readonly name?: string;
+  /** Ticks pass with this clock. */
+  readonly time: Timebase;
+  /** Channel 0's output. Default: ISA interrupt 0. */
+  readonly irq?: number | InterruptLine;
+  /** Whether channel 0 ticks 18.2 times a second as a BIOS leaves it, for a guest started without one. */
+  readonly configured?: boolean;
+}
+
+/** The timer at ports 0x40..0x43. Port 0x61 drives channel 2's gate and shows its output. */
+export class Pit8254 extends ByteDevice implements SpeakerTimer {
+  /** "pit" unless told otherwise. */
+  readonly name: string;
+  readonly ports: { readonly start: number; readonly length: number } = { start: 0x40, length: 4 };
+  readonly #time: Timebase;
+  readonly #irq: number | InterruptLine;
+  #line: InterruptLine = NO_LINE;
+  #raised = false;
+  #epoch: bigint;
+  readonly #configured: boolean;
+  #channels: PitChannel[];
+  #registers: Port[] = makePorts();
+  #owed = 0;
+  /** Until when channel 0's edges were counted. */
+  #seen = 0;
+  #cancel: Cancel | undefined;
+
+  constructor(options: Pit8254Options) {
+    super();
+    this.name = options.name ?? "pit";
+    this.#time = options.time;
+    this.#epoch = this.#time.now();
+    this.#configured = options.configured ?? false;
+    this.#channels = makeChannels(this.#configured, 0);
+    this.#irq = options.irq ?? 0;
+    if (typeof this.#irq !== "number") this.#line = this.#irq;
+  }
+
+  /** Channel 2's output. */
+  get output2(): boolean {
+    return this.#channels[2].output(this.#now());
+  }
+
+  /** The tone channel 2 makes, in Hz; undefined while it makes none. */
+  get tone(): number | undefined {
+    const channel = this.#channels[2];
+    return channel.mode === 3 && channel.running ? PIT_HZ / channel.count : undefined;
+  }
+
+  /** Drives channel 2's gate. */
+  setGate2(open: boolean): void {
+    this.#channels[2].setGate(open, this.#now());
+  }
+
+  /**
+   * The CPU took the timer interrupt: one that came while the last was not taken follows. Wire it to the interrupt
+   * controller's `onAcknowledge`, so that a guest that counts ticks keeps its time when the host runs it in slices.
+   */
+  acknowledged(): void {
+    this.#count();
+    if (this.#owed === 0) return;
+    this.#owed--;
+    this.#pulse();
+  }
+
+  /** Finds the interrupt input. */
+  attach(host: DeviceHost): void {
+    if (typeof this.#irq === "number") this.#line = host.line(this.#irq);
+    this.#arm();
+  }
+
+  /** Lets go of the interrupt input and of timers. */
+  detach(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#drive(false);
+  }
+
+  protected readByte(offset: number): number {
+    // The control word can't be read.
+    if (offset === CONTROL) return 0xff;
+    const port = this.#registers[offset];
+    if (port.status >= 0) {
+      const { status } = port;
+      port.status = -1;
+      return status;
+    }
+    const channel = this.#channels[offset];
+    const value = port.latch >= 0 ? port.latch : channel.value(this.#now());
+    const high = channel.access === ACCESS_HIGH || (channel.access !== ACCESS_LOW && port.readHigh);
+    const both = channel.access !== ACCESS_LOW && channel.access !== ACCESS_HIGH;
+    if (both) port.readHigh = !port.readHigh;
+    if (!both || high) port.latch = -1;
+    return high ? value >> 8 : value & 0xff;
+  }
+
+  protected writeByte(offset: number, value: number): void {
+    this.#count();
+    if (offset === CONTROL) this.#control(value);
+    else this.#write(offset, value);
+    this.#arm();
+  }
+
+  /** Power-on state. The data sheet leaves it undefined; here nothing counts, and channel 2's gate is closed. */
+  reset(): void {
+    this.#channels = makeChannels(this.#configured, this.#now());
+    this.#registers = makePorts();
+    this.#owed = 0;
+    this.#seen = this.#now();
+    this.#drive(false);
+    this.#arm();
+  }
+
+  /** Channels with what they have counted. */
+  save(): unknown {
+    this.#count();
+    const now = this.#now();
+    return saveRecord<State>("pit8254", 1, {
+      channels: this.#channels.map((c) => c.save(now)),
+      ports: this.#registers,
+      owed: this.#owed,
+    });
+  }
+
+  /** The channels go on from where they were. @throws {InputError} If the record is foreign or damaged. */
+  restore(saved: unknown): void {
+    const state = restoreRecord("pit8254", 1, SHAPE, saved);
+    // A tick begins now, so that nothing of the saved ticks is lost in rounding.
+    this.#epoch = this.#time.now();
+    state.channels.forEach((channel, i) => this.#channels[i].restore(channel, 0));
+    this.#registers = state.ports;
+    this.#owed = state.owed;
+    this.#seen = 0;
+    this.#drive(this.#channels[0].output(0));
+    this.#arm();
+  }
+
+  /** Mode, count, value and output of each channel. */
+  inspect(): Record<string, number | string> {
+    const now = this.#now();
+    const shown: Record<string, number | string> = { owed: this.#owed };
+    this.#channels.forEach((channel, i) => {
+      shown[`mode${i}`] = channel.mode;
+      shown[`count${i}`] = channel.count;
+      shown[`value${i}`] = channel.value(now);
+      shown[`output${i}`] = channel.output(now) ? 1 : 0;
+      shown[`hz${i}`] = channel.running ? (PIT_HZ / channel.count).toFixed(2) : "stopped";
+    });
+    return shown;
+  }
+
+  #now(): number {
+    return Number((this.#time.now() - this.#epoch) * BigInt(PIT_HZ) / SECOND);
+  }
+
+  #control(value: number): void {
+    const select = value >> 6;
+    if (select === READ_BACK) return this.#readBack(value);
+    const port = this.#registers[select];
+    const channel = this.#channels[select];
+    const access = value >> 4 & 3;
+    if (access === ACCESS_LATCH) return this.#latchCount(select);
+    channel.setMode(value >> 1 & 7, access, (value & CONTROL_BCD_BIT) !== 0);
+    Object.assign(port, { writeHigh: false, readHigh: false, latch: -1, status: -1 });
+    if (select === 0) this.#owed = 0;
+  }
+
+  /** Latches count, status or both of the channels in bits 3:1; what is latched already stays. */
+  #readBack(value: number): void {
+    const now = this.#now();
+    for (let i = 0; i < CHANNELS; i++) {
+      if ((value & 2 << i) === 0) continue;
+      if ((value & READ_BACK_NO_COUNT_BIT) === 0) this.#latchCount(i);
+      const port = this.#registers[i];
+      if ((value & READ_BACK_NO_STATUS_BIT) !== 0 || port.status >= 0) continue;
+      const channel = this.#channels[i];
+      port.status = (channel.output(now) ? STATUS_OUTPUT_BIT : 0) |
+        (channel.nullCount(now) ? STATUS_NULL_COUNT_BIT : 0) | channel.access << 4 | channel.mode << 1 |
+        (channel.bcd ? CONTROL_BCD_BIT : 0);
+    }
+  }
+
+  #latchCount(i: number): void {
+    const port = this.#registers[i];
+    if (port.latch < 0) port.latch = this.#channels[i].value(this.#now());
+  }
+
+  #write(i: number, value: number): void {
+    const port = this.#registers[i];
+    const channel = this.#channels[i];
+    const now = this.#now();
+    if (channel.access === ACCESS_LOW) channel.load(value, now);
+    else if (channel.access === ACCESS_HIGH) channel.load(value << 8, now);
+    else if (port.writeHigh) {
+      port.writeHigh = false;
+      channel.load(port.low | value << 8, now);
+    } else {
+      port.writeHigh = true;
+      port.low = value;
+      channel.halfWritten();
+    }
+  }
+
+  /** Brings channel 0's interrupt up to date. */
+  #count(): void {
+    const channel = this.#channels[0];
+    const now = this.#now();
+    const edges = channel.edges(this.#seen, now);
+    const level = channel.output(now);
+    this.#seen = now;
+    if (edges > 0) {
+      this.#pulse();
+      this.#owed = Math.min(this.#owed + edges - 1, OWED_LIMIT);
+    }
+    // In the periodic modes only the rising edge matters: between two of them the line stays high.
+    if (!channel.periodic || !channel.running) this.#drive(level);
+  }
+
+  #pulse(): void {
+    this.#drive(false);
+    this.#drive(true);
+  }
+
+  #drive(level: boolean): void {
+    if (level === this.#raised) return;
+    this.#raised = level;
+    if (level) this.#line.raise();
+    else this.#line.lower();
+  }
+
+  /** Sets the timer to channel 0's next edge. */
+  #arm(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#count();
+    const next = this.#channels[0].nextRise(this.#seen);
+    if (next === undefined) return;
+    // Rounded up, so that the tick is over when the timer runs.
+    const at = (BigInt(next) * SECOND + BigInt(PIT_HZ) - 1n) / BigInt(PIT_HZ);
+    const delay = this.#epoch + at - this.#time.now();
+    this.#cancel = this.#time.schedule(delay > SHORTEST_NS ? delay : SHORTEST_NS, () => {
+      this.#cancel = undefined;
+      this.#arm();
+    });
+  }
+}
+
+/** Gates 0 and 1 are tied high; gate 2 is port 0x61's. */
+function makeChannels(configured: boolean, now: number): PitChannel[] {
+  const channels = [new PitChannel(true), new PitChannel(true), new PitChannel(false)];
+  if (configured) {
+    channels[0].setMode(3, 3, false);
+    channels[0].load(0, now);
+  }
+  return channels;
+}
+
+function makePorts(): Port[] {
+  return Array.from(
+    { length: CHANNELS },
+    () => ({ writeHigh: false, readHigh: false, low: 0, latch: -1, status: -1 }),
+  );
+}
