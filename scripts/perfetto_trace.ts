@@ -1,0 +1,17 @@
+/**
+ * Records every access of SeaBIOS's start and writes it as a trace for https://ui.perfetto.dev.
+ *
+ *     deno run -A scripts/perfetto_trace.ts [OUT.json [BIOS.bin]]
+ */
+import { firmware, MiB, open } from "../mod.ts";
+
+const out = Deno.args[0] ?? "hvsh-trace.json";
+const image = Deno.args[1] ?? "/usr/share/seabios/bios.bin";
+await using vm = await open({ memory: MiB(64), boot: firmware(image) });
+const running = vm.continue({ timeoutMs: 60_000 });
+await vm.console.expect(/Press ESC/, { timeoutMs: 60_000 });
+await vm.pause();
+await running;
+
+await Deno.writeTextFile(out, vm.trace.toPerfetto());
+console.log(`${vm.trace.entries().length} accesses in ${out}`);
