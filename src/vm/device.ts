@@ -27,6 +27,11 @@ export interface DeviceHost {
   read(at: bigint, into: Uint8Array): void;
   /** Guest-physical memory for DMA. @throws {FaultError} */
   write(at: bigint, bytes: Uint8Array): void;
+  /**
+   * `device` has other `ports` or `mmio` than before (a PCI function whose base address registers were written).
+   * A range that is taken or makes no sense is left out: the guest chose it. Nothing is thrown.
+   */
+  moved?(device: Device): void;
 }
 
 /**
