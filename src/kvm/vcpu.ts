@@ -39,6 +39,9 @@ const RFLAGS = AT.regs / 8 + kvm_regs.offsets.rflags / 8;
 const CR8 = kvm_sregs.offsets.cr8;
 const INTERRUPT_FLAG = 1n << 9n;
 
+/** MSRs that KVM leaves out of its list because they stand among the segment and control registers. */
+const AMONG_CONTROL = [0x1b, 0xc000_0080, 0xc000_0100, 0xc000_0101];
+
 /** Debug modes as a number, so that comparing is all that happens when nothing changed. */
 const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as const;
 
@@ -150,14 +153,22 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   /** One entry, or several when the guest only left so that an interrupt could be given to it. */
   #enter(offer: boolean): VmExit {
     const { bytes } = this.#page;
+    let asked = false;
     for (;;) {
-      if (this.#waiting.size > 0) this.#offerInterrupt(offer);
+      const asking = this.#waiting.size > 0 && this.#offerInterrupt(offer, asked);
+      if (asking) bytes[AT.immediateExit] = 1;
       this.#timer.arm(SLICE_MS);
       this.#state.generation++;
       this.#inFlight = false;
       this.#halted = false;
       this.#nmiWaits = false;
-      if (this.#ioctl(this.#number, KVM.RUN, 0) < 0) return this.#interrupted();
+      const result = this.#ioctl(this.#number, KVM.RUN, 0);
+      if (asking) {
+        asked = true;
+        bytes[AT.immediateExit] = this.#kicked ? 1 : 0;
+        if (result < 0 && errno() === ERRNO.EINTR) continue;
+      }
+      if (result < 0) return this.#interrupted();
       const exit = this.#decoder.decode();
       switch (exit.kind) {
         case "io-in":
@@ -197,14 +208,20 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     return SLICE;
   }
 
-  /** Gives the guest a waiting interrupt if it can take one now, and else asks to be told when it can. */
-  #offerInterrupt(allowed: boolean): void {
+  /**
+   * Gives the guest a waiting interrupt if it can take one now, and else asks to be told when it can.
+   *
+   * @param asked Whether KVM said just now if the guest is ready.
+   * @returns True if KVM has to be asked first, by an entry that runs nothing: it says so at exits only, and what it
+   * said at the last one is old where registers were set since.
+   */
+  #offerInterrupt(allowed: boolean, asked: boolean): boolean {
     const { bytes, words64 } = this.#page;
-    if (!allowed) {
-      bytes[AT.requestInterruptWindow] = 0;
-      return;
-    }
-    if (bytes[AT.readyForInterrupt] !== 0 && (words64[RFLAGS] & INTERRUPT_FLAG) !== 0n) {
+    bytes[AT.requestInterruptWindow] = 0;
+    if (!allowed) return false;
+    const open = (words64[RFLAGS] & INTERRUPT_FLAG) !== 0n;
+    if (open && bytes[AT.readyForInterrupt] === 0 && !asked) return true;
+    if (open && bytes[AT.readyForInterrupt] !== 0) {
       for (const vector of this.#waiting) {
         this.#waiting.delete(vector);
         this.#fd.interrupt(vector);
@@ -214,6 +231,7 @@ export class KvmVcpu implements BackendVcpu, Disposable {
       }
     }
     bytes[AT.requestInterruptWindow] = this.#waiting.size > 0 ? 1 : 0;
+    return false;
   }
 
   #refuseUnanswered(): never {
@@ -307,7 +325,7 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   }
 
   msrs(): readonly number[] {
-    return this.#context.msrs;
+    return [...new Set([...this.#context.msrs, ...AMONG_CONTROL])].sort((a, b) => a - b);
   }
 
   readMsr(index: number): bigint {
