@@ -3,7 +3,7 @@ import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
 import { type Capabilities, type CapabilityName, need } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import type { BareAddress, Gpa, Gva } from "../vm/address.ts";
+import { type BareAddress, type Gpa, type Gva, plain } from "../vm/address.ts";
 import type {
   Console,
   Machine,
@@ -18,7 +18,10 @@ import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
 import { littleEndian } from "../debug/hit.ts";
 import { type Autopsy, autopsy } from "../debug/autopsy.ts";
+import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
+import type { Instruction } from "../debug/disassembly.ts";
+import { Symbols } from "../debug/symbols.ts";
 import type { BootImage } from "../x86/boot/image.ts";
 import { DeviceClock } from "../devices/device_clock.ts";
 import { GuestConsole } from "./console.ts";
@@ -44,6 +47,8 @@ export class GuestMachine implements Machine {
   readonly debugLog: Console;
   readonly interrupts: MachineInterrupts;
   readonly trace: Trace;
+  /** Names for addresses: those of the booted ELF file, and what is added. */
+  readonly symbols = new Symbols();
   /** How the guest was booted: the protocol that was taken and what was odd about the image. */
   readonly boot: Pick<BootImage, "protocol" | "notes"> | undefined;
   readonly #backend: Backend;
@@ -73,6 +78,7 @@ export class GuestMachine implements Machine {
     this.console = this.#console;
     this.debugLog = this.#debugLog = new GuestConsole();
     this.boot = image && { protocol: image.protocol, notes: image.notes };
+    if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
     this.devices = new DeviceSet({ backend, ...this.#buses, open: () => control.requireOpen("devices") });
     this.interrupts = {
       pulse: async (gsi) => {
@@ -156,6 +162,17 @@ export class GuestMachine implements Machine {
       );
     }
     control.forget();
+  }
+
+  /** Disassembles guest memory at a linear address, by a vCPU's mode and paging. @throws {FaultError} */
+  async disassemble(
+    at: Gva | BareAddress,
+    options: DisassembleOptions & { vcpu?: number } = {},
+  ): Promise<Instruction[]> {
+    const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
+    const registers = await vcpu.registers();
+    const symbol = (address: bigint) => this.symbols.format(address);
+    return await disassembleMemory(vcpu.memory, registers, plain(at), options, symbol);
   }
 
   /** Why a triple fault happened, as far as it can be seen. */
@@ -247,5 +264,14 @@ export class GuestMachine implements Machine {
       if (![1, 2, 4].includes(size)) throw new InputError(`a port access has 1, 2 or 4 bytes, not ${size}`);
       return body(new Uint8Array(size));
     });
+  }
+}
+
+/** A kernel that was stripped has no symbols: that is no error. */
+function addSymbols(symbols: Symbols, file: Uint8Array): void {
+  try {
+    symbols.add("kernel", file);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
   }
 }
