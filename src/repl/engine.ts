@@ -14,7 +14,7 @@ export interface EngineParts {
 
 const HOOK = Symbol.for("hvsh.import");
 
-type StripTypes = (code: string, options: { mode: "transform" }) => string;
+type StripTypes = (code: string) => string;
 
 /**
  * Evaluates TypeScript in the shell's own process, one input after the other, in one scope.
@@ -42,7 +42,9 @@ export class Engine implements Disposable {
   /** Loads the inspector and the type stripper. */
   static async open(parts: EngineParts): Promise<Engine> {
     const [inspector, strip] = await Promise.all([Inspector.open(), loadStripper()]);
-    return new Engine(inspector, strip, parts);
+    const engine = new Engine(inspector, strip, parts);
+    engine.#lexical = new Set(await inspector.lexicalNames());
+    return engine;
   }
 
   /**
@@ -103,10 +105,19 @@ export class Engine implements Disposable {
   }
 }
 
-/** `stripTypeScriptTypes` of node:module. */
-export async function loadStripper(): Promise<StripTypes> {
+/** Loads node:module's type stripper. */
+async function loadStripper(): Promise<StripTypes> {
   const { stripTypeScriptTypes } = await import("node:module");
-  return stripTypeScriptTypes as StripTypes;
+  return (code) => {
+    // Transforming finds what is wrong, and gives enum, namespace and their like code of their own ...
+    const transformed = stripTypeScriptTypes(code, { mode: "transform" });
+    try {
+      // ... and blanks in place of types keep lines and columns in errors right.
+      return stripTypeScriptTypes(code, { mode: "strip" });
+    } catch {
+      return transformed;
+    }
+  };
 }
 
 /** The stripper's messages end with an excerpt and its own place; the place is what says "unfinished". */
@@ -117,13 +128,13 @@ function transform(source: string, strip: StripTypes): string {
   const trimmed = source.trim();
   if (/^\{[^]*\}$/.test(trimmed)) {
     try {
-      return strip(`(${trimmed})`, { mode: "transform" });
+      return strip(`(${trimmed})`);
     } catch {
       // It is a block.
     }
   }
   try {
-    return strip(rewriteImports(source), { mode: "transform" });
+    return strip(rewriteImports(source));
   } catch (error) {
     throw tidySyntaxError(error);
   }
@@ -143,7 +154,7 @@ function tidySyntaxError(error: unknown): unknown {
 
 function isUnfinished(source: string, strip: StripTypes): boolean {
   try {
-    strip(rewriteImports(source), { mode: "transform" });
+    strip(rewriteImports(source));
     return false;
   } catch (error) {
     if (!isSyntaxError(error)) return false;

@@ -52,6 +52,7 @@ export class Shell implements Session {
   #stopAnswer: Answer | undefined;
   #consoleText = "";
   #sourceDepth = 0;
+  #evaluating = 0;
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
@@ -104,7 +105,7 @@ export class Shell implements Session {
       },
       stopped: async (stop) => {
         // Stops of foreground work are that work's to tell.
-        if (this.#foreground || this.#told.has(stop)) return;
+        if (this.#foreground || this.#evaluating > 0 || this.#told.has(stop)) return;
         await this.#tell(stop);
       },
     });
@@ -203,22 +204,28 @@ export class Shell implements Session {
   }
 
   async #performTypeScript(source: string): Promise<void> {
-    const before = this.#ready?.engine.variables() ?? [];
+    const { engine } = await this.#typescript();
+    const before = engine.variables();
     let value: unknown;
+    this.#evaluating++;
     try {
       value = await this.evaluate(source);
     } catch (error) {
       throw this.#unknownWord(source, error) ?? error;
+    } finally {
+      this.#evaluating--;
     }
-    if (isStop(value)) {
+    if (isStop(value) && value === this.#vm?.lastStop && !this.#told.has(value)) {
       await this.#tell(value);
       this.#answer(source, this.#stopAnswer ?? { text: "" }, true);
+    } else if (isStop(value)) {
+      this.#answer(source, await this.#parts.describeStop(this, value), false);
     } else {
       const { plainData, valueText } = await import("./values.ts");
       const text = value === undefined ? "" : valueText(value, this.style.color);
       this.#answer(source, { text, data: this.json ? plainData(value) : undefined }, false);
     }
-    const hidden = this.#ready?.engine.variables().find((name) =>
+    const hidden = engine.variables().find((name) =>
       !before.includes(name) && this.table.exact(name) !== undefined
     );
     if (hidden !== undefined) {
