@@ -18,7 +18,7 @@ export type KvmVerdict =
   | { readonly usable: false; readonly reason: string; readonly remedy: string; readonly cause?: unknown };
 
 /** What to do about each errno that opening the device can give. */
-function openRefused(path: string, error: HostError): KvmVerdict {
+export function openRefused(path: string, error: HostError): KvmVerdict {
   const no = (reason: string, remedy: string): KvmVerdict => ({
     usable: false,
     reason,

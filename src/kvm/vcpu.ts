@@ -33,7 +33,6 @@ export interface VcpuContext {
   filterMsrs(indices: readonly number[]): boolean;
 }
 
-const REGS_DIRTY = BigInt(FLAG.SYNC_X86_REGS);
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
 const RFLAGS = AT.regs / 8 + kvm_regs.offsets.rflags / 8;
 const CR8 = kvm_sregs.offsets.cr8;
@@ -49,7 +48,7 @@ const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as
 export class KvmVcpu implements BackendVcpu, Disposable {
   readonly index: number;
   readonly #fd: VcpuFd;
-  readonly #number: number;
+  #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
   readonly #context: VcpuContext;
   readonly #timer: SliceTimer;
@@ -152,6 +151,7 @@ export class KvmVcpu implements BackendVcpu, Disposable {
 
   /** One entry, or several when the guest only left so that an interrupt could be given to it. */
   #enter(offer: boolean): VmExit {
+    if (this.#closed) throw new StateError("The machine is closed.", "closed");
     const { bytes } = this.#page;
     let asked = false;
     for (;;) {
@@ -198,7 +198,6 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
   #interrupted(): VmExit {
     const failed = errno();
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
     if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.#fd.runFailed(this.index);
     if (this.#kicked) {
       this.#kicked = false;
@@ -456,13 +455,12 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    // The number may soon be another file's.
+    this.#number = -1;
+    this.#inFlight = false;
+    this.#unanswered = undefined;
     this.#state.generation++;
     this.#page[Symbol.dispose]();
     this.#fd.close();
-  }
-
-  /** Whether general registers were set that KVM will take over at the next entry. */
-  get dirty(): boolean {
-    return (this.#page.words64[AT.dirtyRegs / 8] & REGS_DIRTY) !== 0n;
   }
 }
