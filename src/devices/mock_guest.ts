@@ -1,7 +1,7 @@
 /** The guest's side of a bus, for tests of devices: ports, memory and interrupt inputs without a hypervisor. */
 import { Bus } from "../vm/bus.ts";
 import type { Device, DeviceHost, InterruptLine } from "../vm/device.ts";
-import { FaultError } from "../vm/errors.ts";
+import { FaultError, InputError } from "../vm/errors.ts";
 import { numberOf, putNumber } from "./byte_device.ts";
 import { DeviceClock } from "./device_clock.ts";
 
@@ -57,6 +57,23 @@ export class MockGuest implements DeviceHost {
 
   write(at: bigint, bytes: Uint8Array): void {
     this.#slice(at, bytes.length).set(bytes);
+  }
+
+  /** A device whose new ranges do not fit answers nowhere. */
+  moved(device: Device): void {
+    for (const bus of [this.#ports, this.#mmio]) {
+      bus.remove(device);
+      try {
+        bus.add(device);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+      }
+    }
+  }
+
+  /** Whether a port is decoded. */
+  decodes(port: number): boolean {
+    return this.#ports.find(port) !== undefined;
   }
 
   /** Moves time on in one step, then runs what is due. */

@@ -29,7 +29,8 @@ export interface DeviceHost {
   write(at: bigint, bytes: Uint8Array): void;
   /**
    * `device` has other `ports` or `mmio` than before (a PCI function whose base address registers were written).
-   * A range that is taken or makes no sense is left out: the guest chose it. Nothing is thrown.
+   * If one is taken or makes no sense the device answers nowhere in that space: the guest chose it. Nothing is
+   * thrown.
    */
   moved?(device: Device): void;
 }

@@ -1,0 +1,102 @@
+/**
+ * The host bridge at 00:00.0: Intel 82441FX, with the attributes of the memory between 768 KiB and 1 MiB.
+ *
+ * Data sheet: Intel 440FX PCIset 82441FX, May 1996, 3.2.19 "PAM[6:0] - Programmable Attribute Map Registers".
+ */
+import { PciFunction } from "./pci_function.ts";
+
+const PAM0 = 0x59;
+const PAM_REGISTERS = 7;
+const SMRAM = 0x72;
+/** A nibble of a PAM register. */
+const READ_RAM_BIT = 0x01;
+const WRITE_RAM_BIT = 0x02;
+const NIBBLE_MASK = 0x03;
+const KiB = 1024;
+
+/** How one stretch of memory below 1 MiB behaves. */
+export interface PamArea {
+  /** Guest-physical address. */
+  readonly start: number;
+  /** Bytes. */
+  readonly length: number;
+  /** Whether reads come from RAM; else from the ROM on the PCI bus. */
+  readonly readRam: boolean;
+  /** Whether writes reach RAM; else they go nowhere. */
+  readonly writeRam: boolean;
+}
+
+/** What listens to the bridge. */
+export interface I440fxOptions {
+  /** Default "i440fx". */
+  readonly name?: string;
+  /** The guest changed how `area` behaves. Called for each area that changed, and at a reset. */
+  readonly onPam?: (area: PamArea) => void;
+}
+
+/** 8086:1237, with the subsystem identity that tells SeaBIOS that it runs on a virtual machine. */
+export class I440fx extends PciFunction {
+  readonly #onPam: ((area: PamArea) => void) | undefined;
+  #areas: readonly PamArea[];
+
+  constructor(options: I440fxOptions = {}) {
+    super(options.name ?? "i440fx", {
+      vendor: 0x8086,
+      device: 0x1237,
+      revision: 0x02,
+      classCode: 0x06_00_00,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
+    });
+    this.#onPam = options.onPam;
+    // PAM0's low nibble is reserved.
+    this.config.allow(PAM0, 0x30, 1);
+    for (let i = 1; i < PAM_REGISTERS; i++) this.config.allow(PAM0 + i, 0x33, 1);
+    this.config.initial(SMRAM, 0x02, 1);
+    this.config.allow(SMRAM, 0x78, 1);
+    this.#areas = this.areas;
+  }
+
+  /** The thirteen areas as they are set now, by address. */
+  get areas(): readonly PamArea[] {
+    const area = (start: number, length: number, nibble: number): PamArea => ({
+      start,
+      length,
+      readRam: (nibble & READ_RAM_BIT) !== 0,
+      writeRam: (nibble & WRITE_RAM_BIT) !== 0,
+    });
+    const areas: PamArea[] = [];
+    for (let i = 1; i < PAM_REGISTERS; i++) {
+      const register = this.config.get(PAM0 + i, 1);
+      const start = 0xc0000 + (i - 1) * 32 * KiB;
+      areas.push(area(start, 16 * KiB, register & NIBBLE_MASK));
+      areas.push(area(start + 16 * KiB, 16 * KiB, register >> 4 & NIBBLE_MASK));
+    }
+    areas.push(area(0xf0000, 64 * KiB, this.config.get(PAM0, 1) >> 4 & NIBBLE_MASK));
+    return areas;
+  }
+
+  protected override configured(): void {
+    this.#tell();
+  }
+
+  /** All areas read from ROM and swallow writes. */
+  override reset(): void {
+    super.reset();
+    this.#tell();
+  }
+
+  /** @throws {InputError} If the record is of another function or version. */
+  override restore(saved: unknown): void {
+    super.restore(saved);
+    this.#tell();
+  }
+
+  #tell(): void {
+    const before = this.#areas;
+    this.#areas = this.areas;
+    this.#areas.forEach((area, i) => {
+      if (area.readRam !== before[i].readRam || area.writeRam !== before[i].writeRam) this.#onPam?.(area);
+    });
+  }
+}

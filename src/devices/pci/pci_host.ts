@@ -1,0 +1,163 @@
+/**
+ * Configuration mechanism #1: the ports through which the guest reaches every function's configuration space.
+ *
+ * Specification: PCI Local Bus 2.2, 3.2.2.3.2; Intel 82371SB (PIIX3), 2.5.5.5 (reset control at 0xcf9).
+ */
+import type { Device, InterruptLine } from "../../vm/device.ts";
+import { InputError } from "../../vm/errors.ts";
+import { numberOf, putNumber } from "../byte_device.ts";
+import { ResetControl } from "../reset_control.ts";
+import { bits, restoreRecord, saveRecord, type Shape } from "../state.ts";
+import type { PciFunction } from "./pci_function.ts";
+
+const ADDRESS = 0;
+const RESET_CONTROL = 1;
+const DATA = 4;
+const ENABLE_BIT = 0x8000_0000;
+const ADDRESS_MASK = 0x80ff_fffc;
+
+interface State {
+  address: number;
+  resetControl: number;
+}
+
+const SHAPE: Shape<State> = { address: bits(32), resetControl: bits(8) };
+
+/** Where a function sits on bus 0. */
+export interface PciPlace {
+  /** 0..31. */
+  readonly slot: number;
+  /** 0..7. */
+  readonly function?: number;
+}
+
+/** Leads a function's interrupt pin to the interrupt controller. */
+export interface PciInterruptRouter {
+  /** The line of pin 1..4 (INTA#..INTD#) in a slot. Every call gives a source of its own. */
+  route(slot: number, pin: number): InterruptLine;
+}
+
+/** Bus 0 and its ports 0xcf8..0xcff. */
+export class PciHost implements Device {
+  /** "pci" unless told otherwise. */
+  readonly name: string;
+  readonly ports: { readonly start: number; readonly length: number } = { start: 0xcf8, length: 8 };
+  readonly #functions = new Map<number, PciFunction>();
+  readonly #reset: ResetControl;
+  readonly #router: PciInterruptRouter | undefined;
+  #address = 0;
+
+  /** @param options `onReset`: the guest asked for a reset through port 0xcf9. */
+  constructor(
+    options: { readonly name?: string; readonly onReset?: () => void; readonly router?: PciInterruptRouter } =
+      {},
+  ) {
+    this.name = options.name ?? "pci";
+    this.#reset = new ResetControl(options.onReset);
+    this.#router = options.router;
+  }
+
+  /** The functions, in the order of their places. */
+  get functions(): readonly {
+    readonly slot: number;
+    readonly function: number;
+    readonly device: PciFunction;
+  }[] {
+    return [...this.#functions].sort(([a], [b]) => a - b).map(([place, device]) => ({
+      slot: place >> 3,
+      function: place & 7,
+      device,
+    }));
+  }
+
+  /**
+   * Puts a function in its place. It is also a device of its own: plug it into the machine as well.
+   *
+   * @throws {InputError} If the place does not exist or is taken.
+   */
+  plug(place: PciPlace, device: PciFunction): void {
+    const { slot, function: number = 0 } = place;
+    const valid = Number.isInteger(slot) && slot >= 0 && slot < 32 && Number.isInteger(number) &&
+      number >= 0 &&
+      number < 8;
+    const taken = this.#functions.get(slot << 3 | number);
+    if (!valid || taken !== undefined) {
+      throw new InputError(
+        `${device.name} can't be PCI function ${slot}.${number}: ${
+          taken ? `${taken.name} is there` : "no such place"
+        }`,
+        { remedy: "choose a slot from 0 to 31 and a function from 0 to 7 that is free" },
+      );
+    }
+    this.#functions.set(slot << 3 | number, device);
+    if (device.pin > 0 && this.#router !== undefined) device.intx = this.#router.route(slot, device.pin);
+  }
+
+  /** The guest reads the address, the reset control register, or configuration space. */
+  read(offset: number, data: Uint8Array): void {
+    if (offset >= DATA) {
+      const size = width(data);
+      const found = this.#selected();
+      if (found !== undefined && size !== undefined) {
+        putNumber(data, found.configRead(this.#register(offset), size));
+      }
+    } else if (offset === ADDRESS && data.length === 4) putNumber(data, this.#address);
+    else if (offset === RESET_CONTROL && data.length === 1) data[0] = this.#reset.value;
+  }
+
+  /** The guest writes them. */
+  write(offset: number, data: Uint8Array): void {
+    if (offset >= DATA) {
+      const size = width(data);
+      if (size !== undefined) this.#selected()?.configWrite(this.#register(offset), numberOf(data), size);
+    } else if (offset === ADDRESS && data.length === 4) this.#address = (numberOf(data) & ADDRESS_MASK) >>> 0;
+    else if (offset === RESET_CONTROL && data.length === 1) this.#reset.write(data[0]);
+  }
+
+  /** Address and reset control; the functions are reset as devices of their own. */
+  reset(): void {
+    this.#address = 0;
+    this.#reset.value = 0;
+  }
+
+  /** Address and reset control; the functions save themselves. */
+  save(): unknown {
+    return saveRecord<State>("pci-host", 1, { address: this.#address, resetControl: this.#reset.value });
+  }
+
+  /** @throws {InputError} If the record is of another device or version. */
+  restore(saved: unknown): void {
+    const state = restoreRecord("pci-host", 1, SHAPE, saved);
+    this.#address = state.address;
+    this.#reset.value = state.resetControl;
+  }
+
+  /** The address, and which function is where. */
+  inspect(): Record<string, number | string> {
+    const shown: Record<string, number | string> = {
+      CONFIG_ADDRESS: this.#address,
+      resetControl: this.#reset.value,
+    };
+    for (const { slot, function: number, device } of this.functions) {
+      const place = `00:${slot.toString(16).padStart(2, "0")}.${number}`;
+      const id = [0, 2].map((at) => device.config.get(at, 2).toString(16).padStart(4, "0")).join(":");
+      shown[place] = `${device.name} ${id}`;
+    }
+    return shown;
+  }
+
+  /** The function that CONFIG_ADDRESS names; bus 0 is the only one. */
+  #selected(): PciFunction | undefined {
+    const bus = this.#address >>> 16 & 0xff;
+    if ((this.#address & ENABLE_BIT) === 0 || bus !== 0) return undefined;
+    return this.#functions.get(this.#address >> 8 & 0xff);
+  }
+
+  #register(offset: number): number {
+    return (this.#address & 0xfc) | (offset - DATA);
+  }
+}
+
+function width(data: Uint8Array): 1 | 2 | 4 | undefined {
+  return data.length === 1 || data.length === 2 || data.length === 4 ? data.length : undefined;
+}
