@@ -2,7 +2,7 @@
  * `deno task setup`: installs the Debian packages that tests and labs use, where it may; says what is missing where it
  * may not. hvsh itself needs none of them, so this never fails for one.
  */
-import { missingPackages, skipReport } from "../tests/lab/packages.ts";
+import { missingPackages, type Package, skipReport } from "../tests/lab/packages.ts";
 
 /** How apt may be run: as root, by sudo without a password, or not at all. */
 function privilege(): string[] | null {
@@ -33,10 +33,30 @@ function apt(prefix: string[], args: string[]): boolean {
     .outputSync().success;
 }
 
+/** Debian's Xen makes itself GRUB's first choice: on a machine that boots by GRUB that is not ours to decide. */
+function withoutBootChanges(missing: Package[]): Package[] {
+  const kept = missing.filter(({ boots }) => boots);
+  if (kept.length === 0 || !exists("/boot/grub/grub.cfg")) return missing;
+  const names = kept.map(({ name }) => name).join(" ");
+  console.log(`setup: not installed by itself: ${names}, since GRUB would then boot Xen on this machine.`);
+  console.log(`  If you want that: sudo apt-get install --no-install-recommends ${names}`);
+  skipReport(kept).forEach((line) => console.log(line));
+  return missing.filter(({ boots }) => !boots);
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function main(): number {
-  const missing = missingPackages();
+  const missing = withoutBootChanges(missingPackages());
   if (missing.length === 0) {
-    console.log("setup: every package is there.");
+    console.log("setup: nothing to install.");
     return 0;
   }
   const names = missing.map(({ name }) => name);

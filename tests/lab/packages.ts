@@ -9,6 +9,8 @@ export interface Package {
   purposes: Purpose[];
   /** What is skipped without it, when it is for tests. */
   skips?: string;
+  /** Installing it changes what a machine with GRUB boots next. */
+  boots?: boolean;
 }
 
 const LABS: Purpose[] = ["kvm lab", "xen lab"];
@@ -22,7 +24,7 @@ export const PACKAGES: readonly Package[] = [
   { name: "busybox-static", purposes: [...LABS, "tests"], skips: "tests that boot a Linux guest" },
   { name: "cpio", purposes: [...LABS, "tests"], skips: "tests that boot a Linux guest" },
   { name: "xz-utils", purposes: LABS },
-  { name: "xen-hypervisor-4.17-amd64", purposes: XEN },
+  { name: "xen-hypervisor-4.17-amd64", purposes: XEN, boots: true },
   { name: "xen-utils-4.17", purposes: XEN },
   { name: "qemu-system-xen", purposes: XEN },
   { name: "gcc", purposes: [...XEN, "tests"], skips: "comparing struct layouts with the C headers" },

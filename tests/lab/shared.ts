@@ -50,7 +50,11 @@ export function sharedLab(kind: LabKind): SharedLab {
   return {
     ignore: reason !== null,
     async get() {
-      const lab = running(name) ?? await startLab(kind, { name, keep: true, owner });
+      let lab = running(name);
+      if (lab === null) {
+        await new Lab(name).stop(); // what a test that killed it left
+        lab = await startLab(kind, { name, keep: true, owner });
+      }
       if (!lab.record.vouched) throw new LabError(`No result of the lab can be trusted: ${lab.record.check}`);
       return lab;
     },

@@ -150,7 +150,10 @@ async function waitForAgent(
   try {
     while (!answered) {
       const state = readConsole(folder);
-      if (state.stage !== stage) options.progress?.(stage = state.stage);
+      if (state.stage !== stage) {
+        stage = state.stage;
+        options.progress?.(stage);
+      }
       const at = `the last stage it reached is "${stage}"`;
       if (options.abort?.aborted) {
         throw give(`The start of the lab was interrupted; ${at}.`, { ...state, tail: [] });

@@ -44,6 +44,7 @@ export async function serve(port: Port, around: Surroundings): Promise<void> {
   const reader = new LineReader(() => port.read());
   let command: Command | undefined;
   let hello = "";
+  const commands = new Set<Promise<void>>();
   const send = sender(port);
   while (true) {
     const line = await reader.line();
@@ -52,8 +53,9 @@ export async function serve(port: Port, around: Surroundings): Promise<void> {
       command = undefined;
       hello = "";
       reader.clear();
-      if (!(await around.waitForNextClient())) return;
-      continue;
+      if (await around.waitForNextClient()) continue;
+      await Promise.all(commands);
+      return;
     }
     const message = parse(line);
     if (message === undefined) continue;
@@ -70,6 +72,11 @@ export async function serve(port: Port, around: Surroundings): Promise<void> {
       command?.hangUp();
       around.freshen();
       command = await Command.start(message.run, send, around.folder);
+      const { done } = command ?? {};
+      if (done) {
+        commands.add(done);
+        void done.then(() => commands.delete(done));
+      }
     } else if (message.kind === "sync") {
       void around.sync().then(() => send({ kind: "synced" }));
     } else {
@@ -103,6 +110,8 @@ function parse(line: string): ToAgent | undefined {
 
 /** A running command. */
 class Command {
+  /** Resolves when it, and all it left running that holds its output, has ended. */
+  readonly done: Promise<void>;
   readonly #child: Deno.ChildProcess;
   readonly #terminal?: string;
   readonly #send: Send;
@@ -120,7 +129,7 @@ class Command {
     this.#send = (message, payload) => this.#abandoned ? Promise.resolve() : send(message, payload);
     this.#terminal = terminal;
     if (stdin) this.#stdin = child.stdin.getWriter();
-    void this.#run();
+    this.done = this.#run();
   }
 
   static async start(run: RunRequest, send: Send, folder: string): Promise<Command | undefined> {
@@ -175,7 +184,8 @@ class Command {
     this.#abandoned = true;
     if (this.#ended) return;
     this.#signal("SIGHUP");
-    setTimeout(() => this.#ended || this.#signal("SIGKILL"), HANGUP_MS);
+    const timer = setTimeout(() => this.#signal("SIGKILL"), HANGUP_MS);
+    void this.done.then(() => clearTimeout(timer));
   }
 
   #write(bytes: Uint8Array): void {
@@ -211,17 +221,21 @@ class Command {
     ]);
     const { code, signal } = await this.#child.status;
     this.#ended = true;
-    // What the command left in the background may hold its output open for ever: don't wait for silence.
+    const closed = this.#stdin?.close().catch(() => {}); // not awaited here: someone may still have it open, full
+    // What the command left in the background may hold its output open for ever: that it is quiet is enough, unless
+    // it only waits for a slow host.
     this.#heard = Date.now();
-    let over = false;
-    await Promise.race([pumps.then(() => over = true), this.#quiet(() => over)]);
+    const quiet = Promise.withResolvers<void>();
+    const timer = setInterval(() => {
+      if (this.#sending === 0 && Date.now() - this.#heard >= QUIET_MS) quiet.resolve();
+    }, QUIET_MS / 4);
+    await Promise.race([pumps, quiet.promise]);
+    clearInterval(timer);
     if (this.#terminal !== undefined) await Deno.remove(this.#terminal).catch(() => {});
     await this.#send({ kind: "exit", code, signal });
-  }
-
-  /** Resolves when nothing has come for a while and nothing waits for a slow host. */
-  async #quiet(over: () => boolean): Promise<void> {
-    while (!over() && (this.#sending > 0 || Date.now() - this.#heard < QUIET_MS)) await pause(QUIET_MS / 4);
+    // What is left running may go on writing: it is read, so that it neither blocks nor dies, and belongs to nobody.
+    this.#abandoned = true;
+    await Promise.all([pumps, closed]);
   }
 
   async #pump(from: ReadableStream<Uint8Array>, stream: "stdout" | "stderr"): Promise<void> {
