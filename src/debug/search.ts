@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import type { BareAddress } from "../vm/address.ts";
 import type { MaybePromise } from "../vm/backend.ts";
 import { InputError } from "../vm/errors.ts";
@@ -75,6 +74,8 @@ async function* scan(
   read: (at: bigint, into: Uint8Array) => MaybePromise<void>,
 ): AsyncGenerator<bigint> {
   const overlap = bytes.length - 1;
+  // Its indexOf is as fast as memmem; it takes 10 ms to load, which only a search shall pay for.
+  const { Buffer } = await import("node:buffer");
   const chunk = Buffer.alloc(CHUNK + overlap);
   for (let at = from; at + BigInt(bytes.length) <= to; at += BigInt(CHUNK)) {
     const left = to - at;
