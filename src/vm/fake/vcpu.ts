@@ -113,19 +113,20 @@ export class FakeVcpu implements BackendVcpu {
   }
 
   msrs(): readonly number[] {
-    this.#settled();
+    this.#open();
     return msrIndices(this.#interpreter.core);
   }
 
+  // MSRs are read and written to answer an access to one: nothing is settled here.
   readMsr(index: number): bigint {
-    this.#settled();
+    this.#open();
     const value = readMsr(this.#interpreter.core, index);
     if (value === undefined) throw noMsr(index, "the fake has no such MSR");
     return value;
   }
 
   writeMsr(index: number, value: bigint): void {
-    this.#settled();
+    this.#open();
     if (writeMsr(this.#interpreter.core, index, BigInt.asUintN(64, value))) return;
     throw noMsr(index, `the fake has no such MSR, or it does not take 0x${value.toString(16)}`);
   }

@@ -1,0 +1,42 @@
+import { hosts, open } from "../mod.ts";
+import type { ContractBackend, Mode } from "./backend_contract.ts";
+
+const ALL_MODES: readonly Mode[] = ["real", "protected", "long"];
+
+/** The fake, started in `mode`. */
+function fake(mode: Mode): ContractBackend {
+  return {
+    name: "fake",
+    place: "this host",
+    mode,
+    modes: ALL_MODES,
+    open: (options) => open({ ...options, backend: "fake" }),
+    skip: [],
+  };
+}
+
+/** KVM, started in `mode`; `irqchip` false leaves interrupt controllers and timer out. */
+function kvm(mode: Mode, place: string, irqchip?: boolean): ContractBackend {
+  return {
+    name: "kvm",
+    place,
+    mode,
+    ...(irqchip === false && { variant: "no irqchip" }),
+    modes: ALL_MODES,
+    open: (options) => open({ ...(irqchip !== undefined && { irqchip }), ...options, backend: "kvm" }),
+    skip: [],
+  };
+}
+
+/** The backends that can be put under the contract here; those that can't, with the reason. */
+export async function contractBackends(
+  place = "this host",
+): Promise<{ backends: ContractBackend[]; absent: { name: string; reason: string }[] }> {
+  const backends = [fake("real"), fake("protected"), fake("long")];
+  const absent: { name: string; reason: string }[] = [];
+  const host = (await hosts()).find((h) => h.backend === "kvm");
+  if (host?.usable) {
+    backends.push(kvm("real", place), kvm("real", place, false), kvm("protected", place), kvm("long", place));
+  } else absent.push({ name: "kvm", reason: host?.reason ?? "it is not known here" });
+  return { backends, absent };
+}
