@@ -1,0 +1,104 @@
+/** How a breakpoint is written in lists and messages. */
+import type { Breakpoint, GuestMachine } from "../../dsl/mod.ts";
+import { bare, hex } from "../render/text.ts";
+import type { Session } from "../session.ts";
+import { type BreakpointNote, guestState } from "./state.ts";
+import { symbolAt } from "./values.ts";
+
+/** The note of a breakpoint; one made by a script has an empty one. */
+export function noteOf(vm: GuestMachine, breakpoint: Breakpoint): BreakpointNote {
+  const { notes } = guestState(vm);
+  let note = notes.get(breakpoint.id);
+  if (note === undefined) notes.set(breakpoint.id, note = { what: "" });
+  return note;
+}
+
+/** "breakpoint", "hw watchpoint", "catch port", ... as `info breakpoints` heads them. */
+export function typeOf(breakpoint: Breakpoint, note: BreakpointNote): string {
+  if (breakpoint.space !== "gva" && breakpoint.space !== "gpa") return "catchpoint";
+  const hardware = breakpoint.how === "hardware" ? "hw " : "";
+  if (breakpoint.access === "execute") return `${hardware}breakpoint`;
+  if (note.readOnly) return "read watchpoint";
+  return breakpoint.access === "write" ? `${hardware}watchpoint` : "acc watchpoint";
+}
+
+const HOW: Readonly<Record<Breakpoint["how"], string>> = {
+  hardware: "debug register",
+  int3: "INT3",
+  hlt: "HLT patch",
+  out: "OUT patch",
+  page: "read-only page",
+  step: "stepping, slow",
+  exit: "exit",
+  remote: "remote stub",
+};
+
+/** How it is held, in words. */
+export function howWords(breakpoint: Breakpoint): string {
+  return HOW[breakpoint.how];
+}
+
+/** Its address with a symbol: `0x7c00 <start>`, `phys 0x1000`, `port 0x3f8`. */
+export function whereOf(session: Session, breakpoint: Breakpoint): string {
+  const at = BigInt.asUintN(64, breakpoint.address);
+  if (breakpoint.space === "gva") {
+    const symbol = symbolAt(session.vm, at);
+    return `${hex(at)}${symbol === undefined ? "" : ` <${symbol}>`}`;
+  }
+  return breakpoint.space === "gpa" ? `phys ${hex(at)}` : `${breakpoint.space} ${hex(at)}`;
+}
+
+/** gdb's table. */
+export function breakpointTable(session: Session, vm: GuestMachine, list: readonly Breakpoint[]): string {
+  if (list.length === 0) return "No breakpoints or watchpoints.\n";
+  const { style } = session;
+  let out = style.dim("Num     Type           Disp Enb Address            What") + "\n";
+  for (const b of list) {
+    const note = noteOf(vm, b);
+    const at = BigInt.asUintN(64, b.address);
+    const linear = b.space === "gva" || b.space === "gpa";
+    const what = linear
+      ? [b.space === "gpa" ? "physical" : "", symbolAt(vm, at) ?? "", b.access === "execute" ? "" : note.what]
+      : [note.catch ?? `${b.space} ${hex(at)}`];
+    out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(15)}${b.once ? "del " : "keep"} ${
+      b.enabled ? "y" : "n"
+    }   ${style.address(linear ? `0x${bare(at, 16)}` : "".padEnd(18))} ${
+      [...what, `(${howWords(b)})`].filter((w) => w !== "").join(" ")
+    }\n`;
+    out += details(b, note);
+  }
+  return out;
+}
+
+function details(b: Breakpoint, note: BreakpointNote): string {
+  let out = "";
+  const condition = note.condition ??
+    (b.condition === undefined || note.readOnly ? undefined : "a condition set by a script");
+  if (condition !== undefined) out += `\tstop only if ${condition}\n`;
+  if (b.cr3 !== undefined) out += `\tstop only if CR3 is ${hex(b.cr3)}\n`;
+  if (b.hits > 0) out += `\tbreakpoint already hit ${b.hits} time${b.hits === 1 ? "" : "s"}\n`;
+  if (b.ignore > 0) out += `\tignore next ${b.ignore} hits\n`;
+  for (const line of note.commands ?? []) out += `        ${line}\n`;
+  return out;
+}
+
+/** A breakpoint as data. */
+export function breakpointData(vm: GuestMachine, b: Breakpoint): Record<string, unknown> {
+  const note = noteOf(vm, b);
+  return {
+    id: b.id,
+    type: typeOf(b, note),
+    space: b.space,
+    address: BigInt.asUintN(64, b.address),
+    size: b.size,
+    access: b.access,
+    how: b.how,
+    hits: b.hits,
+    ignore: b.ignore,
+    once: b.once,
+    enabled: b.enabled,
+    ...(b.cr3 === undefined ? {} : { cr3: b.cr3 }),
+    ...(note.condition === undefined ? {} : { condition: note.condition }),
+    ...(note.what === "" ? {} : { expression: note.what }),
+  };
+}

@@ -1,0 +1,71 @@
+/** catch: stops at accesses to ports, MMIO and MSRs. */
+import { type AccessBreakOptions, InputError } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+import { msrNumber } from "../../dsl/x86.ts";
+import type { Session } from "../session.ts";
+import { hex } from "../render/text.ts";
+import { breakpointData } from "./breakpoint_list.ts";
+import { accessCondition } from "./condition.ts";
+import { guestState } from "./state.ts";
+import { evaluate, guest, splitExpression } from "./values.ts";
+
+const SPACES: Readonly<Record<string, AccessBreakOptions["space"]>> = {
+  port: "port",
+  io: "port",
+  mmio: "mmio",
+  msr: "msr",
+};
+
+/** `catch port|mmio|msr START[-END|+LENGTH] [read|write] [if CONDITION]`; `tcatch` stops once. */
+export async function catchAccess(session: Session, { name, rest }: Invocation): Promise<Answer> {
+  const vm = guest(session);
+  const [, word, text] = /^(\w*)\s*([^]*)$/.exec(rest) ?? [];
+  const space = Object.hasOwn(SPACES, word) ? SPACES[word] : undefined;
+  if (space === undefined || text === "") {
+    throw new InputError(`${word === "" ? "catch needs to know what" : `catch ${word} is not known`}`, {
+      remedy: "catch port 0x3f8, catch mmio 0xfee00000+0x1000 write, catch msr 0x10 if $rip > 0x1000",
+    });
+  }
+  const { start, length, after } = await range(session, space, text);
+  const [, way, condition] = /^(?:(read|write|r|w)\b\s*)?(?:if\b\s*([^]+))?$/.exec(after) ?? [];
+  if (way === undefined && condition === undefined && after !== "") {
+    throw new InputError(`"${after}" is not understood`, {
+      remedy: "what may follow: read, write, if CONDITION",
+    });
+  }
+  const direction = way === undefined ? undefined : way.startsWith("r") ? "read" : "write";
+  const made = await vm.breakpoints.onAccess({
+    space,
+    start,
+    length,
+    direction,
+    once: name.startsWith("t"),
+    condition: condition === undefined ? undefined : await accessCondition(session, condition),
+  });
+  const until = length > 1n ? `-${hex(start + length - 1n)}` : "";
+  const what = `${space} ${hex(start)}${until}${direction === undefined ? "" : ` ${direction}`}`;
+  guestState(vm).notes.set(made.id, { what: "", catch: what, condition });
+  return { text: `Catchpoint ${made.id} (${what})\n`, data: breakpointData(vm, made) };
+}
+
+async function range(
+  session: Session,
+  space: string,
+  text: string,
+): Promise<{ start: bigint; length: bigint; after: string }> {
+  const named = space === "msr" ? /^([A-Za-z_]\w*)\s*([^]*)$/.exec(text) : null;
+  const number = named === null ? undefined : msrNumber(named[1]);
+  if (named !== null && number !== undefined) return { start: BigInt(number), length: 1n, after: named[2] };
+  // START-END and START+LENGTH without blanks are ranges; with blanks or parentheses it is arithmetic.
+  const plain = /^(\w+)(?:([-+])(\w+))?(?=\s|$)\s*([^]*)$/.exec(text);
+  if (plain !== null) {
+    const start = (await evaluate(session, plain[1])).value;
+    if (plain[2] === undefined) return { start, length: 1n, after: plain[4] };
+    const other = (await evaluate(session, plain[3])).value;
+    const length = plain[2] === "+" ? other : other - start + 1n;
+    if (length < 1n) throw new InputError(`The range ${plain[1]}-${plain[3]} ends before it begins`);
+    return { start, length, after: plain[4] };
+  }
+  const { node, rest } = splitExpression(text);
+  return { start: BigInt.asUintN(64, (await evaluate(session, node)).value), length: 1n, after: rest };
+}

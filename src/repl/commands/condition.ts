@@ -1,0 +1,94 @@
+/** What stands behind `if`: an expression of the shell, or a TypeScript closure. */
+import {
+  type AccessHit,
+  type Condition,
+  gpa,
+  gva,
+  type Hit,
+  InputError,
+  type Registers,
+} from "../../dsl/mod.ts";
+import { linear } from "../../dsl/x86.ts";
+import { evaluateNow, type Names, type Node, parse, type Request } from "../expression.ts";
+import type { Session } from "../session.ts";
+import { namesFor, unsigned } from "./values.ts";
+
+/** Whether the text is TypeScript: an arrow function or `function`. */
+export function isClosure(text: string): boolean {
+  return /^(async\s+)?(function\b|\w+\s*=>|\([^()]*\)\s*(:\s*\w+\s*)?=>)/.test(text.trim());
+}
+
+/**
+ * A condition for a breakpoint. Expressions run next to the vCPU without waiting: they may read registers and
+ * memory, not MSRs.
+ *
+ * @throws {ExpressionError} If the expression makes no sense; before the guest runs.
+ */
+export async function breakpointCondition(session: Session, text: string): Promise<Condition> {
+  if (isClosure(text)) return await closure<Condition>(session, text);
+  const node = parse(text);
+  return (hit) => {
+    const names = namesFor(session, hit.registers);
+    const { value } = evaluateNow(node, names, (request) => answer(request, hit));
+    return value !== 0n;
+  };
+}
+
+/** A condition for a catch: besides registers it knows `$value`, `$address` and `$write`. */
+export async function accessCondition(
+  session: Session,
+  text: string,
+): Promise<(hit: AccessHit) => boolean | Promise<boolean>> {
+  if (isClosure(text)) return await closure<(hit: AccessHit) => boolean | Promise<boolean>>(session, text);
+  const node: Node = parse(text);
+  return (hit) => {
+    const shell = namesFor(session, hit.registers);
+    const names: Names = {
+      ...shell,
+      variable(name) {
+        if (name === "value") return unsigned(hit.data.subarray(0, 8));
+        if (name === "address") return hit.address;
+        if (name === "write") return hit.write ? 1n : 0n;
+        return shell.variable(name);
+      },
+    };
+    return evaluateNow(node, names, () => {
+      throw new InputError("A catch's condition can't read memory", { remedy: "use a TypeScript closure" });
+    }).value !== 0n;
+  };
+}
+
+async function closure<T>(session: Session, text: string): Promise<T> {
+  const made = await session.evaluate(`(${text})`);
+  if (typeof made === "function") return made as T;
+  throw new InputError("The condition is not a function", {
+    remedy: "example: (hit) => hit.registers.rax === 5n",
+  });
+}
+
+function answer(request: Request, hit: Hit): bigint {
+  switch (request.kind) {
+    case "memory":
+      return hit.readUint(
+        request.space === "gpa" ? gpa(request.address) : gva(request.address),
+        request.bytes,
+      );
+    case "segment-base":
+      return realBase(hit.registers, request.selector);
+    case "msr":
+      throw new InputError("A breakpoint's condition can't read an MSR", {
+        remedy: "use a TypeScript closure",
+      });
+    default:
+      return request satisfies never;
+  }
+}
+
+/** A loaded segment with that selector, else what real mode makes of it. */
+function realBase(registers: Registers, selector: number): bigint {
+  for (const name of ["cs", "ds", "es", "ss", "fs", "gs"] as const) {
+    if (Number(registers[name]) === selector) return linear(registers, name, 0n);
+  }
+  if ((registers.cr0 & 1n) === 0n) return BigInt(selector) * 16n;
+  throw new InputError(`Selector 0x${selector.toString(16)} is not loaded, and a condition can't look it up`);
+}

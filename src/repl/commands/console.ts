@@ -1,0 +1,77 @@
+/** send, expect and info console: the guest's console from the prompt. */
+import { InputError } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+import type { Session } from "../session.ts";
+import { go } from "./running.ts";
+import { guest } from "./values.ts";
+
+/** `send "TEXT"`: types it; `\n` and `\r` in double quotes are what they are in C. */
+export async function send(session: Session, { words }: Invocation): Promise<Answer> {
+  const text = words.join(" ");
+  if (text === "") throw new InputError("send needs a text", { remedy: 'send "root\\n"' });
+  await guest(session).console.send(text);
+  return { text: "", data: { sent: text } };
+}
+
+/** `/PATTERN/FLAGS [SECONDS]` or `"TEXT" [SECONDS]`. @throws {InputError} */
+export function readPattern(
+  { rest, words }: Pick<Invocation, "rest" | "words">,
+): { pattern: RegExp | string; timeoutMs: number } {
+  const slashed = /^\/((?:[^\\/]|\\.)+)\/([imsu]*)\s*(\S*)$/.exec(rest);
+  const [text, seconds] = slashed === null ? words : [slashed[1], slashed[3]];
+  if (text === undefined || text === "") {
+    throw new InputError("expect needs a pattern", {
+      remedy: 'expect /login:/, expect "No bootable device" 60',
+    });
+  }
+  const limit = seconds === undefined || seconds === "" ? 30 : Number(seconds);
+  if (!(limit > 0 && limit <= 86_400)) {
+    throw new InputError(`"${seconds}" is not a number of seconds`, { remedy: "expect /PATTERN/ 60" });
+  }
+  if (slashed === null) return { pattern: text, timeoutMs: limit * 1000 };
+  try {
+    return { pattern: new RegExp(slashed[1], slashed[2]), timeoutMs: limit * 1000 };
+  } catch (cause) {
+    throw new InputError(`/${slashed[1]}/ is not a regular expression`, { cause });
+  }
+}
+
+/** `expect PATTERN [SECONDS]`: lets a paused guest run until its console matched, then pauses it again. */
+export async function expect(session: Session, invocation: Invocation): Promise<Answer> {
+  const vm = guest(session);
+  const { pattern, timeoutMs } = readPattern(invocation);
+  const ran = vm.state === "running";
+  const matched = vm.console.expect(pattern, { timeoutMs });
+  if (ran) return answer(await matched);
+  const first = matched.then(() => "matched" as const, () => "failed" as const);
+  await go(session, async (guest) => {
+    if (await Promise.race([first, Promise.resolve("waits")]) === "matched") return await guest.pause();
+    const stopped = guest.continue();
+    await Promise.race([first, stopped]);
+    return vm.state === "running" ? await guest.pause() : await stopped;
+  });
+  // What stopped the guest before the match is told; waiting on would never end.
+  if (await Promise.race([first, Promise.resolve("waits")]) === "waits") {
+    throw new InputError("The guest stopped before its console matched", {
+      remedy: "continue, or expect again",
+    });
+  }
+  return answer(await matched);
+}
+
+function answer(match: RegExpMatchArray): Answer {
+  return {
+    text: `Matched ${JSON.stringify(match[0])}.\n`,
+    data: { match: match[0], groups: match.slice(1) },
+  };
+}
+
+/** `info console [LINES]`: what the guest printed last. */
+export function infoConsole(session: Session, rest: string): Answer {
+  const { text } = guest(session).console;
+  const lines = text.split("\n");
+  const shown = lines.slice(-(Number(rest) || 20)).join("\n");
+  // deno-lint-ignore no-control-regex -- a guest's control characters must not reach the terminal
+  const safe = shown.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
+  return { text: safe === "" || safe.endsWith("\n") ? safe : `${safe}\n`, data: { text: shown } };
+}

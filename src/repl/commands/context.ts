@@ -1,0 +1,23 @@
+/** context: the view of everything. */
+import { InputError } from "../../dsl/mod.ts";
+import type { Answer } from "../command.ts";
+import { contextView } from "../render/context.ts";
+import { registerData } from "../render/registers.ts";
+import { REGISTER_GROUPS } from "../../dsl/mod.ts";
+import type { Session } from "../session.ts";
+import { guest, registersOf } from "./values.ts";
+
+/** `context` shows it now; `context on` and `context off` switch it at stops. */
+export async function context(session: Session, rest: string): Promise<Answer> {
+  if (rest === "on" || rest === "off") {
+    session.contextShown = rest === "on";
+    return { text: "", data: { context: rest } };
+  }
+  if (rest !== "") {
+    throw new InputError(`"${rest}" is not understood`, { remedy: "context, context on, context off" });
+  }
+  guest(session);
+  const registers = await registersOf(session);
+  const text = await contextView(session, registers);
+  return { text, data: { registers: registerData(REGISTER_GROUPS.general, registers) } };
+}

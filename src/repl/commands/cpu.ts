@@ -1,0 +1,111 @@
+/** vcpu, msr, lapic, cpuid, info threads and info events. */
+import { InputError } from "../../dsl/mod.ts";
+import { lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
+import type { Answer } from "../command.ts";
+import { clip, hex, table } from "../render/text.ts";
+import type { Session } from "../session.ts";
+import { vcpuIndex } from "./breakpoints.ts";
+import { evaluate, evaluateCount, guest, splitExpressions, symbolAt, vcpuOf } from "./values.ts";
+
+/** `vcpu [N]`, `thread [N]`: which vCPU commands speak of. */
+export async function vcpu(session: Session, rest: string): Promise<Answer> {
+  const vm = guest(session);
+  if (rest !== "") {
+    session.vcpu = vcpuIndex(vm, (await evaluate(session, rest)).value);
+    session.frame = 0;
+    session.backtrace = undefined;
+  }
+  const registers = await vcpuOf(session).registers();
+  const at = linearRip(registers);
+  const symbol = symbolAt(vm, at);
+  const head = rest === "" ? "Current vCPU is" : "Switching to vCPU";
+  return {
+    text: `[${head} ${session.vcpu}: ${hex(at)}${symbol === undefined ? "" : ` in ${symbol} ()`}]\n`,
+    data: { vcpu: session.vcpu, address: at },
+  };
+}
+
+/** `info threads`, `info vcpus`. */
+export async function infoVcpus(session: Session): Promise<Answer> {
+  const vm = guest(session);
+  const rows: string[][] = [["", "Id", "State", "Frame"]];
+  const data: unknown[] = [];
+  for (const v of vm.vcpus) {
+    const at = vm.state === "paused" ? linearRip(await v.registers()) : undefined;
+    const symbol = at === undefined ? undefined : symbolAt(vm, at);
+    const frame = at === undefined ? "" : `${session.style.address(hex(at))} in ${symbol ?? "??"} ()`;
+    rows.push([v.index === session.vcpu ? "*" : "", `vCPU ${v.index}`, vm.state, frame]);
+    data.push({ vcpu: v.index, state: vm.state, address: at });
+  }
+  return { text: table(rows, session.width, 1), data };
+}
+
+/** `msr` lists all; `msr NAME|NUMBER` reads; `msr NAME|NUMBER VALUE` writes. */
+export async function msr(session: Session, rest: string): Promise<Answer> {
+  const cpu = vcpuOf(session);
+  if (rest === "") {
+    const rows: string[][] = [];
+    const data: { index: number; name?: string; value: bigint }[] = [];
+    for (const index of await cpu.msrs()) {
+      const value = await cpu.readMsr(index);
+      const name = msrName(index);
+      rows.push([session.style.address(hex(index, 8)), session.style.register(name ?? ""), hex(value, 16)]);
+      data.push({ index, name, value });
+    }
+    return { text: table(rows, session.width), data };
+  }
+  const [, named, after] = /^([A-Za-z_]\w*)\s*([^]*)$/.exec(rest) ?? [];
+  const known = named === undefined ? undefined : msrNumber(named);
+  const items = splitExpressions(known === undefined ? rest : after);
+  const index = known ?? await evaluateCount(session, items.shift() ?? "", "An MSR's number", 0xffff_ffffn);
+  const name = msrName(index);
+  const [given] = items;
+  if (given !== undefined) {
+    const { value } = await evaluate(session, given);
+    if (value >= 1n << 64n || value < -(1n << 63n)) throw new InputError("An MSR has 64 bits");
+    await cpu.writeMsr(index, BigInt.asUintN(64, value));
+  }
+  const value = await cpu.readMsr(index);
+  return {
+    text: `msr ${hex(index)}${name === undefined ? "" : ` ${name}`} = ${hex(value)}\n`,
+    data: { index, name, value },
+  };
+}
+
+/** `lapic`, `info lapic`: the local APIC's registers by name. */
+export async function lapic(session: Session): Promise<Answer> {
+  const page = await vcpuOf(session).lapic();
+  const registers = lapicRegisters(page);
+  const rows = registers.map((r) => [
+    session.style.address(hex(r.offset, 3)),
+    session.style.register(r.name),
+    hex(r.value, 8),
+    r.text ?? "",
+  ]);
+  return { text: table(rows, session.width), data: registers };
+}
+
+/** `info events`: exceptions, interrupts and NMIs that wait. */
+export async function infoEvents(session: Session): Promise<Answer> {
+  const events = await vcpuOf(session).events();
+  const lines: string[] = [];
+  if (events.exception !== undefined) {
+    const { vector, errorCode, pending } = events.exception;
+    const code = errorCode === undefined ? "" : `, error code ${hex(errorCode)}`;
+    lines.push(`exception ${vector} ${pending ? "pending" : "injected"}${code}`);
+  }
+  if (events.interrupt !== undefined) {
+    lines.push(
+      `${events.interrupt.soft ? "software " : ""}interrupt ${hex(events.interrupt.vector, 2)} injected`,
+    );
+  }
+  if (events.nmiPending) lines.push("NMI pending");
+  if (events.nmiInjected) lines.push("NMI injected");
+  if (events.nmiMasked) lines.push("NMIs masked");
+  if (events.smm) lines.push("in system management mode");
+  if (events.shadow !== 0) {
+    lines.push(`interrupt shadow: ${["", "MOV SS", "STI", "MOV SS and STI"][events.shadow & 3]}`);
+  }
+  if (lines.length === 0) lines.push("nothing pending");
+  return { text: lines.map((l) => `${clip(l, session.width)}\n`).join(""), data: events };
+}

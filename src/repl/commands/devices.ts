@@ -1,0 +1,132 @@
+/** device_add, device_del, devices, device, irq and nmi. */
+import { type Device, type DeviceHandle, InputError } from "../../dsl/mod.ts";
+import type { Answer } from "../command.ts";
+import { hex, table } from "../render/text.ts";
+import type { Session } from "../session.ts";
+import { vcpuIndex } from "./breakpoints.ts";
+import { evaluate, evaluateCount, guest, splitExpressions } from "./values.ts";
+
+let loads = 0;
+
+/** `device_add FILE.ts` or `device_add EXPRESSION`: a device, a class of one, or a function that gives one. */
+export async function deviceAdd(session: Session, rest: string): Promise<Answer> {
+  const vm = guest(session);
+  if (rest === "") {
+    throw new InputError("device_add needs a file or an expression", {
+      remedy:
+        'device_add answer.ts, device_add {name: "answer", ports: {start: 0x777, length: 1}, read(o, d) {d[0] = 42}}',
+    });
+  }
+  const file = /^(["']?)([^"'()]+\.[mc]?[tj]s)\1$/.exec(rest)?.[2];
+  const given = file === undefined ? await session.evaluate(`(${rest})`) : await fromFile(file);
+  const handle = await vm.devices.add(asDevice(given));
+  return { text: `${handle.name}: ${rangesOf(handle)}\n`, data: deviceData(handle) };
+}
+
+/** The default export of a module, or its export `device`. A query makes a changed file load again. */
+async function fromFile(path: string): Promise<unknown> {
+  const { pathToFileURL } = await import("node:url");
+  const url = pathToFileURL(path);
+  try {
+    await Deno.stat(url);
+  } catch (cause) {
+    throw new InputError(`${path} can't be read`, {
+      cause,
+      remedy: "check the path; it counts from the current folder",
+    });
+  }
+  const module: Record<string, unknown> = await import(`${url.href}?load=${++loads}`);
+  const found = module.default ?? module.device;
+  if (found !== undefined) return found;
+  throw new InputError(`${path} exports no device`, {
+    remedy: "export default a device object, its class, or a function that makes one",
+  });
+}
+
+function asDevice(given: unknown): Device {
+  let value = given;
+  if (typeof value === "function") {
+    const isClass = /^class\b/.test(Function.prototype.toString.call(value));
+    value = isClass ? new (value as new () => unknown)() : (value as () => unknown)();
+  }
+  if (typeof value === "object" && value !== null && "name" in value) return value as Device;
+  throw new InputError("That is not a device", {
+    remedy: "a device has a name, ports or mmio, and read or write",
+  });
+}
+
+/** `device_del NAME`. */
+export async function deviceDel(session: Session, name: string): Promise<Answer> {
+  const handle = named(session, name);
+  await handle.remove();
+  return { text: "", data: { removed: handle.name } };
+}
+
+function named(session: Session, name: string): DeviceHandle {
+  const { devices } = guest(session);
+  const found = devices.get(name);
+  if (found !== undefined) return found;
+  throw new InputError(name === "" ? "A device's name is missing" : `There is no device "${name}"`, {
+    remedy: `devices: ${devices.list().map((d) => d.name).join(", ") || "none"}`,
+  });
+}
+
+function rangesOf(handle: DeviceHandle): string {
+  return handle.ranges.map((r) => {
+    const start = BigInt(r.start);
+    const last = start + BigInt(r.length) - 1n;
+    const digits = r.space === "port" ? 4 : 8;
+    return `${r.space} ${hex(start, digits)}${last > start ? `-${hex(last, digits)}` : ""}`;
+  }).join(", ");
+}
+
+function deviceData(handle: DeviceHandle): Record<string, unknown> {
+  return {
+    name: handle.name,
+    ranges: handle.ranges.map((r) => ({ space: r.space, start: BigInt(r.start), length: BigInt(r.length) })),
+  };
+}
+
+/** `devices`: what answers where. */
+export function deviceList(session: Session): Answer {
+  const list = guest(session).devices.list();
+  if (list.length === 0) return { text: "No devices.\n", data: [] };
+  return {
+    text: table(list.map((d) => [session.style.symbol(d.name), rangesOf(d)]), session.width),
+    data: list.map(deviceData),
+  };
+}
+
+/** `device NAME`: ranges and registers. */
+export function deviceShow(session: Session, name: string): Answer {
+  const handle = named(session, name);
+  const registers = handle.device.inspect?.();
+  const head = `${session.style.heading(handle.name)}: ${rangesOf(handle)}\n`;
+  if (registers === undefined) return { text: `${head}It shows no registers.\n`, data: deviceData(handle) };
+  const rows = Object.entries(registers).map(([key, value]) => [
+    `  ${session.style.register(key)}`,
+    typeof value === "string" ? value : hex(value),
+  ]);
+  return { text: head + table(rows, session.width), data: { ...deviceData(handle), registers } };
+}
+
+/** `irq N` pulses an interrupt input; `irq N 1` and `irq N 0` set its level. */
+export async function irq(session: Session, rest: string): Promise<Answer> {
+  const vm = guest(session);
+  const [input, level] = splitExpressions(rest);
+  if (input === undefined) {
+    throw new InputError("irq needs an input's number", { remedy: "irq 4 pulses it, irq 4 1 raises it" });
+  }
+  const gsi = await evaluateCount(session, input, "The input", 1023n);
+  if (level === undefined) await vm.interrupts.pulse(gsi);
+  else await vm.interrupts.set(gsi, (await evaluate(session, level)).value !== 0n);
+  return { text: "", data: { gsi, ...(level === undefined ? {} : { level }) } };
+}
+
+/** `nmi [VCPU]`. */
+export async function nmi(session: Session, rest: string): Promise<Answer> {
+  const vm = guest(session);
+  const vcpu = rest === "" ? session.vcpu : vcpuIndex(vm, (await evaluate(session, rest)).value);
+  await vm.interrupts.nmi(vcpu);
+  return { text: "", data: { vcpu } };
+}

@@ -1,0 +1,162 @@
+/** info: one word chooses what is shown. */
+import { InputError } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+import type { Session } from "../session.ts";
+
+type Show = (session: Session, rest: string, words: readonly string[]) => Promise<Answer> | Answer;
+
+/** What `info` knows: names (any unambiguous prefix works), a line for its list, and what shows it. */
+export const TOPICS: readonly { names: readonly string[]; summary: string; show: Show }[] = [
+  {
+    names: ["breakpoints", "watchpoints", "b"],
+    summary: "breakpoints, watchpoints and catchpoints",
+    show: async (s, _, words) => (await import("./breakpoints.ts")).infoBreakpoints(s, words),
+  },
+  {
+    names: ["registers", "r"],
+    summary: "registers: all of the general ones, or those named",
+    show: async (s, _, words) => (await import("./registers.ts")).infoRegisters(s, words),
+  },
+  {
+    names: ["all-registers"],
+    summary: "every register there is",
+    show: async (s) => (await import("./registers.ts")).infoRegisters(s, ["all"]),
+  },
+  {
+    names: ["float"],
+    summary: "x87 registers",
+    show: async (s) => (await import("./registers.ts")).regs(s, ["fpu"]),
+  },
+  {
+    names: ["vector"],
+    summary: "SSE and AVX registers",
+    show: async (s) => (await import("./registers.ts")).regs(s, ["vector"]),
+  },
+  {
+    names: ["frame", "f"],
+    summary: "the selected frame",
+    show: async (s) => (await import("./frames.ts")).infoFrame(s),
+  },
+  {
+    names: ["stack", "s"],
+    summary: "the backtrace",
+    show: async (s, rest) => (await import("./frames.ts")).backtrace(s, rest),
+  },
+  {
+    names: ["display"],
+    summary: "expressions shown at each stop",
+    show: async (s) => (await import("./display.ts")).infoDisplay(s),
+  },
+  {
+    names: ["symbol"],
+    summary: "the symbol at an address",
+    show: async (s, rest) => (await import("./symbols.ts")).infoSymbol(s, rest),
+  },
+  {
+    names: ["symbols", "functions", "variables"],
+    summary: "symbols whose name matches a pattern",
+    show: async (s, rest) => (await import("./symbols.ts")).infoSymbols(s, rest),
+  },
+  {
+    names: ["address"],
+    summary: "where a symbol is",
+    show: async (s, rest) => (await import("./symbols.ts")).infoAddress(s, rest),
+  },
+  {
+    names: ["line"],
+    summary: "the source line at an address",
+    show: async (s, rest) => (await import("./symbols.ts")).infoLine(s, rest),
+  },
+  {
+    names: ["threads", "vcpus", "cpus"],
+    summary: "vCPUs and where they are",
+    show: async (s) => (await import("./cpu.ts")).infoVcpus(s),
+  },
+  {
+    names: ["mem"],
+    summary: "linear ranges with their rights",
+    show: async (s, rest) => (await import("./paging.ts")).listMappings(s, rest, false),
+  },
+  {
+    names: ["tlb"],
+    summary: "linear pages and where they lie",
+    show: async (s, rest) => (await import("./paging.ts")).listMappings(s, rest, true),
+  },
+  {
+    names: ["mtree"],
+    summary: "guest-physical memory and MMIO",
+    show: async (s) => (await import("./guest.ts")).infoMemoryTree(s),
+  },
+  {
+    names: ["devices", "qtree"],
+    summary: "devices and their ranges",
+    show: async (s) => (await import("./devices.ts")).deviceList(s),
+  },
+  {
+    names: ["lapic"],
+    summary: "the local APIC's registers",
+    show: async (s) => (await import("./cpu.ts")).lapic(s),
+  },
+  {
+    names: ["events"],
+    summary: "pending exceptions, interrupts, NMIs",
+    show: async (s) => (await import("./cpu.ts")).infoEvents(s),
+  },
+  {
+    names: ["msr"],
+    summary: "model-specific registers",
+    show: async (s, rest) => (await import("./cpu.ts")).msr(s, rest),
+  },
+  {
+    names: ["exits"],
+    summary: "how often the guest was left, and for what",
+    show: async (s) => (await import("./trace.ts")).exits(s, []),
+  },
+  {
+    names: ["console"],
+    summary: "what the guest printed last",
+    show: async (s, rest) => (await import("./console.ts")).infoConsole(s, rest),
+  },
+  {
+    names: ["status"],
+    summary: "whether the guest runs",
+    show: async (s) => (await import("./guest.ts")).infoStatus(s),
+  },
+  {
+    names: ["capabilities"],
+    summary: "what this backend can do here",
+    show: async (s, rest) => (await import("./guest.ts")).capabilities(s, rest),
+  },
+  {
+    names: ["hosts"],
+    summary: "hypervisors on this host",
+    show: async (s) => (await import("./guest.ts")).listHosts(s),
+  },
+  {
+    names: ["signals"],
+    summary: "nothing: guests have no signals",
+    show: async () => (await import("./guest.ts")).infoSignals(),
+  },
+];
+
+/** `info TOPIC [ARGUMENTS]`. */
+export async function info(session: Session, { rest, words }: Invocation): Promise<Answer> {
+  const [, word, after] = /^(\S*)\s*([^]*)$/.exec(rest) ?? ["", "", ""];
+  if (word === "") return list();
+  const exact = TOPICS.find((t) => t.names.includes(word));
+  const near = TOPICS.filter((t) => t.names.some((n) => n.startsWith(word)));
+  const topic = exact ?? (near.length === 1 ? near[0] : undefined);
+  if (topic !== undefined) return await topic.show(session, after, words.slice(1));
+  const names = near.length > 1 ? near.map((t) => t.names[0]) : TOPICS.map((t) => t.names[0]);
+  throw new InputError(
+    near.length > 1 ? `"info ${word}" may be ${names.join(", ")}` : `"info ${word}" is not known`,
+    {
+      remedy: near.length > 1 ? "write more of it" : `topics: ${names.join(", ")}`,
+    },
+  );
+}
+
+function list(): Answer {
+  const lines = TOPICS.map((t) => `info ${t.names[0].padEnd(15)} ${t.summary}\n`);
+  return { text: lines.join(""), data: TOPICS.map((t) => t.names[0]) };
+}

@@ -1,0 +1,202 @@
+/** find, fill, dump and load. */
+import { gpa, gva, InputError } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+import { words as lexWords } from "../lexer.ts";
+import { count, hex, size } from "../render/text.ts";
+import type { Session } from "../session.ts";
+import {
+  evaluate,
+  evaluateAddress,
+  evaluateCount,
+  guest,
+  littleEndian,
+  type Place,
+  readPlace,
+  splitExpressions,
+  symbolAt,
+  vcpuOf,
+  writePlace,
+} from "./values.ts";
+
+const BYTES: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
+/** Bytes moved at a time. */
+const CHUNK = 1 << 20;
+/** Places that `find` lists unless it is told a number. */
+const MOST_FOUND = 1024;
+
+/**
+ * `find [/SIZE MAX] START, +LENGTH, VALUE...`, `find START, END, VALUE...` as gdb; `find VALUE...` looks through
+ * all of guest-physical memory. A value is a number (of SIZE, else as few bytes as hold it) or "text".
+ */
+export async function find(session: Session, { rest, format }: Invocation): Promise<Answer> {
+  const vm = guest(session);
+  const [, most, unit] = /^(\d*)([bhwg]?)$/.exec(format.replace(/^([bhwg])(\d*)$/, "$2$1")) ?? [];
+  if (unit === undefined) {
+    throw new InputError(`/${format} is not understood`, { remedy: "find/2w: at most 2, values of 4 bytes" });
+  }
+  const items = splitExpressions(rest);
+  if (items.length === 0) {
+    throw new InputError("find needs a value", {
+      remedy: 'find "text", find 0x55 0xaa, find START, +LENGTH, VALUE',
+    });
+  }
+  const ranged = /^[^"']*,/.test(rest) && items.length >= 3;
+  const limit = most === "" ? MOST_FOUND : Number(most);
+  const pattern = await bytesOf(session, ranged ? items.slice(2) : items, unit);
+  if (pattern.length === 0) throw new InputError("find needs at least one byte to look for");
+  let found: bigint[];
+  let physical = true;
+  if (ranged) {
+    const { place, length } = await range(session, items[0], items[1]);
+    physical = place.space === "gpa";
+    const options = { from: place.at, to: place.at + length, limit };
+    found = physical
+      ? await vm.memory.search(pattern, { ...options, from: gpa(options.from), to: gpa(options.to) })
+      : await vcpuOf(session).memory.search(pattern, {
+        ...options,
+        from: gva(options.from),
+        to: gva(options.to),
+      });
+  } else {
+    found = await vm.memory.search(pattern, { limit });
+  }
+  const lines = found.map((at) => {
+    const symbol = physical ? undefined : symbolAt(vm, at);
+    return `${physical && !ranged ? "phys " : ""}${session.style.address(hex(at))}${
+      symbol === undefined ? "" : ` <${symbol}>`
+    }\n`;
+  });
+  const end = found.length === 0 ? "Pattern not found.\n" : `${count(found.length, "pattern")} found.\n`;
+  return { text: lines.join("") + end, data: { space: physical ? "gpa" : "gva", found } };
+}
+
+async function range(
+  session: Session,
+  start: string,
+  end: string,
+): Promise<{ place: Place; length: bigint }> {
+  const place = await evaluateAddress(session, start);
+  if (end.startsWith("+")) {
+    const { value } = await evaluate(session, end.slice(1));
+    if (value < 1n) throw new InputError("Empty search range.");
+    return { place, length: value };
+  }
+  const last = await evaluateAddress(session, end);
+  // gdb's END is the last byte looked at.
+  if (last.at < place.at) throw new InputError("Invalid search space, end precedes start.");
+  return { place, length: last.at - place.at + 1n };
+}
+
+async function bytesOf(session: Session, items: readonly string[], unit: string): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (const item of items) {
+    if (/^["']/.test(item)) {
+      parts.push(new TextEncoder().encode(lexWords(item)[0] ?? ""));
+      continue;
+    }
+    const { value } = await evaluate(session, item);
+    const bytes = unit === ""
+      ? [1, 2, 4].find((n) => BigInt.asUintN(8 * n, value) === value) ?? 8
+      : BYTES[unit];
+    parts.push(littleEndian(value, bytes));
+  }
+  const whole = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** `fill START, LENGTH, VALUE...`: the values' bytes again and again. */
+export async function fill(session: Session, { rest, format }: Invocation): Promise<Answer> {
+  const vm = guest(session);
+  const [start, length, ...values] = splitExpressions(rest);
+  if (values.length === 0) {
+    throw new InputError("fill takes a start, a length and a value", { remedy: "fill 0x1000, 256, 0x90" });
+  }
+  const place = await evaluateAddress(session, start);
+  const bytes = await evaluateCount(session, length.replace(/^\+/, ""), "The length");
+  const pattern = await bytesOf(session, values, format);
+  if (place.space === "gpa") await vm.memory.fill(gpa(place.at), bytes, pattern);
+  else await vcpuOf(session).memory.fill(gva(place.at), bytes, pattern);
+  return { text: `${size(bytes)} at ${hex(place.at)} filled.\n`, data: { address: place.at, length: bytes } };
+}
+
+/** `dump FILE START LENGTH`, or gdb's `dump [binary] memory FILE START END`. */
+export async function dump(session: Session, { rest }: Invocation): Promise<Answer> {
+  const gdb = /^(?:binary\s+)?memory\s+/.exec(rest);
+  const { file, after } = fileName(gdb === null ? rest : rest.slice(gdb[0].length));
+  const [start, second] = splitExpressions(after);
+  if (second === undefined) {
+    throw new InputError("dump takes a file, a start and a length", { remedy: "dump low.bin 0, 640K" });
+  }
+  const place = await evaluateAddress(session, start);
+  const length = gdb === null
+    ? await evaluateCount(session, second.replace(/^\+/, ""), "The length", 1n << 40n)
+    : Number((await evaluateAddress(session, second)).at - place.at);
+  if (length < 0) throw new InputError("The end lies before the start");
+  // The first piece is read before the file is made: a wrong address leaves no empty file.
+  let piece = await readPlace(session, place, Math.min(CHUNK, length));
+  using out = await openFile(file, { write: true, create: true, truncate: true });
+  for (let done = 0; done < length;) {
+    await writeAll(out, piece);
+    done += piece.length;
+    const at = { space: place.space, at: place.at + BigInt(done) };
+    if (done < length) piece = await readPlace(session, at, Math.min(CHUNK, length - done));
+  }
+  return {
+    text: `${size(length)} from ${hex(place.at)} saved in ${file}.\n`,
+    data: { file, address: place.at, length },
+  };
+}
+
+/** `load FILE ADDRESS`, or gdb's `restore FILE binary ADDRESS`. */
+export async function load(session: Session, { rest }: Invocation): Promise<Answer> {
+  const { file, after } = fileName(rest);
+  const address = after.replace(/^binary\s+/, "");
+  if (address === "") {
+    throw new InputError("load takes a file and an address", { remedy: "load code.bin 0x7c00" });
+  }
+  const place = await evaluateAddress(session, address);
+  using input = await openFile(file, { read: true });
+  let total = 0;
+  const buffer = new Uint8Array(CHUNK);
+  for (let n = await input.read(buffer); n !== null; n = await input.read(buffer)) {
+    await writePlace(session, { space: place.space, at: place.at + BigInt(total) }, buffer.slice(0, n));
+    total += n;
+  }
+  return {
+    text: `${size(total)} of ${file} at ${hex(place.at)}.\n`,
+    data: { file, address: place.at, length: total },
+  };
+}
+
+/** The first word, which may be in quotes, and the rest. */
+function fileName(rest: string): { file: string; after: string } {
+  const [, word] = /^("(?:[^"\\]|\\.)*"|'[^']*'|\S+)/.exec(rest) ?? [];
+  if (word === undefined) throw new InputError("A file name is missing");
+  const file = /^["']/.test(word) ? lexWords(word)[0] ?? "" : word;
+  return { file, after: rest.slice(word.length).trim() };
+}
+
+async function openFile(path: string, options: Deno.OpenOptions): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, options);
+  } catch (cause) {
+    const why = cause instanceof Deno.errors.NotFound
+      ? "there is no such file or folder"
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
+    throw new InputError(`${path} can't be opened: ${why}`, {
+      cause,
+      remedy: "check the path; it counts from the current folder",
+    });
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}

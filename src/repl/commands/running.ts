@@ -1,0 +1,142 @@
+/** continue, step, next, finish, until, advance, run and what else lets the guest go on. */
+import { type GuestMachine, InputError, type Stop } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+import type { Session } from "../session.ts";
+import { splitLocation } from "./breakpoints.ts";
+import { guestState } from "./state.ts";
+import { evaluateAddress, evaluateCount, guest, linearPc, vcpuOf } from "./values.ts";
+
+/**
+ * Lets the guest go on, shows the stop, then runs what `commands` gave the breakpoint that stopped it. The frame
+ * is the innermost again, and the vCPU the one that stopped.
+ */
+export async function go(session: Session, move: (vm: GuestMachine) => Promise<Stop>): Promise<Stop> {
+  guest(session);
+  session.frame = 0;
+  session.backtrace = undefined;
+  const stop = await session.resume(move);
+  const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
+  const vm = session.vm;
+  if (vm === undefined || breakpoint === undefined) return stop;
+  for (const line of guestState(vm).notes.get(breakpoint.id)?.commands ?? []) {
+    if (line !== "silent") await session.execute(line);
+  }
+  return stop;
+}
+
+/** `continue [N]`: with N, the breakpoint that stopped the guest is passed N - 1 times. */
+export async function resume(session: Session, { rest }: Invocation): Promise<void> {
+  const vm = guest(session);
+  if (rest !== "") {
+    const times = await evaluateCount(session, rest, "The count");
+    const { lastStop } = vm;
+    const breakpoint = lastStop !== undefined && "breakpoint" in lastStop ? lastStop.breakpoint : undefined;
+    if (breakpoint === undefined || vm.breakpoints.get(breakpoint.id) === undefined) {
+      session.print("Not stopped at any breakpoint; argument ignored.\n");
+    } else if (times > 1) {
+      breakpoint.ignore = times - 1;
+      session.print(`Will ignore next ${times - 1} crossings of breakpoint ${breakpoint.id}.  Continuing.\n`);
+    }
+  }
+  await go(session, (vm) => vm.continue());
+}
+
+/** `stepi [N]`: N instructions. `stepi/i`: pending interrupts are taken. */
+export async function step(session: Session, { rest, format }: Invocation): Promise<void> {
+  const count = rest === "" ? 1 : await evaluateCount(session, rest, "The count");
+  if (count === 0) return;
+  await go(session, (vm) => vm.step({ count, vcpu: session.vcpu, interrupts: format === "i" }));
+}
+
+/** `nexti [N]`: N instructions, calls and REP as one. */
+export async function next(session: Session, { rest, format }: Invocation): Promise<void> {
+  const count = rest === "" ? 1 : await evaluateCount(session, rest, "The count");
+  if (count === 0) return;
+  await go(session, async (vm) => {
+    for (let left = count;; left--) {
+      const stop = await vm.stepOver({ vcpu: session.vcpu, interrupts: format === "i" });
+      if (stop.kind !== "step" || left <= 1) return stop;
+    }
+  });
+}
+
+/** `finish`: until the present function has returned. */
+export async function finish(session: Session): Promise<void> {
+  await go(session, (vm) => vm.stepOut({ vcpu: session.vcpu }));
+}
+
+/** `until [LOCATION]`, `advance LOCATION`. Without a location: to the next instruction, past a loop's jump back. */
+export async function until(session: Session, { rest, name }: Invocation): Promise<void> {
+  const { location, tail } = splitLocation(rest);
+  if (tail !== "") throw new InputError(`"${tail}" is not understood`, { remedy: `${name} LOCATION` });
+  if (location === "" && name.startsWith("a")) {
+    throw new InputError("Argument required (a location).", { remedy: "advance ADDRESS" });
+  }
+  if (location !== "") {
+    const { address } = await evaluateAddress(session, location);
+    await go(session, (vm) => vm.runUntil(address, { vcpu: session.vcpu }));
+    return;
+  }
+  const vm = guest(session);
+  const [instruction] = await vm.disassemble(await linearPc(session), { count: 1, vcpu: session.vcpu });
+  const behind = instruction.address + BigInt(instruction.length);
+  await go(session, (vm) => vm.runUntil(behind, { vcpu: session.vcpu }));
+}
+
+/** `jump LOCATION`: goes on elsewhere. */
+export async function jump(session: Session, { rest }: Invocation): Promise<void> {
+  const { location } = splitLocation(rest);
+  if (location === "") {
+    throw new InputError("Argument required (starting address).", { remedy: "jump ADDRESS" });
+  }
+  const vcpu = vcpuOf(session);
+  const { value, at, space } = await evaluateAddress(session, location);
+  const registers = await vcpu.registers();
+  const long = await linearPc(session) === registers.rip;
+  const offset = value.segment === "cs" || space === "gpa" || long ? value.value : at - registers.cs_base;
+  await vcpu.setRegisters({ rip: BigInt.asUintN(64, offset) });
+  await go(session, (vm) => vm.continue());
+}
+
+/** `run`: back to power-on, then go. */
+export async function run(session: Session): Promise<void> {
+  await restart(session);
+  await go(session, (vm) => vm.continue());
+}
+
+/** `start`: back to power-on, stopped at the first instruction. */
+export async function start(session: Session): Promise<Answer> {
+  await restart(session);
+  const { showPosition } = await import("../render/stop.ts");
+  return await showPosition(session);
+}
+
+async function restart(session: Session): Promise<void> {
+  session.frame = 0;
+  session.backtrace = undefined;
+  session.vcpu = 0;
+  if (session.vm === undefined) await session.open();
+  else await session.vm.reset();
+}
+
+/** `reset`: back to power-on; breakpoints stay. */
+export async function reset(session: Session): Promise<Answer> {
+  await guest(session).reset();
+  session.frame = 0;
+  session.backtrace = undefined;
+  return {
+    text: "The guest is at power-on, paused at its first instruction.\n",
+    data: { state: guest(session).state },
+  };
+}
+
+/** `kill`: closes the guest. */
+export async function kill(session: Session): Promise<Answer> {
+  const vm = guest(session);
+  await vm.close();
+  session.vm = undefined;
+  session.vcpu = 0;
+  session.frame = 0;
+  session.backtrace = undefined;
+  return { text: "The guest is closed.\n", data: { state: "closed" } };
+}

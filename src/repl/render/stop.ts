@@ -1,0 +1,224 @@
+/** What the shell says when the guest stands still. */
+import type { Autopsy, GuestMachine, Registers, Stop } from "../../dsl/mod.ts";
+import { bitness, cpuMode, linearRip } from "../../dsl/x86.ts";
+import type { Answer } from "../command.ts";
+import { howWords, noteOf } from "../commands/breakpoint_list.ts";
+import { showDisplays } from "../commands/display.ts";
+import { guestState } from "../commands/state.ts";
+import { guest, linearPc, registersOf, symbolAt, unsigned } from "../commands/values.ts";
+import { reportError } from "../error.ts";
+import type { Session } from "../session.ts";
+import { renderAutopsy } from "./autopsy.ts";
+import { contextView } from "./context.ts";
+import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
+import { registerData, snapshot } from "./registers.ts";
+import { far, hex } from "./text.ts";
+import { REGISTER_GROUPS } from "../../dsl/mod.ts";
+
+/** Tells a stop: why, where, the context view or the next instruction, and what `display` asked for. */
+export async function describeStop(session: Session, stop: Stop): Promise<Answer> {
+  const vm = guest(session);
+  remember(vm, stop);
+  const data: Record<string, unknown> = { kind: stop.kind, vcpu: stop.vcpu.index };
+  let text = await causeText(session, vm, stop, data);
+  if (stop.kind === "gone") return { text, data };
+  const where = position(session, stop.registers, data);
+  text += `${joint(stop)}${where}\n`;
+  text += await whatIsNext(session, stop.registers, data);
+  data.registers = registerData(REGISTER_GROUPS.general, stop.registers);
+  const displays = await showDisplays(session, true);
+  if (displays.text !== "") {
+    text += displays.text;
+    data.displays = displays.data;
+  }
+  return { text, data };
+}
+
+/** Where the guest stands, without a stop: after `start`, `open`, a change of frame. */
+export async function showPosition(session: Session): Promise<Answer> {
+  const registers = await registersOf(session);
+  const data: Record<string, unknown> = { vcpu: session.vcpu };
+  const text = `${position(session, registers, data)}\n${await whatIsNext(session, registers, data)}`;
+  return { text, data };
+}
+
+/** Keeps the registers, so that the next stop can show what changed. */
+function remember(vm: GuestMachine, stop: Stop): void {
+  const { last, before } = guestState(vm);
+  const old = last.get(stop.vcpu.index);
+  if (old !== undefined) before.set(stop.vcpu.index, old);
+  last.set(stop.vcpu.index, snapshot(stop.registers));
+}
+
+/** `0x00100010 in kernel_main+0x10 ()`, in real mode `f000:fff0 (0x000ffff0)`. */
+function position(session: Session, registers: Registers, data: Record<string, unknown>): string {
+  const { style, vm } = session;
+  const at = linearRip(registers);
+  const symbol = symbolAt(vm, at);
+  data.rip = registers.rip;
+  data.address = at;
+  if (symbol !== undefined) data.symbol = symbol;
+  const mode = cpuMode(registers);
+  const digits = bitness(registers) === 64 ? 16 : 8;
+  const shown = mode === "real" || mode === "virtual-8086"
+    ? `${far(registers.cs, registers.rip)} (${hex(at)})`
+    : hex(at, digits);
+  return `${style.address(shown)} in ${style.symbol(symbol ?? "??")} ()`;
+}
+
+/** Between the cause and the place: gdb writes `Breakpoint 1, 0x... in f ()` on one line. */
+function joint(stop: Stop): string {
+  return stop.kind === "breakpoint" || stop.kind === "access" ? ", " : "";
+}
+
+async function whatIsNext(
+  session: Session,
+  registers: Registers,
+  data: Record<string, unknown>,
+): Promise<string> {
+  if (session.contextShown && !session.json) return await contextView(session, registers);
+  const vm = guest(session);
+  const pc = await linearPc(session);
+  try {
+    const list = await vm.disassemble(pc, { count: 1, vcpu: session.vcpu });
+    if (list.length > 0) data.instruction = instructionData(list[0]);
+    const hint = list.length === 0 ? undefined : branchHint(list[0].text, registers);
+    const symbol = (address: bigint) => symbolAt(vm, address);
+    return instructionLines(list, { style: session.style, pc, symbol, tabs: true, hint });
+  } catch (error) {
+    // Code that can't be read is worth a line, and no reason to lose the stop.
+    return `${session.style.error(reportError(error).message)}\n`;
+  }
+}
+
+async function causeText(
+  session: Session,
+  vm: GuestMachine,
+  stop: Stop,
+  data: Record<string, unknown>,
+): Promise<string> {
+  switch (stop.kind) {
+    case "breakpoint": {
+      const { breakpoint } = stop;
+      data.breakpoint = breakpoint.id;
+      return `${breakpoint.once ? "Temporary breakpoint" : "Breakpoint"} ${breakpoint.id}`;
+    }
+    case "watchpoint":
+      return watchText(vm, stop, data);
+    case "access":
+      return accessText(stop, data);
+    case "step":
+      return "";
+    case "halt":
+      return "The guest halted and nothing can wake it (HLT with interrupts off).\n";
+    case "pause":
+      return "Paused.\n";
+    case "timeout":
+      return "Stopped by its time limit.\n";
+    case "shutdown":
+      return await shutdownText(session, vm, stop, data);
+    case "exit":
+      data.code = stop.code;
+      return `[The guest exited with code ${stop.code}]\n`;
+    case "fault":
+      return faultText(session, stop, data);
+    case "gone":
+      data.reason = stop.reason;
+      return `[The guest is gone: ${stop.reason}]\n`;
+    default:
+      return stop satisfies never;
+  }
+}
+
+function watchText(
+  vm: GuestMachine,
+  stop: Stop & { kind: "watchpoint" },
+  data: Record<string, unknown>,
+): string {
+  const { breakpoint, before, after } = stop;
+  const note = noteOf(vm, breakpoint);
+  data.breakpoint = breakpoint.id;
+  data.watched = stop.address;
+  const kind = note.readOnly
+    ? "Read watchpoint"
+    : breakpoint.access === "access"
+    ? "Access watchpoint"
+    : "Watchpoint";
+  const what = note.what === "" ? hex(stop.address) : note.what;
+  let text = `${kind} ${breakpoint.id}: ${what} (${howWords(breakpoint)})\n`;
+  const value = (bytes: Uint8Array) => `${unsigned(bytes)} (${hex(unsigned(bytes), bytes.length * 2)})`;
+  if (before !== undefined && after !== undefined) {
+    const same = unsigned(before) === unsigned(after);
+    text += same
+      ? `Value = ${value(after)}\n`
+      : `Old value = ${value(before)}\nNew value = ${value(after)}\n`;
+    data.before = unsigned(before);
+    data.after = unsigned(after);
+  } else if (after !== undefined) {
+    text += `Value = ${value(after)}\n`;
+    data.after = unsigned(after);
+  }
+  return text;
+}
+
+function accessText(stop: Stop & { kind: "access" }, data: Record<string, unknown>): string {
+  const { space, address, write, breakpoint } = stop;
+  const value = unsigned(stop.data.subarray(0, 8));
+  Object.assign(data, { space, accessed: address, write, value, size: stop.data.length });
+  if (breakpoint !== undefined) data.breakpoint = breakpoint.id;
+  const head = breakpoint === undefined ? "Access" : `Catchpoint ${breakpoint.id}`;
+  const digits = Math.min(8, stop.data.length) * 2;
+  return `${head} (${space} ${hex(address)} ${write ? "<-" : "->"} ${hex(value, digits)})`;
+}
+
+async function shutdownText(
+  session: Session,
+  vm: GuestMachine,
+  stop: Stop & { kind: "shutdown" },
+  data: Record<string, unknown>,
+): Promise<string> {
+  data.reason = stop.reason;
+  if (stop.detail !== undefined) data.detail = stop.detail;
+  const detail = stop.detail === undefined ? "" : `: ${stop.detail}`;
+  switch (stop.reason) {
+    case "poweroff":
+      return `[The guest switched itself off${detail}]\n`;
+    case "reset":
+      return `[The guest reset itself${detail}]\n`;
+    case "crash":
+      return `[The guest reported a crash${detail}]\n`;
+    case "triple-fault": {
+      let found: Autopsy;
+      try {
+        found = await vm.autopsy(stop.vcpu.index);
+      } catch (error) {
+        return `${session.style.error("Triple fault")}${detail}\n(no autopsy: ${
+          reportError(error).message
+        })\n`;
+      }
+      data.autopsy = found;
+      return `${session.style.error("Triple fault")}${detail}\n${
+        renderAutopsy(found, session.style, session.width)
+      }`;
+    }
+    default:
+      return stop.reason satisfies never;
+  }
+}
+
+function faultText(session: Session, stop: Stop & { kind: "fault" }, data: Record<string, unknown>): string {
+  data.reason = stop.reason;
+  let text = `${session.style.error(`Fault: ${stop.reason}`)}\n`;
+  if (stop.bytes !== undefined) {
+    data.bytes = stop.bytes;
+    text += `Bytes: ${Array.from(stop.bytes, (b) => b.toString(16).padStart(2, "0")).join(" ")}\n`;
+  }
+  if (stop.error !== undefined) {
+    const { message, remedy, frames } = reportError(stop.error);
+    data.error = message;
+    if (!stop.reason.includes(message)) text += `${message}\n`;
+    for (const frame of frames) text += `${session.style.dim(`    ${frame}`)}\n`;
+    if (remedy !== undefined) text += `${remedy}\n`;
+  }
+  return text;
+}

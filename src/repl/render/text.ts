@@ -1,0 +1,95 @@
+/** Laying out text whose parts may carry colour codes. */
+import { stripVTControlCharacters } from "node:util";
+
+/** Columns that `text` takes on a terminal, colour codes left out. */
+export function visible(text: string): number {
+  return stripVTControlCharacters(text).length;
+}
+
+/** Pads with blanks to `width` columns. */
+export function pad(text: string, width: number): string {
+  return text + " ".repeat(Math.max(0, width - visible(text)));
+}
+
+/** Pads with blanks on the left to `width` columns. */
+export function padLeft(text: string, width: number): string {
+  return " ".repeat(Math.max(0, width - visible(text))) + text;
+}
+
+/** Cuts a line to `width` columns, ending in "…" where something is missing; colours are closed properly. */
+export function clip(line: string, width: number): string {
+  if (visible(line) <= width) return line;
+  let left = Math.max(0, width - 1);
+  let out = "";
+  // deno-lint-ignore no-control-regex -- SGR sequences are what we look for
+  for (const piece of line.split(/(\x1b\[[0-9;]*m)/)) {
+    if (piece.startsWith("\x1b[")) out += piece;
+    else {
+      out += piece.slice(0, left);
+      left -= Math.min(left, piece.length);
+    }
+  }
+  return `${out}…`;
+}
+
+/** Hexadecimal with `0x`, padded with zeros to `digits`. Negative numbers as their low 64 bits. */
+export function hex(value: bigint | number, digits = 1): string {
+  return `0x${bare(value, digits)}`;
+}
+
+/** Hexadecimal without `0x`. */
+export function bare(value: bigint | number, digits = 1): string {
+  const n = BigInt(value);
+  return (n < 0n ? BigInt.asUintN(64, n) : n).toString(16).padStart(digits, "0");
+}
+
+/** `FFFF:OOOO` as real-mode people write it. */
+export function far(selector: bigint | number, offset: bigint | number): string {
+  return `${bare(selector, 4)}:${bare(offset, 4)}`;
+}
+
+/** Cells in as many columns as fit, row by row; every column is as wide as the widest cell. */
+export function grid(cells: readonly string[], width: number, gap = 2): string {
+  if (cells.length === 0) return "";
+  const cell = Math.max(...cells.map(visible));
+  const columns = Math.max(1, Math.floor((width + gap) / (cell + gap)));
+  let out = "";
+  for (let i = 0; i < cells.length; i += columns) {
+    const row = cells.slice(i, i + columns);
+    out += row.map((c, n) => (n === row.length - 1 ? c : pad(c, cell + gap))).join("") + "\n";
+  }
+  return out;
+}
+
+/** Rows with aligned columns; the last column is left as it is. Lines are cut to `width`. */
+export function table(rows: readonly (readonly string[])[], width = Infinity, gap = 2): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, i) => {
+      if (i < row.length - 1) widths[i] = Math.max(widths[i] ?? 0, visible(cell));
+    });
+  }
+  return rows.map((row) => {
+    const line = row.map((cell, i) => (i === row.length - 1 ? cell : pad(cell, widths[i] + gap))).join("");
+    return clip(line.trimEnd(), width) + "\n";
+  }).join("");
+}
+
+/** "1 byte", "2 bytes". */
+export function count(n: number | bigint, noun: string): string {
+  return `${n} ${noun}${BigInt(n) === 1n ? "" : "s"}`;
+}
+
+/** Bytes in the unit in which they are a short number: "64 MiB", "4 KiB", "100 bytes". */
+export function size(bytes: bigint | number): string {
+  const n = BigInt(bytes);
+  for (const [unit, shift] of [["GiB", 30n], ["MiB", 20n], ["KiB", 10n]] as const) {
+    if (n >= 1n << shift && (n & (1n << shift) - 1n) === 0n) return `${n >> shift} ${unit}`;
+  }
+  return count(n, "byte");
+}
+
+/** A printable ASCII character, or a dot. */
+export function ascii(byte: number): string {
+  return byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".";
+}
