@@ -7,8 +7,9 @@ import { cpuidFor, encodeCpuid } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
 import { checkMemorySize, KvmMemory } from "./memory.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
-import { KvmVcpu, type VcpuContext } from "./vcpu.ts";
+import { KvmVcpu } from "./vcpu.ts";
 import { VcpuFd } from "./vcpu_fd.ts";
+import type { VcpuContext } from "./vcpu_groups.ts";
 import { type ChipState, KvmVm } from "./vm.ts";
 
 /** What KVM takes beside what every backend does. */

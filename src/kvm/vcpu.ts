@@ -1,60 +1,37 @@
 import { ERRNO } from "../abi/errno.ts";
 import { errno, libc } from "../host/libc.ts";
-import type { SliceTimer } from "../host/slice_timer.ts";
-import type { BackendVcpu, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
-import { InputError, StateError, UnsupportedError } from "../vm/errors.ts";
+
+import type { BackendVcpu, StepOptions, Traps } from "../vm/backend.ts";
+import { StateError } from "../vm/errors.ts";
 import { isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
 import { FLAG, KVM, kvm_regs, kvm_sregs } from "./abi.ts";
 import { checkTraps, encodeGuestDebug } from "./debug.ts";
-import { decodeEvents, mergeEvents } from "./events.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
+import { PendingInterrupts } from "./pending.ts";
 import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
 import { planWrite } from "./register_write.ts";
 import { takeSnapshot } from "./registers.ts";
-import { AT, RunPage } from "./run_page.ts";
-import { VcpuState } from "./vcpu_state.ts";
+import { AT } from "./run_page.ts";
+import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 
 /** How long a guest runs at most before the event loop gets its turn. */
 export const SLICE_MS = 5;
 
-/** What the vCPUs of one machine have in common. */
-export interface VcpuContext {
-  readonly timer: SliceTimer;
-  /** Bytes of the shared page. */
-  readonly mapSize: number;
-  readonly irqchip: boolean;
-  /** KVM_GUESTDBG_* flags that this host takes. */
-  readonly debugFlags: number;
-  /** Numbers of the MSRs that KVM can show. */
-  readonly msrs: readonly number[];
-  /** Sets the MSRs that leave the guest, for the whole machine; false if this host can't. */
-  filterMsrs(indices: readonly number[]): boolean;
-}
-
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
-const RFLAGS = AT.regs / 8 + kvm_regs.offsets.rflags / 8;
 const CR8 = kvm_sregs.offsets.cr8;
-const INTERRUPT_FLAG = 1n << 9n;
-
-/** MSRs that KVM leaves out of its list because they stand among the segment and control registers. */
-const AMONG_CONTROL = [0x1b, 0xc000_0080, 0xc000_0100, 0xc000_0101];
 
 /** Debug modes as a number, so that comparing is all that happens when nothing changed. */
 const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as const;
 
 /** One vCPU on KVM. */
-export class KvmVcpu implements BackendVcpu, Disposable {
+export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   readonly index: number;
-  readonly #fd: VcpuFd;
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
-  readonly #context: VcpuContext;
-  readonly #timer: SliceTimer;
-  readonly #page: RunPage;
+  readonly #timer: VcpuContext["timer"];
   readonly #decoder: ExitDecoder;
-  readonly #state: VcpuState;
   readonly #powerOn: PowerOnState;
   #closed = false;
   #traps: Traps = { hardware: [], int3: false };
@@ -68,32 +45,25 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   #kicked = false;
   /** The last entry ended in HLT, without an in-kernel irqchip. */
   #halted = false;
-  /** Vectors waiting for the guest to take them, without an in-kernel irqchip. */
-  readonly #waiting = new Set<number>();
-  /** An NMI was sent since the last entry. */
-  #nmiWaits = false;
+  readonly #pending: PendingInterrupts;
 
   /** Takes over a new vCPU's descriptor. @throws {HostError} If KVM refuses something. */
   constructor(index: number, fd: VcpuFd, cpuid: Uint8Array<ArrayBuffer>, context: VcpuContext) {
+    super(fd, cpuid, context);
     this.index = index;
-    this.#fd = fd;
     this.#number = fd.fd;
     this.#ioctl = libc().ioctl;
-    this.#context = context;
     this.#timer = context.timer;
     using cleanup = new DisposableStack();
-    this.#page = cleanup.use(new RunPage(fd.fd, context.mapSize));
-    this.#decoder = new ExitDecoder(this.#page);
-    fd.setCpuid(cpuid);
-    fd.setSignalMask(context.timer.runMask);
-    this.#state = new VcpuState(fd, this.#page);
-    this.#state.reload();
+    cleanup.use(this.page);
+    this.#decoder = new ExitDecoder(this.page);
+    this.#pending = new PendingInterrupts(this.page, fd);
     this.#powerOn = capturePowerOn(fd, context);
     cleanup.move();
   }
 
   get rip(): bigint {
-    return this.#page.words64[RIP];
+    return this.page.words64[RIP];
   }
 
   run(): VmExit {
@@ -131,8 +101,8 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     }
     if (!this.#inFlight) return undefined;
     this.#inFlight = false;
-    this.#state.generation++;
-    const { bytes } = this.#page;
+    this.state.generation++;
+    const { bytes } = this.page;
     bytes[AT.immediateExit] = 1;
     const result = this.#ioctl(this.#number, KVM.RUN, 0);
     const failed = result < 0 ? errno() : 0;
@@ -140,7 +110,7 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     if (result < 0) {
       // EINTR is what immediate_exit gives once the instruction is finished.
       if (failed === ERRNO.EINTR || failed === ERRNO.EAGAIN) return undefined;
-      throw this.#fd.runFailed(this.index);
+      throw this.fd.runFailed(this.index);
     }
     const exit = this.#decoder.decode();
     // A single step's end: the instruction is done.
@@ -152,16 +122,16 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   /** One entry, or several when the guest only left so that an interrupt could be given to it. */
   #enter(offer: boolean): VmExit {
     if (this.#closed) throw new StateError("The machine is closed.", "closed");
-    const { bytes } = this.#page;
+    const { bytes } = this.page;
     let asked = false;
     for (;;) {
-      const asking = this.#waiting.size > 0 && this.#offerInterrupt(offer, asked);
+      const asking = this.#pending.waiting && this.#pending.offer(offer, asked);
       if (asking) bytes[AT.immediateExit] = 1;
       this.#timer.arm(SLICE_MS);
-      this.#state.generation++;
+      this.state.generation++;
       this.#inFlight = false;
       this.#halted = false;
-      this.#nmiWaits = false;
+      this.#pending.nmi = false;
       const result = this.#ioctl(this.#number, KVM.RUN, 0);
       if (asking) {
         asked = true;
@@ -181,12 +151,10 @@ export class KvmVcpu implements BackendVcpu, Disposable {
           return exit;
         case "irq-window":
           bytes[AT.requestInterruptWindow] = 0;
-          if (this.#waiting.size > 0) continue;
+          if (this.#pending.waiting) continue;
           return exit;
         case "halt":
-          if (offer && this.#waiting.size > 0 && (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n) {
-            continue;
-          }
+          if (offer && this.#pending.takable) continue;
           this.#halted = true;
           return exit;
         default:
@@ -198,39 +166,13 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
   #interrupted(): VmExit {
     const failed = errno();
-    if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.#fd.runFailed(this.index);
+    if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.fd.runFailed(this.index);
     if (this.#kicked) {
       this.#kicked = false;
-      this.#page.bytes[AT.immediateExit] = 0;
+      this.page.bytes[AT.immediateExit] = 0;
     }
     this.#timer.drain();
     return SLICE;
-  }
-
-  /**
-   * Gives the guest a waiting interrupt if it can take one now, and else asks to be told when it can.
-   *
-   * @param asked Whether KVM said just now if the guest is ready.
-   * @returns True if KVM has to be asked first, by an entry that runs nothing: it says so at exits only, and what it
-   * said at the last one is old where registers were set since.
-   */
-  #offerInterrupt(allowed: boolean, asked: boolean): boolean {
-    const { bytes, words64 } = this.#page;
-    bytes[AT.requestInterruptWindow] = 0;
-    if (!allowed) return false;
-    const open = (words64[RFLAGS] & INTERRUPT_FLAG) !== 0n;
-    if (open && bytes[AT.readyForInterrupt] === 0 && !asked) return true;
-    if (open && bytes[AT.readyForInterrupt] !== 0) {
-      for (const vector of this.#waiting) {
-        this.#waiting.delete(vector);
-        this.#fd.interrupt(vector);
-        // KVM takes one at a time, and says at the next exit whether it can take another.
-        bytes[AT.readyForInterrupt] = 0;
-        break;
-      }
-    }
-    bytes[AT.requestInterruptWindow] = this.#waiting.size > 0 ? 1 : 0;
-    return false;
   }
 
   #refuseUnanswered(): never {
@@ -243,26 +185,25 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     );
   }
 
-  /** Finishes what is in flight, for callers that need the instruction done. */
-  #settled(): void {
+  protected override settled(): void {
     if (this.#closed) throw new StateError("The machine is closed.", "closed");
     if (this.#inFlight) this.#unanswered = this.settle();
     if (this.#unanswered !== undefined) this.#refuseUnanswered();
   }
 
   #linearRip(): bigint {
-    const csBase = this.#page.words64[AT.sregs / 8];
+    const csBase = this.page.words64[AT.sregs / 8];
     return BigInt.asUintN(64, csBase + this.rip);
   }
 
   #setMode(mode: number): void {
     if (this.#closed) throw new StateError("The machine is closed.", "closed");
-    this.#state.flush();
+    this.state.flush();
     const step = mode !== MODE.run;
-    this.#fd.setGuestDebug(encodeGuestDebug(this.#traps, {
+    this.fd.setGuestDebug(encodeGuestDebug(this.#traps, {
       singleStep: step,
       blockInterrupts: (mode & MODE.blockInterrupts) !== 0 &&
-        (this.#context.debugFlags & FLAG.GUESTDBG_BLOCKIRQ) !== 0,
+        (this.context.debugFlags & FLAG.GUESTDBG_BLOCKIRQ) !== 0,
       armed: { data: true, execute: !step || (mode & MODE.execute) !== 0 },
       int3: !step || (mode & MODE.execute) !== 0,
     }));
@@ -272,7 +213,7 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   kick(): void {
     if (this.#closed) return;
     this.#kicked = true;
-    this.#page.bytes[AT.immediateExit] = 1;
+    this.page.bytes[AT.immediateExit] = 1;
   }
 
   setTraps(traps: Traps): void {
@@ -283,9 +224,9 @@ export class KvmVcpu implements BackendVcpu, Disposable {
 
   idle(): "no" | "halted" | "halted-forever" | "wait-for-sipi" {
     if (this.#closed) throw new StateError("The machine is closed.", "closed");
-    const open = (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n;
-    if (!this.#context.irqchip) return !this.#halted ? "no" : open ? "halted" : "halted-forever";
-    switch (this.#fd.getMpState()) {
+    const open = this.#pending.interruptsOn;
+    if (!this.context.irqchip) return !this.#halted ? "no" : open ? "halted" : "halted-forever";
+    switch (this.fd.getMpState()) {
       case FLAG.MP_STATE_UNINITIALIZED:
       case FLAG.MP_STATE_INIT_RECEIVED:
         return "wait-for-sipi";
@@ -297,18 +238,18 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   }
 
   registers(): Registers {
-    this.#settled();
-    return takeSnapshot(this.#page.snapshot, this.#state);
+    this.settled();
+    return takeSnapshot(this.page.snapshot, this.state);
   }
 
   setRegisters(values: RegisterValues): void {
     const plan = planWrite(values);
-    this.#settled();
+    this.settled();
     if (plan.size === 0) return;
-    this.#state.write(plan);
-    if (!this.#context.irqchip && values.cr8 !== undefined) {
+    this.state.write(plan);
+    if (!this.context.irqchip && values.cr8 !== undefined) {
       // Without an in-kernel LAPIC KVM takes CR8 from here at each entry (api.rst, struct kvm_run).
-      this.#page.words64[AT.cr8 / 8] = this.#page.words64[(AT.sregs + CR8) / 8];
+      this.page.words64[AT.cr8 / 8] = this.page.words64[(AT.sregs + CR8) / 8];
     }
     if (values.rip !== undefined) this.#wake();
     // KVM puts TF into RFLAGS when a step is asked for, at the RIP of that moment: it has to be asked again.
@@ -318,118 +259,26 @@ export class KvmVcpu implements BackendVcpu, Disposable {
   /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
   #wake(): void {
     this.#halted = false;
-    if (this.#context.irqchip && this.#fd.getMpState() === FLAG.MP_STATE_HALTED) {
-      this.#fd.setMpState(FLAG.MP_STATE_RUNNABLE);
-    }
-  }
-
-  msrs(): readonly number[] {
-    return [...new Set([...this.#context.msrs, ...AMONG_CONTROL])].sort((a, b) => a - b);
-  }
-
-  readMsr(index: number): bigint {
-    this.#settled();
-    const [found] = this.#fd.getMsrs([index >>> 0]);
-    if (found === undefined) {
-      throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "KVM does not know it");
-    }
-    return found.value;
-  }
-
-  writeMsr(index: number, value: bigint): void {
-    this.#settled();
-    if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} does not fit an MSR's 64 bits.`);
-    if (this.#fd.setMsrs([{ index: index >>> 0, value: value + 0n }]) === 0) {
-      throw new UnsupportedError(
-        `0x${value.toString(16)} in MSR 0x${index.toString(16)}`,
-        "KVM does not know the MSR or refuses the value",
-      );
-    }
-    // EFER, FS_BASE and their like stand among the segment and control registers too.
-    this.#state.reload();
-  }
-
-  xsave(): Uint8Array {
-    this.#settled();
-    return this.#fd.getXsave();
-  }
-
-  setXsave(area: Uint8Array): void {
-    this.#settled();
-    this.#state.setXsave(area);
-  }
-
-  lapic(): Uint8Array {
-    this.#needLapic();
-    return this.#fd.getLapic();
-  }
-
-  setLapic(page: Uint8Array): void {
-    this.#needLapic();
-    if (page.length !== 1024) throw new InputError(`A LAPIC's page has 1024 bytes, not ${page.length}.`);
-    this.#fd.setLapic(new Uint8Array(page));
-    this.#state.reload();
-  }
-
-  #needLapic(): void {
-    this.#settled();
-    if (!this.#context.irqchip) {
-      throw new UnsupportedError(
-        "lapic",
-        "this machine was opened without interrupt controllers in the hypervisor",
-        {
-          remedy: "Open it with `irqchip: true`.",
-        },
-      );
-    }
-  }
-
-  events(): VcpuEvents {
-    this.#settled();
-    return decodeEvents(this.#fd.getEvents());
-  }
-
-  setEvents(events: Partial<VcpuEvents>): void {
-    this.#settled();
-    this.#state.flush();
-    this.#fd.setEvents(mergeEvents(this.#fd.getEvents(), events));
-    this.#state.reload();
-  }
-
-  injectException(vector: number, errorCode?: number): void {
-    if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
-      throw new RangeError(`Exceptions have vectors 0 to 31, not ${vector}.`);
-    }
-    this.setEvents({
-      exception: { vector, ...(errorCode === undefined ? {} : { errorCode }), pending: true },
-    });
-  }
-
-  trapMsrs(indices: readonly number[]): void {
-    this.#settled();
-    if (!this.#context.filterMsrs(indices)) {
-      throw new UnsupportedError("msr-exits", "this KVM has no filter for MSR accesses", {
-        remedy: "Use Linux 5.10 or newer.",
-      });
+    if (this.context.irqchip && this.fd.getMpState() === FLAG.MP_STATE_HALTED) {
+      this.fd.setMpState(FLAG.MP_STATE_RUNNABLE);
     }
   }
 
   /** Queues (or takes back) an external interrupt, for a machine without an in-kernel irqchip. */
   request(vector: number, wanted: boolean): void {
-    if (wanted) this.#waiting.add(vector);
-    else this.#waiting.delete(vector);
+    this.#pending.request(vector, wanted);
   }
 
   /** Whether something waits that the guest can take at its next entry, for one that sleeps in HLT. */
   get pending(): boolean {
-    return this.#nmiWaits || (this.#waiting.size > 0 && (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n);
+    return this.#pending.nmi || this.#pending.takable;
   }
 
   /** Sends an NMI. @throws {HostError} */
   nmi(): void {
-    this.#settled();
-    this.#fd.nmi();
-    this.#nmiWaits = true;
+    this.settled();
+    this.fd.nmi();
+    this.#pending.nmi = true;
   }
 
   /** Back to the state in which KVM made this vCPU. */
@@ -440,14 +289,11 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     this.#inFlight = false;
     this.#unanswered = undefined;
     this.#halted = false;
-    this.#waiting.clear();
-    this.#nmiWaits = false;
-    this.#page.bytes[AT.requestInterruptWindow] = 0;
-    this.#page.bytes[AT.readyForInterrupt] = 0;
-    this.#state.discard();
-    restorePowerOn(this.#fd, this.#context, this.#powerOn);
-    this.#state.reload();
-    this.#page.words64[AT.cr8 / 8] = this.#page.words64[(AT.sregs + CR8) / 8];
+    this.#pending.clear();
+    this.state.discard();
+    restorePowerOn(this.fd, this.context, this.#powerOn);
+    this.state.reload();
+    this.page.words64[AT.cr8 / 8] = this.page.words64[(AT.sregs + CR8) / 8];
     if (this.#mode !== MODE.run) this.#mode = MODE.unknown;
   }
 
@@ -459,8 +305,8 @@ export class KvmVcpu implements BackendVcpu, Disposable {
     this.#number = -1;
     this.#inFlight = false;
     this.#unanswered = undefined;
-    this.#state.generation++;
-    this.#page[Symbol.dispose]();
-    this.#fd.close();
+    this.state.generation++;
+    this.page[Symbol.dispose]();
+    this.fd.close();
   }
 }
