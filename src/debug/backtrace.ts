@@ -29,6 +29,7 @@ export type BacktraceEnd =
 export interface Backtrace {
   /** At least one. */
   readonly frames: readonly Frame[];
+  /** Why there are no more. */
   readonly end: BacktraceEnd;
   /** `end` in a sentence. */
   readonly reason: string;

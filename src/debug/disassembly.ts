@@ -1,72 +1,9 @@
 /** Instructions: their text, where they lead, what they read and write. Decoding is iced-x86's. */
 import type * as Iced from "npm:iced-x86@1.21.0";
 import type { Bitness } from "../x86/mode.ts";
+import type { Flow, Instruction, OperandAccess } from "./instruction.ts";
 
-/** Where control goes after an instruction; "exception" is UD0 and its kin, "transaction" XBEGIN and its kin. */
-export type Flow =
-  | "next"
-  | "jump"
-  | "conditional"
-  | "call"
-  | "return"
-  | "interrupt"
-  | "exception"
-  | "transaction";
-
-/** What is done to a register or to memory; "conditional-..." may not happen. */
-export type OperandAccess =
-  | "read"
-  | "write"
-  | "read-write"
-  | "conditional-read"
-  | "conditional-write"
-  | "address";
-
-/** Memory that an instruction touches. */
-export interface MemoryUse {
-  readonly access: OperandAccess;
-  /** "[rax+rcx*4+0x10]", "fs:[0x28]", "ss:[rsp-0x8]". */
-  readonly expression: string;
-  /** Bytes; 0 where it depends on the machine's state (XSAVE). */
-  readonly size: number;
-  /** Segment register: "ds", "ss", "es", ... */
-  readonly segment: string;
-}
-
-/** One instruction. */
-export interface Instruction {
-  /** Linear address. */
-  readonly address: bigint;
-  /** Bytes it has; 1 for what does not decode. */
-  readonly length: number;
-  readonly bytes: Uint8Array;
-  /** Text, with the names of its target and of a fixed address it uses: "call 0x100050 <report>". "(bad)" for what does not decode. */
-  readonly text: string;
-  /** Lower case: "mov", "jne"; "(bad)". */
-  readonly mnemonic: string;
-  readonly flow: Flow;
-  /** Linear address of a direct near branch; of a far one where `far` can be told from a real-mode segment. */
-  readonly target?: bigint;
-  /** Selector and offset of a direct far branch. */
-  readonly far?: { readonly selector: number; readonly offset: bigint };
-  /** Effective address (offset in its segment) of an operand without registers, or relative to RIP. */
-  readonly reference?: bigint;
-  /** Full names of registers, flags left out. */
-  readonly registersRead: readonly string[];
-  readonly registersWritten: readonly string[];
-  /** Status and control flags: "CF", "ZF", ... */
-  readonly flagsRead: readonly string[];
-  readonly flagsWritten: readonly string[];
-  readonly memory: readonly MemoryUse[];
-  /** Repeat prefix of a string instruction. */
-  readonly rep?: "rep" | "repe" | "repne";
-  /** Whether it needs CPL 0. */
-  readonly isPrivileged: boolean;
-  /** Whether the bytes are an instruction. */
-  readonly valid: boolean;
-  /** Not valid only because the bytes ended within the instruction. */
-  readonly truncated: boolean;
-}
+export type { Flow, Instruction, MemoryUse, OperandAccess } from "./instruction.ts";
 
 /** How text is written. */
 export type Syntax = "nasm" | "intel" | "masm" | "att";
@@ -111,7 +48,7 @@ export class Disassembler {
   readonly #formatters = new Map<Syntax, Iced.Formatter>();
   readonly #flows: ReadonlyMap<number, Flow>;
 
-  /** @param iced The loaded library. */
+  /** Takes the library, which `disassembler()` loads. */
   constructor(iced: typeof Iced) {
     this.#iced = iced;
     this.#infos = new iced.InstructionInfoFactory();

@@ -4,19 +4,23 @@ import { type ElfFile, isElf, parseElf, sectionBytes, SHT_SYMTAB, stringAt } fro
 
 /** A symbol, its address with the table's bias applied. */
 export interface ProgramSymbol {
+  /** What it is called. */
   readonly name: string;
   /** Linear address. */
   readonly address: bigint;
   /** Bytes; 0 where the table does not say. */
   readonly size: bigint;
+  /** What it names. */
   readonly kind: "function" | "object" | "label" | "absolute";
 }
 
 /** Where an address lies. */
 export interface NearestSymbol {
+  /** What it is called. */
   readonly name: string;
   /** Bytes from the symbol's address. */
   readonly offset: bigint;
+  /** The symbol itself. */
   readonly symbol: ProgramSymbol;
   /** The table it is from. */
   readonly table: string;
@@ -24,7 +28,9 @@ export interface NearestSymbol {
 
 /** A table as it is listed. */
 export interface SymbolTableInfo {
+  /** What it is called. */
   readonly name: string;
+  /** How many symbols it has. */
   readonly count: number;
   /** Added to every address. */
   readonly bias: bigint;

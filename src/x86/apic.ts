@@ -5,7 +5,9 @@ import { InputError } from "../vm/errors.ts";
 export interface LapicRegister {
   /** Bytes from the start of the page; 16 * n, MSR 0x800 + n in x2APIC mode. */
   readonly offset: number;
+  /** As in the SDM, shortened: "SVR", "LVT_TIMER". */
   readonly name: string;
+  /** Its value, 32 bits. */
   readonly value: number;
   /** What it says, in words; undefined where the number says it all. */
   readonly text?: string;

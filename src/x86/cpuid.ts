@@ -2,11 +2,17 @@
 
 /** One leaf's registers, 32 bits each; `index` is the subleaf (ECX). */
 export interface CpuidLeaf {
+  /** The leaf (EAX). */
   readonly function: number;
+  /** Its number. */
   readonly index: number;
+  /** Result in EAX. */
   readonly eax: number;
+  /** Result in EBX. */
   readonly ebx: number;
+  /** Result in ECX. */
   readonly ecx: number;
+  /** Result in EDX. */
   readonly edx: number;
 }
 
@@ -18,8 +24,11 @@ export interface CpuidSummary {
   readonly brand?: string;
   /** The hypervisor's signature, such as "KVMKVMKVM", if one shows itself. */
   readonly hypervisor?: string;
+  /** Family, the extended one included. */
   readonly family: number;
+  /** Model, the extended one included. */
   readonly model: number;
+  /** Stepping. */
   readonly stepping: number;
   /** MAXPHYADDR, in bits. */
   readonly physicalBits: number;

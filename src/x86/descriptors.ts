@@ -3,7 +3,7 @@ import { InputError } from "../vm/errors.ts";
 import { DESCRIPTOR_TYPES } from "./flag_tables.ts";
 
 /** What every descriptor has. */
-interface DescriptorBase {
+export interface DescriptorBase {
   /** Present bit. */
   readonly present: boolean;
   /** Privilege level, 0 to 3. */
@@ -18,6 +18,7 @@ interface DescriptorBase {
 
 /** A code or data segment, a TSS or an LDT. */
 export interface SegmentDescriptor extends DescriptorBase {
+  /** What kind of thing it is. */
   readonly kind: "code" | "data" | "tss" | "ldt";
   /** Linear address. */
   readonly base: bigint;
@@ -27,7 +28,9 @@ export interface SegmentDescriptor extends DescriptorBase {
 
 /** A call, task, interrupt or trap gate. */
 export interface GateDescriptor extends DescriptorBase {
+  /** What kind of thing it is. */
   readonly kind: "call-gate" | "task-gate" | "interrupt-gate" | "trap-gate";
+  /** Segment selector. */
   readonly selector: number;
   /** Offset in the code segment: 16, 32 or 64 bits; 0 for a task gate. */
   readonly offset: bigint;
@@ -39,6 +42,7 @@ export interface GateDescriptor extends DescriptorBase {
 
 /** An entry that names nothing: all zero, or of a reserved type. */
 export interface EmptyDescriptor extends DescriptorBase {
+  /** What kind of thing it is. */
   readonly kind: "null" | "reserved";
 }
 
@@ -138,6 +142,7 @@ function gate(
 export interface TableEntry {
   /** Selector with TI and RPL 0 for the GDT; the vector for an IDT. */
   readonly index: number;
+  /** The decoded entry. */
   readonly descriptor: Descriptor;
 }
 
@@ -166,6 +171,7 @@ export function* interruptTable(table: Uint8Array, long: boolean): Generator<Tab
 
 /** What a segment register's hidden part holds. */
 export interface SegmentState {
+  /** Linear address of its first byte. */
   readonly base: bigint;
   /** Offset of the last byte. */
   readonly limit: bigint;
@@ -214,8 +220,11 @@ export function encodeDescriptor(segment: SegmentState, long = false): Uint8Arra
 
 /** An interrupt, trap, call or task gate to be encoded. */
 export interface GateSpec {
+  /** What kind of thing it is. */
   readonly kind: GateDescriptor["kind"];
+  /** Segment selector. */
   readonly selector: number;
+  /** Bytes from the start, or offset in the segment. */
   readonly offset: bigint;
   /** 0 if left out. */
   readonly dpl?: number;

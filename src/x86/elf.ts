@@ -6,12 +6,16 @@ import { InputError } from "../vm/errors.ts";
 
 /** Program header types. */
 export const PT_LOAD = 1;
+/** Segment of notes. */
 export const PT_NOTE = 4;
 
 /** Section header types. */
 export const SHT_SYMTAB = 2;
+/** String table. */
 export const SHT_STRTAB = 3;
+/** Notes. */
 export const SHT_NOTE = 7;
+/** Section without contents in the file, such as .bss. */
 export const SHT_NOBITS = 8;
 
 /** Section flag: the section is part of the memory image. */
@@ -31,37 +35,55 @@ const SEGMENTS = 512;
 
 /** A program header. */
 export interface ElfSegment {
+  /** Its type number. */
   readonly type: number;
   /** Bit 0 execute, bit 1 write, bit 2 read. */
   readonly flags: number;
+  /** Where its bytes start in the file. */
   readonly offset: bigint;
+  /** Linear address (p_vaddr). */
   readonly vaddr: bigint;
+  /** Physical address (p_paddr). */
   readonly paddr: bigint;
+  /** Bytes in the file. */
   readonly filesz: bigint;
+  /** Bytes in memory. */
   readonly memsz: bigint;
 }
 
 /** A section header. `size` and `offset` are as the file has them: use `sectionBytes`. */
 export interface ElfSection {
+  /** Its number. */
   readonly index: number;
+  /** Its name. */
   readonly name: string;
+  /** Its type number. */
   readonly type: number;
+  /** Flag bits (sh_flags). */
   readonly flags: bigint;
+  /** Linear address (sh_addr). */
   readonly addr: bigint;
+  /** Where its bytes start in the file. */
   readonly offset: bigint;
+  /** Bytes. */
   readonly size: bigint;
+  /** Index of another section that belongs to it. */
   readonly link: number;
+  /** Bytes of an entry, for tables. */
   readonly entsize: bigint;
 }
 
 /** A parsed file. */
 export interface ElfFile {
+  /** The whole file. */
   readonly bytes: Uint8Array;
   /** ELF class. */
   readonly bits: 32 | 64;
   /** e_type: 1 relocatable, 2 executable, 3 shared or position-independent, 4 core. */
   readonly type: number;
+  /** Linear address of the entry point. */
   readonly entry: bigint;
+  /** Program headers, in the file's order. */
   readonly segments: readonly ElfSegment[];
   /** None if the section header table is missing or does not lie in the file. */
   readonly sections: readonly ElfSection[];
@@ -238,8 +260,11 @@ export function stringAt(strings: Uint8Array | undefined, at: number): string {
 
 /** A note. */
 export interface ElfNote {
+  /** Its name. */
   readonly name: string;
+  /** Its type number. */
   readonly type: number;
+  /** The note's contents. */
   readonly description: Uint8Array;
 }
 

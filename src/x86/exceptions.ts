@@ -3,9 +3,11 @@ import { decodeFlags } from "./flags.ts";
 
 /** One vector of the first 32. */
 export interface ExceptionRow {
+  /** 0 to 31. */
   readonly vector: number;
   /** "#DE", "#PF"; "NMI" for vector 2. */
   readonly name: string;
+  /** What it is, in words. */
   readonly meaning: string;
   /** Where RIP points: at the instruction (fault), behind it (trap), anywhere (abort); not of the program's making (interrupt). */
   readonly kind: "fault" | "trap" | "fault or trap" | "abort" | "interrupt";

@@ -4,6 +4,7 @@
 export interface FlagRow {
   /** As the SDM (or, for AMD's own bits, the APM) spells it. */
   readonly name: string;
+  /** Its bits. */
   readonly mask: bigint;
   /** What it means when set. */
   readonly meaning: string;
@@ -15,6 +16,7 @@ export interface FlagRow {
 
 /** One register's bits. */
 export interface FlagBits {
+  /** From the lowest bit. */
   readonly rows: readonly FlagRow[];
   /** Bits that always read as 1 and mean nothing. */
   readonly fixed: bigint;

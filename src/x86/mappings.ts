@@ -16,9 +16,13 @@ export interface Mapping {
   readonly gpa: bigint;
   /** Bytes of the pages; of the first page when merged by rights. */
   readonly pageSize: number;
+  /** Whether writes are allowed. */
   readonly writable: boolean;
+  /** Whether CPL 3 is allowed. */
   readonly user: boolean;
+  /** Whether execution is forbidden. */
   readonly noExecute: boolean;
+  /** Whether it survives a change of CR3. */
   readonly global: boolean;
 }
 
@@ -26,6 +30,7 @@ export interface Mapping {
 export interface MappingsOptions {
   /** Linear addresses to look at: [from, to). All if left out. */
   readonly from?: bigint;
+  /** First linear address not looked at. */
   readonly to?: bigint;
   /**
    * "contiguous": neighbours are one mapping when their guest-physical addresses are neighbours too and their

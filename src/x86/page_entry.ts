@@ -24,6 +24,7 @@ const EFER_NXE_BIT = 1n << 11n;
 
 /** One level of a paging mode. */
 export interface LevelFormat {
+  /** Kind of its entries. */
   readonly level: PageLevel;
   /** Lowest bit of the linear address that takes part in the index. */
   readonly shift: number;
@@ -39,11 +40,13 @@ export interface LevelFormat {
 
 /** A paging mode as the registers set it up. */
 export interface PagingFormat {
+  /** Which mode. */
   readonly mode: Exclude<PagingMode, "none">;
   /** Guest-physical address of the top table. */
   readonly root: bigint;
   /** Bytes of an entry: 4 or 8. */
   readonly entryBytes: 4 | 8;
+  /** From the top. */
   readonly levels: readonly LevelFormat[];
   /** Whether XD forbids execution. */
   readonly nxe: boolean;
@@ -53,6 +56,7 @@ export interface PagingFormat {
 
 /** What one entry says. */
 export interface PageEntry {
+  /** Whether P is set. */
   readonly present: boolean;
   /** Bits set that must be 0 (0 if not present). */
   readonly reserved: bigint;
@@ -60,11 +64,17 @@ export interface PageEntry {
   readonly leaf: boolean;
   /** Guest-physical address of the page, or of the next table. */
   readonly address: bigint;
+  /** Whether writes are allowed. */
   readonly writable: boolean;
+  /** Whether CPL 3 is allowed. */
   readonly user: boolean;
+  /** Whether execution is forbidden. */
   readonly noExecute: boolean;
+  /** Whether A is set. */
   readonly accessed: boolean;
+  /** Whether D is set. */
   readonly dirty: boolean;
+  /** Whether it survives a change of CR3. */
   readonly global: boolean;
 }
 

@@ -17,6 +17,7 @@ export type WalkRegisters = Pick<Registers, "cr0" | "cr3" | "cr4" | "efer">;
 
 /** One entry that was read on the way. */
 export interface PageStep {
+  /** Which kind of entry. */
   readonly level: PageLevel;
   /** Guest-physical address of the entry. */
   readonly entryAddress: bigint;
@@ -30,6 +31,7 @@ export interface PageStep {
 
 /** A linear address that is mapped. Rights are what the entries say together; CR0.WP, SMEP, SMAP and keys are not applied. */
 export interface Mapped {
+  /** Tells the two outcomes apart. */
   readonly ok: true;
   /** Entries from the top; none without paging. */
   readonly steps: readonly PageStep[];
@@ -37,12 +39,17 @@ export interface Mapped {
   readonly gpa: bigint;
   /** Bytes: 4 KiB, 2 MiB, 4 MiB, 1 GiB; 4 GiB without paging. */
   readonly pageSize: number;
+  /** Whether writes are allowed. */
   readonly writable: boolean;
+  /** Whether CPL 3 is allowed. */
   readonly user: boolean;
+  /** Whether execution is forbidden. */
   readonly noExecute: boolean;
   /** Of the entry that maps the page. Without paging both are true. */
   readonly accessed: boolean;
+  /** Whether D is set. */
   readonly dirty: boolean;
+  /** Whether it survives a change of CR3. */
   readonly global: boolean;
 }
 
@@ -51,8 +58,11 @@ export type WalkFailure = "not-present" | "reserved-bit" | "non-canonical" | "no
 
 /** A linear address that is not mapped: `steps` ends with the entry at fault (but for "no-memory": it could not be read). */
 export interface Unmapped {
+  /** Tells the two outcomes apart. */
   readonly ok: false;
+  /** Entries from the top. */
   readonly steps: readonly PageStep[];
+  /** Why the walk ended. */
   readonly reason: WalkFailure;
   /** The kind of entry that said no; undefined for a non-canonical address. */
   readonly level?: PageLevel;

@@ -7,6 +7,7 @@ import type { RegisterValues } from "../../vm/registers.ts";
 export interface BootWrite {
   /** Guest-physical address. */
   readonly at: bigint;
+  /** What is written. */
   readonly bytes: Uint8Array;
   /** How many zero bytes follow `bytes` (.bss). A fresh guest has them already; a guest that is reset has not. */
   readonly zeros?: number;
@@ -31,6 +32,7 @@ export interface BootImage {
   readonly protocol: BootProtocol;
   /** Sorted by address; within RAM, and never overlapping. */
   readonly writes: readonly BootWrite[];
+  /** Read-only memory, if there is any. */
   readonly roms?: readonly Rom[];
   /** What differs from the reset state in the first vCPU; empty to start at the reset vector. */
   readonly registers: RegisterValues;
@@ -48,7 +50,9 @@ const HIGH_RAM = 4n << 30n;
 
 /** A range of guest-physical addresses. */
 export interface Span {
+  /** Guest-physical address of the first byte. */
   readonly at: bigint;
+  /** How many bytes. */
   readonly size: bigint;
 }
 

@@ -4,6 +4,7 @@ import type { BootWrite } from "./image.ts";
 
 /** A file the kernel is given beside itself. */
 export interface BootModule {
+  /** Its contents. */
   readonly bytes: Uint8Array;
   /** What the kernel is told about it: by QEMU's convention "file arguments". */
   readonly cmdline?: string;
@@ -20,6 +21,7 @@ export interface ElfOptions {
   readonly cmdline?: string;
   /** The file's name: multiboot kernels get it in front of their arguments, as QEMU does. */
   readonly name?: string;
+  /** Files beside the kernel. */
   readonly modules?: readonly BootModule[];
   /** Left out: multiboot if there is its header, else PVH if there is its note, else plain. */
   readonly protocol?: ElfProtocol;
@@ -49,9 +51,10 @@ export function bytesOf(view: DataView): Uint8Array {
 
 /** Hands out addresses one behind the other, and remembers what goes there. */
 export class Block {
+  /** What was added so far. */
   readonly writes: BootWrite[] = [];
   #next: bigint;
-  /** @param at Guest-physical address of the first byte. */
+  /** Starts at guest-physical address `at`. */
   constructor(at: bigint) {
     this.#next = at;
   }

@@ -55,6 +55,7 @@ const FOUR_GIB = 1n << 32n;
 export interface LinuxOptions {
   /** Bytes of RAM. */
   readonly memory: number;
+  /** The initial RAM disk. */
   readonly initrd?: Uint8Array;
   /** The kernel's command line. */
   readonly cmdline?: string;

@@ -59,6 +59,7 @@ const BOOT_DEVICE = 0x8000ffff;
 export interface MultibootHeader {
   /** Where it lies in the file. */
   readonly offset: number;
+  /** Bits 0..15 demands, 16 and up what is valid. */
   readonly flags: number;
   /** header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr; valid if bit 16 of the flags is set. */
   readonly addresses: readonly number[];

@@ -14,7 +14,9 @@ const LIMIT16 = 0xffffn;
 
 /** Selectors of the GDT that `gdt` makes; 8 and 0x10 are those of QEMU's multiboot loader. */
 export const CODE32_SELECTOR = 0x08n;
+/** Flat data, at 0x10. */
 export const DATA_SELECTOR = 0x10n;
+/** 64-bit code, at 0x18. */
 export const CODE64_SELECTOR = 0x18n;
 
 /** The GDT guests start with: null, flat 32-bit code, flat data, 64-bit code, 16-bit code, 16-bit data. */
