@@ -1,6 +1,6 @@
 import type { Backend, HardwareTrap } from "../vm/backend.ts";
 import type { BreakpointOptions } from "../vm/breakpoint.ts";
-import { can } from "../vm/capabilities.ts";
+import { can, type Capability } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Registers } from "../vm/registers.ts";
 import { cpl, cpuMode } from "../x86/mode.ts";
@@ -79,6 +79,12 @@ function whyNoHardware(place: Place, { backend, slots }: Situation): string | un
   return undefined;
 }
 
+/** What is known of a capability in the mode the vCPU is in: "NAME-real" and "NAME-user" where they are told apart. */
+function here(name: string, { backend, registers }: Situation): Capability | undefined {
+  const suffix = cpuMode(registers) === "real" ? "-real" : cpl(registers) === 3 ? "-user" : "";
+  return backend.capabilities.get(name + suffix) ?? backend.capabilities.get(name);
+}
+
 async function patchFor(place: Place, situation: Situation, reasons: string[]): Promise<Choice | undefined> {
   const { backend, registers, read } = situation;
   const address = BigInt.asUintN(64, place.address);
@@ -90,13 +96,9 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     gpa = found.gpa;
     user = found.steps.length > 0 && found.user && cpl(registers) === 3;
   }
-  const real = cpuMode(registers) === "real";
-  if (can(backend.capabilities, real ? "breakpoint-int3-real" : "breakpoint-int3")) {
-    return { how: "int3", gpa };
-  }
-  reasons.push(
-    `INT3: ${backend.capabilities.get("breakpoint-int3")?.reason ?? "not reported by this backend"}`,
-  );
+  const int3 = here("breakpoint-int3", situation);
+  if (int3?.usable) return { how: "int3", gpa };
+  reasons.push(`INT3: ${int3?.reason ?? "not reported by this backend"}`);
   if (user) {
     reasons.push("HLT and OUT: at CPL 3 both raise #GP instead");
     return undefined;

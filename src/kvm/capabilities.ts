@@ -1,6 +1,7 @@
 import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
 import { CAP, FLAG } from "./abi.ts";
 import { KvmBackend } from "./backend.ts";
+import { LazyCapabilities } from "./lazy_capabilities.ts";
 import { probeAll } from "./probe.ts";
 import { KvmProbeMachine, PROBE_MEMORY } from "./probe_machine.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
@@ -42,25 +43,23 @@ export function toldCapabilities(ask: (cap: number) => number): Map<string, Capa
   return told;
 }
 
-/** Asks KVM, then runs the probe guests. */
+/** Asks KVM now, and runs the probe guests when what they find out is asked for. */
 function find(device: string): Capabilities {
-  const found = (() => {
-    using system = KvmSystem.open(device);
-    return toldCapabilities((cap) => system.capability(cap));
-  })();
-  // The probe guest itself is never asked what it can do.
-  using guest = new KvmBackend(
-    { memory: PROBE_MEMORY, cpus: 1, irqchip: false, pit: false, device },
-    () => new Map(),
-  );
-  for (const [name, capability] of probeAll(new KvmProbeMachine(guest))) found.set(name, capability);
-  return found;
+  using system = KvmSystem.open(device);
+  return new LazyCapabilities(toldCapabilities((cap) => system.capability(cap)), () => {
+    // The probe guest itself is never asked what it can do.
+    using guest = new KvmBackend(
+      { memory: PROBE_MEMORY, cpus: 1, irqchip: false, pit: false, device },
+      () => new Map(),
+    );
+    return probeAll(new KvmProbeMachine(guest));
+  });
 }
 
 const known = new Map<string, Capabilities>();
 
 /**
- * What this host's KVM can do, found out at the first call and kept for the life of the process.
+ * What this host's KVM can do, found out when it is first asked for and kept for the life of the process.
  *
  * @throws {UnsupportedError} If KVM can't be used here.
  */
