@@ -18,6 +18,7 @@ import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
 import { littleEndian } from "../debug/hit.ts";
 import { type Autopsy, autopsy } from "../debug/autopsy.ts";
+import { type Backtrace, backtrace } from "../debug/backtrace.ts";
 import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
 import type { Instruction } from "../debug/disassembly.ts";
@@ -173,6 +174,12 @@ export class GuestMachine implements Machine {
     const registers = await vcpu.registers();
     const symbol = (address: bigint) => this.symbols.format(address);
     return await disassembleMemory(vcpu.memory, registers, plain(at), options, symbol);
+  }
+
+  /** Who called whom on a vCPU, by its chain of frame pointers. */
+  async backtrace(options: { vcpu?: number; limit?: number } = {}): Promise<Backtrace> {
+    const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
+    return await backtrace(await vcpu.registers(), (at, into) => vcpu.memory.readInto(at, into), options);
   }
 
   /** Why a triple fault happened, as far as it can be seen. */

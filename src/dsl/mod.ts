@@ -17,6 +17,7 @@ export {
 export type * from "../vm/stop.ts";
 export type * from "../vm/trace.ts";
 export type { Autopsy } from "../debug/autopsy.ts";
+export type { Backtrace, BacktraceEnd, Frame } from "../debug/backtrace.ts";
 export type { DisassembleOptions } from "../debug/code_view.ts";
 export type { Flow, Instruction, MemoryUse, OperandAccess } from "../debug/disassembly.ts";
 export { Symbols } from "../debug/symbols.ts";
