@@ -305,20 +305,22 @@ export class Cmos extends ByteDevice {
     }
     const cycle = passed * CYCLES / SECOND;
     const period = this.#period();
-    if (period > 0n) this.#periods(Number(cycle / period - this.#cycle / period), Number(CYCLES / period));
+    if (period > 0n) {
+      this.#periods(Number(cycle / period - this.#cycle / period), Math.ceil(Number(CYCLES / period) / 4));
+    }
     this.#cycle = cycle;
     this.#update();
   }
 
   /**
    * `count` periods passed. A guest that counts the interrupts is given those it was too late for when it reads
-   * C, up to a second's worth, so that its time does not fall behind when the host runs it in slices.
+   * C, up to a quarter of a second's worth, so that its time does not fall behind when the host runs it in slices.
    */
-  #periods(count: number, aSecond: number): void {
+  #periods(count: number, most: number): void {
     if (count === 0) return;
     const waiting = this.#ram[REGISTER_C] & C_PERIODIC_BIT ? count : count - 1;
     this.#ram[REGISTER_C] |= C_PERIODIC_BIT;
-    if (this.#ram[REGISTER_B] & C_PERIODIC_BIT) this.#owed = Math.min(this.#owed + waiting, aSecond);
+    if (this.#ram[REGISTER_B] & C_PERIODIC_BIT) this.#owed = Math.min(this.#owed + waiting, most);
   }
 
   /** C was read: its flags and the interrupt go; one that is owed comes at once. */

@@ -30,8 +30,12 @@ const STATUS_NULL_COUNT_BIT = 0x40;
 const SECOND = 1_000_000_000n;
 /** The timer interrupt comes no oftener than this, as in KVM: a guest must not keep the host busy with it. */
 const SHORTEST_NS = 200_000n;
-/** Timer interrupts that are made up for when the guest ran late. */
+/**
+ * Timer interrupts that are made up for when the guest ran late: those of a quarter of a second. More would keep
+ * other interrupts out and let waits end early after the guest had interrupts off for long.
+ */
 const OWED_LIMIT = 200;
+const OWED_TICKS = PIT_HZ / 4;
 
 /** What is between the bus and a counting element. */
 interface Port {
@@ -284,7 +288,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#seen = now;
     if (edges > 0) {
       this.#pulse();
-      this.#owed = Math.min(this.#owed + edges - 1, OWED_LIMIT);
+      this.#owed = Math.min(this.#owed + edges - 1, OWED_LIMIT, Math.floor(OWED_TICKS / channel.count));
     }
     // In the periodic modes only the rising edge matters: between two of them the line stays high.
     if (!channel.periodic || !channel.running) this.#drive(level);
