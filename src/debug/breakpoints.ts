@@ -68,6 +68,7 @@ export class BreakpointSet implements Breakpoints {
     if (start < 0n || size < 1n || start + size > limit) {
       throw new InputError(
         `${space} 0x${start.toString(16)}+${size} does not fit 0..0x${limit.toString(16)}`,
+        { remedy: "give a start inside and a length of at least 1" },
       );
     }
     need(this.#parts.backend.capabilities, space === "msr" ? "msr-exits" : "devices");
@@ -152,9 +153,13 @@ export class BreakpointSet implements Breakpoints {
 function check(options: BreakpointOptions, vcpus: number): void {
   const { vcpu, ignore } = options;
   if (vcpu !== undefined && !(Number.isInteger(vcpu) && vcpu >= 0 && vcpu < vcpus)) {
-    throw new InputError(`there is no vCPU ${vcpu}: this machine has 0 to ${vcpus - 1}`);
+    throw new InputError(`there is no vCPU ${vcpu}: this machine has 0 to ${vcpus - 1}`, {
+      remedy: "take one of vm.vcpus, or leave it out for all of them",
+    });
   }
   if (ignore !== undefined && !(Number.isInteger(ignore) && ignore >= 0)) {
-    throw new InputError(`an ignore count is a whole number, not ${ignore}`);
+    throw new InputError(`an ignore count is a whole number, not ${ignore}`, {
+      remedy: "give how many hits are to be passed over, 0 for none",
+    });
   }
 }

@@ -42,7 +42,9 @@ export async function choose(
   situation: Situation,
 ): Promise<Choice> {
   if (!SIZES.includes(place.size)) {
-    throw new InputError(`a breakpoint covers 1, 2, 4 or 8 bytes, not ${place.size}`);
+    throw new InputError(`a breakpoint covers 1, 2, 4 or 8 bytes, not ${place.size}`, {
+      remedy: "set several breakpoints beside each other",
+    });
   }
   const reasons: string[] = [];
   if (kind !== "software") {

@@ -10,6 +10,7 @@ import { findAll, type SearchOptions } from "./search.ts";
 /** The most that one `read` allocates. */
 const READ_LIMIT = 2 ** 32;
 const CHUNK = 1 << 20;
+const COUNT_BYTES = "count in whole bytes";
 
 /** What physical and linear memory have in common: everything but where bytes come from. */
 export abstract class ManagedMemory<Address extends bigint> implements Memory<Address> {
@@ -28,7 +29,9 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
   async read(at: Address | BareAddress, length: number): Promise<Uint8Array> {
     const address = this.check(at);
     if (!Number.isInteger(length) || length < 0 || length > READ_LIMIT) {
-      throw new InputError(`a length is a whole number from 0 to 2^32, not ${length}`);
+      throw new InputError(`a length is a whole number from 0 to 2^32, not ${length}`, {
+        remedy: COUNT_BYTES,
+      });
     }
     const into = new Uint8Array(length);
     await this.fetch(address, into);
@@ -59,9 +62,11 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
   async fill(at: Address | BareAddress, length: number, pattern: Uint8Array | number): Promise<void> {
     const address = this.check(at);
     const unit = typeof pattern === "number" ? Uint8Array.of(pattern) : pattern;
-    if (unit.length === 0) throw new InputError("a fill pattern has at least one byte");
+    if (unit.length === 0) {
+      throw new InputError("a fill pattern has at least one byte", { remedy: "give a byte, or several" });
+    }
     if (!Number.isInteger(length) || length < 0) {
-      throw new InputError(`a length is a whole number, not ${length}`);
+      throw new InputError(`a length is a whole number, not ${length}`, { remedy: COUNT_BYTES });
     }
     const chunk = new Uint8Array(Math.min(length, Math.ceil(CHUNK / unit.length) * unit.length));
     for (let i = 0; i < chunk.length; i++) chunk[i] = unit[i % unit.length];
@@ -90,7 +95,9 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
 
 function width(bytes: number): number {
   if (!Number.isInteger(bytes) || bytes < 1 || bytes > 8) {
-    throw new InputError(`a number has 1 to 8 bytes, not ${bytes}`);
+    throw new InputError(`a number has 1 to 8 bytes, not ${bytes}`, {
+      remedy: "read longer ones with read()",
+    });
   }
   return bytes;
 }

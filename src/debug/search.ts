@@ -33,9 +33,13 @@ export async function findAll(
 ): Promise<bigint[]> {
   const bytes = typeof pattern === "string" ? new TextEncoder().encode(pattern) : pattern;
   const limit = bounds.limit ?? LIMIT;
-  if (bytes.length === 0) throw new InputError("a search needs at least one byte to look for");
+  if (bytes.length === 0) {
+    throw new InputError("a search needs at least one byte to look for", {
+      remedy: "give some bytes, or a text",
+    });
+  }
   if (bounds.to !== undefined && bounds.to < bounds.from) {
-    throw new InputError("a search ends before it begins");
+    throw new InputError("a search ends before it begins", { remedy: "give a `to` above `from`" });
   }
   const found: bigint[] = [];
   for await (const { start, size } of ranges) {

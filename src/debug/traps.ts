@@ -38,6 +38,9 @@ export interface TrapParts {
   readonly stepOff: (vcpu: BackendVcpu, registers: Registers) => MaybePromise<StopCause | undefined>;
 }
 
+/** DR6.BS: a single step. */
+const DR6_BS = 1n << 14n;
+
 /** How far behind the patch RIP stands when the exit arrives. */
 const BEHIND: Readonly<Record<PatchKind, bigint>> = { int3: 0n, hlt: 1n, out: 2n };
 
@@ -197,8 +200,10 @@ export class Traps implements Supervisor {
 
   /** #DB: a debug register, or the guest's own doing. */
   #debugged(vcpu: BackendVcpu, exit: DebugExit): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
+    // After a step, B0..B3 may also name execute traps that were not armed (SDM vol. 3B, 17.2.3).
+    const stepped = (exit.dr6 & DR6_BS) !== 0n;
     const fired = this.#parts.slots.traps.filter((trap, slot) =>
-      trap && (exit.dr6 >> BigInt(slot) & 1n) === 1n
+      trap && (exit.dr6 >> BigInt(slot) & 1n) === 1n && !(stepped && trap.access === "execute")
     );
     if (fired.length === 0) return NOT_OURS;
     return then(vcpu.registers(), (registers) => {

@@ -241,6 +241,7 @@ export class GuestMachine implements Machine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi > 23) {
       throw new InputError(
         `there is no interrupt input ${gsi}: 0 to 15 are the ISA interrupts, 16 to 23 the IOAPIC's`,
+        { remedy: "take one of these" },
       );
     }
     const line = this.#interruptController().line(gsi);
@@ -256,7 +257,9 @@ export class GuestMachine implements Machine {
 
   #checkVcpu(index: number): number {
     if (this.#backend.vcpus[index] === undefined) {
-      throw new InputError(`there is no vCPU ${index}: this machine has 0 to ${this.vcpus.length - 1}`);
+      throw new InputError(`there is no vCPU ${index}: this machine has 0 to ${this.vcpus.length - 1}`, {
+        remedy: "take one of vm.vcpus, or open the guest with more cpus",
+      });
     }
     return index;
   }

@@ -166,7 +166,15 @@ function check(options: OpenOptions): void {
       throw new InputError(`open() has no option "${name}"`, { remedy: `it takes ${KNOWN.join(", ")}` });
     }
   }
-  const { boot } = options;
+  const { boot, memory = DEFAULT_MEMORY, cpus = 1 } = options;
+  if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
+    throw new InputError(`a guest's memory is a positive multiple of 4096 bytes, not ${memory}`, {
+      remedy: "give memory: MiB(64), say",
+    });
+  }
+  if (!Number.isInteger(cpus) || cpus < 1) {
+    throw new InputError(`a guest has at least one vCPU, not ${cpus}`, { remedy: "leave cpus out for one" });
+  }
   if (boot !== undefined && typeof boot?.resolve !== "function") {
     throw new InputError("boot is made by firmware(), bootSector(), flat(), elf() or linux()", {
       remedy: 'for a file: boot: firmware("/usr/share/seabios/bios.bin")',

@@ -72,6 +72,6 @@ export function need(capabilities: Capabilities, name: CapabilityName | string):
   throw new UnsupportedError(
     name,
     capability?.reason ?? "this backend does not offer it",
-    capability?.remedy === undefined ? {} : { remedy: capability.remedy },
+    { remedy: capability?.remedy ?? "see vm.capabilities for what there is" },
   );
 }

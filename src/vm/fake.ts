@@ -23,7 +23,9 @@ const MAX_CPUS = 64;
  */
 export function createFake(options: BackendOptions): Backend {
   if (!Number.isInteger(options.cpus) || options.cpus < 1 || options.cpus > MAX_CPUS) {
-    throw new InputError(`A guest has 1 to ${MAX_CPUS} vCPUs; got ${options.cpus}`);
+    throw new InputError(`A guest has 1 to ${MAX_CPUS} vCPUs; got ${options.cpus}`, {
+      remedy: "leave cpus out for one",
+    });
   }
   if (options.irqchip) need(FAKE_CAPABILITIES, "irqchip");
   if (options.pit) need(FAKE_CAPABILITIES, "pit");
@@ -60,7 +62,7 @@ class FakeInterrupts implements Interrupts {
 
   line(gsi: number): InterruptLine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi > 15) {
-      throw new InputError(`Interrupt inputs are 0 to 15; got ${gsi}`);
+      throw new InputError(`Interrupt inputs are 0 to 15; got ${gsi}`, { remedy: "take an ISA interrupt" });
     }
     const vector = gsi < 8 ? 0x08 + gsi : 0x70 + gsi - 8;
     return {
@@ -83,7 +85,9 @@ class FakeInterrupts implements Interrupts {
 
   inject(vcpu: number, vector: number): void {
     if (!Number.isInteger(vector) || vector < 0 || vector > 255) {
-      throw new InputError(`Interrupt vectors are 0 to 255; got ${vector}`);
+      throw new InputError(`Interrupt vectors are 0 to 255; got ${vector}`, {
+        remedy: "vectors from 32 on are free for devices",
+      });
     }
     this.#at(vcpu).request(vector);
   }
@@ -91,7 +95,9 @@ class FakeInterrupts implements Interrupts {
   #at(index: number): FakeVcpu {
     const vcpu = this.#vcpus[index];
     if (vcpu === undefined) {
-      throw new InputError(`There is no vCPU ${index}: they are 0 to ${this.#vcpus.length - 1}`);
+      throw new InputError(`There is no vCPU ${index}: they are 0 to ${this.#vcpus.length - 1}`, {
+        remedy: "open the guest with more cpus",
+      });
     }
     return vcpu;
   }

@@ -138,7 +138,7 @@ export class RunLoop {
           return next === AGAIN ? this.step(vcpu, options) : next;
         });
       }
-      if (exit.kind === "debug") return undefined;
+      if (exit.kind === "debug" && (exit.dr6 & DR6_HITS) === 0n && exit.exception !== BP) return undefined;
       const next = this.#afterStep(vcpu, exit, options);
       if (next !== AGAIN) return next;
     }
@@ -305,13 +305,27 @@ export class RunLoop {
     exit: VmExit,
     options: StepOptions | undefined,
   ): MaybePromise<StopCause | undefined> | typeof AGAIN {
-    if (exit.kind === "debug") return undefined;
+    if (exit.kind === "debug") return this.#stepped(vcpu, exit, options);
     if (exit.kind === "slice") return turn().then(() => this.#request ?? this.step(vcpu, options));
     const cause = this.#judge(vcpu, exit);
     if (cause instanceof Promise) return cause.then((c) => c ?? this.step(vcpu, options));
     if (cause !== undefined) return cause;
     // HLT with IF = 1 is a whole instruction: the step is done, the vCPU sleeps.
     return exit.kind === "halt" ? undefined : AGAIN;
+  }
+
+  /** A step is done; a watchpoint may have fired with it. The guest's own INT3 goes to its handler. */
+  #stepped(
+    vcpu: BackendVcpu,
+    exit: DebugExit,
+    options: StepOptions | undefined,
+  ): MaybePromise<StopCause | undefined> {
+    if (exit.exception === BP) return then(this.#reflect(vcpu, exit), () => this.step(vcpu, options));
+    if ((exit.dr6 & DR6_HITS) === 0n) return undefined;
+    return then(
+      this.#supervisor.trap(vcpu, exit),
+      (verdict) => verdict === NOT_OURS ? undefined : verdict,
+    );
   }
 
   /** The guest's own HLT, with nothing in the hypervisor to wake it (SDM vol. 2, HLT). */
@@ -332,6 +346,10 @@ export class RunLoop {
 }
 
 const IF = 1n << 9n;
+/** DR6.B0 to B3: which debug registers matched (SDM vol. 3B, 17.2.3). */
+const DR6_HITS = 0xfn;
+/** The vector of INT3. */
+const BP = 3;
 const AGAIN = Symbol("the instruction is not finished");
 const ASLEEP = Symbol("the vCPU sleeps until an interrupt");
 

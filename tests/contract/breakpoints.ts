@@ -265,6 +265,23 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
     }, "fec0 90 fa f4");
   },
 
+  "leave the guest's own INT3 to the guest": {
+    modes: ["real"],
+    async run(c) {
+      await eachKind(c, async (vm, kind) => {
+        await vm.memory.writeUint(gpa(4 * 3), 4, 0x2000n);
+        await vm.memory.write(gpa(0x2000), hex("fec4 cf")); // inc ah; iret
+        await vm.vcpus[0].setRegisters({ rsp: 0x3000n });
+        await vm.breakpoints.add(LOOP_BODY, { kind });
+        assert.equal((await until(vm, "breakpoint")).registers.rax, 0n);
+        const stop = await until(vm, "halt");
+        assert.equal(stop.registers.rax, 0x200n, "the handler ran for each INT3, once");
+        await vm.vcpus[0].setRegisters({ rip: at(4) });
+        assert.equal((await vm.step()).rip, 0x2000n, "a step goes into it");
+      }, "90 90 90 cc cc fa f4");
+    },
+  },
+
   "of the hardware kind are four at most": async (c) => {
     const vm = await c.guest({ code: "90 90 90 90 90 90 fa f4" });
     const first = await orRefused(() => vm.breakpoints.add(gva(CODE), { kind: "hardware" }));

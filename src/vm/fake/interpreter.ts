@@ -84,7 +84,7 @@ export class Interpreter {
       const { vector, errorCode } = core.exception;
       core.exception = undefined;
       core.halted = false;
-      return this.#raise(new GuestFault(vector, errorCode, core.cr2));
+      return this.#raise(new GuestFault(vector, errorCode, core.cr2), this.#afterTrap(vector));
     }
     if (core.interrupt !== undefined) {
       const { vector, soft } = core.interrupt;
@@ -213,8 +213,20 @@ export class Interpreter {
     return this.#watching || (this.core.dr7 & 0xffn) !== 0n;
   }
 
+  /** #BP and #OF, injected at the INT3 or INTO that they come from, return behind it, as KVM has it too. */
+  #afterTrap(vector: number): bigint {
+    const { core } = this;
+    const opcode = vector === VECTOR.BP ? 0xcc : vector === VECTOR.OF ? 0xce : -1;
+    try {
+      return core.mmu.code(core.pc)?.[0] === opcode ? core.rip + 1n : core.rip;
+    } catch {
+      // The code is not mapped: there is no such instruction.
+      return core.rip;
+    }
+  }
+
   /** Delivers an exception; what comes of it if that fails too is #DF, then shutdown. */
-  #raise(first: GuestFault): VmExit | undefined {
+  #raise(first: GuestFault, returnTo?: bigint): VmExit | undefined {
     const core = this.core;
     let fault = first;
     for (;;) {
@@ -223,7 +235,8 @@ export class Interpreter {
       try {
         // Of faults the pushed image has RF set (SDM vol. 3B, 17.3.1.1); #DB after an instruction is a trap.
         if (core.protectedMode && fault.vector !== VECTOR.DB) core.flags |= FLAG.RF;
-        deliver(core, fault.vector, "exception", core.rip, fault.errorCode);
+        const from = fault === first ? returnTo ?? core.rip : core.rip;
+        deliver(core, fault.vector, "exception", from, fault.errorCode);
         return undefined;
       } catch (problem) {
         core.rollback();

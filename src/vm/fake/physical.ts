@@ -17,6 +17,7 @@ interface Area {
 
 /** Guest-physical memory as arrays of the JavaScript heap. */
 export class PhysicalMemory implements BackendMemory {
+  readonly regions: readonly MemoryRegion[];
   #areas: Area[];
   #last: Area;
   /** Page numbers that the guest can't write. */
@@ -43,15 +44,9 @@ export class PhysicalMemory implements BackendMemory {
     }
     for (const rom of options.roms ?? []) this.#place(rom.name, Number(rom.at), rom.bytes);
     this.#last = this.#areas[0];
-  }
-
-  get regions(): readonly MemoryRegion[] {
-    return this.#areas.map((a) => ({
-      name: a.name,
-      start: BigInt(a.start),
-      size: BigInt(a.end - a.start),
-      readOnly: a.readOnly,
-    }));
+    this.regions = this.#areas.map(({ name, start, end, readOnly }) => {
+      return { name, start: BigInt(start), size: BigInt(end - start), readOnly };
+    });
   }
 
   read(at: bigint, into: Uint8Array): void {
@@ -155,7 +150,9 @@ export class PhysicalMemory implements BackendMemory {
   /** Puts a ROM in, cutting the RAM it covers. */
   #place(name: string, at: number, bytes: Uint8Array): void {
     if (!Number.isSafeInteger(at) || at < 0 || at % PAGE !== 0 || bytes.length === 0) {
-      throw new InputError(`ROM ${name} must start at a multiple of 4096 and hold something`);
+      throw new InputError(`ROM ${name} must start at a multiple of 4096 and hold something`, {
+        remedy: "pad the image, or load it as ordinary memory",
+      });
     }
     const padded = new Uint8Array(Math.ceil(bytes.length / PAGE) * PAGE);
     padded.set(bytes);
@@ -163,8 +160,9 @@ export class PhysicalMemory implements BackendMemory {
     const rest: Area[] = [rom];
     for (const a of this.#areas) {
       if (a.end <= rom.start || a.start >= rom.end) rest.push(a);
-      else if (a.readOnly) throw new InputError(`ROM ${name} overlaps ROM ${a.name}`);
-      else {
+      else if (a.readOnly) {
+        throw new InputError(`ROM ${name} overlaps ROM ${a.name}`, { remedy: "place one of them elsewhere" });
+      } else {
         if (a.start < rom.start) {
           rest.push(area(a.name, a.start, a.bytes.subarray(0, rom.start - a.start), false));
         }

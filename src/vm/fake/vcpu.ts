@@ -140,7 +140,9 @@ export class FakeVcpu implements BackendVcpu {
     this.#settled();
     const own = this.#interpreter.core.xsave;
     if (area.length < 576) {
-      throw new InputError(`An XSAVE area has at least 576 bytes; got ${area.length}`);
+      throw new InputError(`An XSAVE area has at least 576 bytes; got ${area.length}`, {
+        remedy: "change what xsave() gave, and set that",
+      });
     }
     own.fill(0);
     own.set(area.subarray(0, own.length));
@@ -167,7 +169,9 @@ export class FakeVcpu implements BackendVcpu {
   injectException(vector: number, errorCode?: number): void {
     this.#settled();
     if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
-      throw new InputError(`Exceptions have vectors 0 to 31; got ${vector}`);
+      throw new InputError(`Exceptions have vectors 0 to 31; got ${vector}`, {
+        remedy: "raise an interrupt input for the others",
+      });
     }
     this.#interpreter.core.exception = { vector, ...(errorCode === undefined ? {} : { errorCode }) };
   }
