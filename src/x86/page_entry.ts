@@ -83,10 +83,81 @@ function bits(high: number, low: number): bigint {
   return high < low ? 0n : (1n << BigInt(high + 1)) - (1n << BigInt(low));
 }
 
+/** What the levels of a mode depend on beside the mode. */
+interface LevelOptions {
+  readonly pse: boolean;
+  readonly nxe: boolean;
+  readonly physicalBits: number;
+}
+
+/** The levels of 32-bit paging. */
+function levels32({ pse, physicalBits }: LevelOptions): LevelFormat[] {
+  // PSE-36: a 4 MiB page keeps address bits 39..32 in 20..13; bit 21 and what exceeds MAXPHYADDR are reserved.
+  const reservedLarge = bits(21, Math.min(40, physicalBits) - 19);
+  return [
+    { level: "PDE", shift: 22, entries: 1024, large: pse, reserved: 0n, reservedLarge },
+    { level: "PTE", shift: 12, entries: 1024, large: false, reserved: 0n, reservedLarge: 0n },
+  ];
+}
+
+/** A level of 8-byte entries. */
+function level64(
+  level: PageLevel,
+  shift: number,
+  reserved: bigint,
+  large: boolean,
+  entries = 512,
+): LevelFormat {
+  // The address bits below a large page's size, but for bit 12, which is PAT.
+  const reservedLarge = large ? reserved | bits(shift - 1, 13) : 0n;
+  return { level, shift, entries, large, reserved, reservedLarge };
+}
+
+/** The levels of PAE paging: bits 62..52 are reserved, where 4-level paging ignores them (SDM vol. 3A, 4.4.2). */
+function levelsPae({ nxe, physicalBits }: LevelOptions): LevelFormat[] {
+  const reserved = bits(62, physicalBits) | (nxe ? 0n : XD);
+  const top = bits(2, 1) | bits(8, 5) | reserved | XD;
+  return [
+    level64("PDPTE", 30, top, false, 4),
+    level64("PDE", 21, reserved, true),
+    level64("PTE", 12, reserved, false),
+  ];
+}
+
+/** The levels of 4-level and 5-level paging. */
+function levelsLong(five: boolean, { nxe, physicalBits }: LevelOptions): LevelFormat[] {
+  const reserved = bits(51, physicalBits) | (nxe ? 0n : XD);
+  const list = [
+    level64("PML4E", 39, reserved | PS, false),
+    level64("PDPTE", 30, reserved, true),
+    level64("PDE", 21, reserved, true),
+    level64("PTE", 12, reserved, false),
+  ];
+  return five ? [level64("PML5E", 48, reserved | PS, false), ...list] : list;
+}
+
+/** Levels that were made already: conditions walk thousands of times under the same settings. */
+const known = new Map<string, readonly LevelFormat[]>();
+
+function levelsOf(mode: PagingFormat["mode"], options: LevelOptions): readonly LevelFormat[] {
+  const key = `${mode} ${options.pse} ${options.nxe} ${options.physicalBits}`;
+  let levels = known.get(key);
+  if (levels === undefined) {
+    levels = mode === "32-bit"
+      ? levels32(options)
+      : mode === "pae"
+      ? levelsPae(options)
+      : levelsLong(mode === "5-level", options);
+    known.set(key, levels);
+  }
+  return levels;
+}
+
 /**
  * How the registers lay out the paging structures; undefined without paging.
  *
  * @param physicalBits MAXPHYADDR, 32 to 52: address bits above it are reserved.
+ * @throws {RangeError} If `physicalBits` is out of its range.
  */
 export function pagingFormat(
   registers: PagingRegisters & { readonly cr3: bigint },
@@ -94,68 +165,20 @@ export function pagingFormat(
 ): PagingFormat | undefined {
   const mode = pagingMode(registers);
   if (mode === "none") return undefined;
-  const nxe = (registers.efer & EFER_NXE_BIT) !== 0n;
-  const common = { mode, nxe, pge: (registers.cr4 & CR4_PGE_BIT) !== 0n } as const;
-  if (mode === "32-bit") {
-    const large = (registers.cr4 & CR4_PSE_BIT) !== 0n;
-    // PSE-36: a 4 MiB page keeps address bits 39..32 in 20..13; bit 21 and what exceeds MAXPHYADDR are reserved.
-    const reservedLarge = bits(21, Math.min(40, physicalBits) - 19);
-    return {
-      ...common,
-      nxe: false, // 4-byte entries have no XD
-      root: registers.cr3 & 0xffff_f000n,
-      entryBytes: 4,
-      levels: [
-        { level: "PDE", shift: 22, entries: 1024, large, reserved: 0n, reservedLarge },
-        { level: "PTE", shift: 12, entries: 1024, large: false, reserved: 0n, reservedLarge: 0n },
-      ],
-    };
+  if (!Number.isInteger(physicalBits) || physicalBits < 32 || physicalBits > 52) {
+    throw new RangeError(`MAXPHYADDR is 32 to 52; got ${physicalBits}`);
   }
-  const high = bits(51, physicalBits) | (nxe ? 0n : XD);
-  const levels: LevelFormat[] = [];
-  if (mode === "pae") {
-    // SDM vol. 3A, tables 4-8 to 4-11: bits 62..52 are reserved here, where 4-level paging ignores them.
-    const wide = high | bits(62, 52);
-    const pdpte = bits(2, 1) | bits(8, 5) | wide | XD;
-    levels.push({ level: "PDPTE", shift: 30, entries: 4, large: false, reserved: pdpte, reservedLarge: 0n });
-    levels.push(
-      {
-        level: "PDE",
-        shift: 21,
-        entries: 512,
-        large: true,
-        reserved: wide,
-        reservedLarge: wide | bits(20, 13),
-      },
-    );
-    levels.push({ level: "PTE", shift: 12, entries: 512, large: false, reserved: wide, reservedLarge: 0n });
-    return { ...common, root: registers.cr3 & 0xffff_ffe0n, entryBytes: 8, levels };
-  }
-  const top = high | PS;
-  if (mode === "5-level") {
-    levels.push({ level: "PML5E", shift: 48, entries: 512, large: false, reserved: top, reservedLarge: 0n });
-  }
-  levels.push(
-    { level: "PML4E", shift: 39, entries: 512, large: false, reserved: top, reservedLarge: 0n },
-    {
-      level: "PDPTE",
-      shift: 30,
-      entries: 512,
-      large: true,
-      reserved: high,
-      reservedLarge: high | bits(29, 13),
-    },
-    {
-      level: "PDE",
-      shift: 21,
-      entries: 512,
-      large: true,
-      reserved: high,
-      reservedLarge: high | bits(20, 13),
-    },
-    { level: "PTE", shift: 12, entries: 512, large: false, reserved: high, reservedLarge: 0n },
-  );
-  return { ...common, root: registers.cr3 & ADDRESS, entryBytes: 8, levels };
+  const { cr3, cr4, efer } = registers;
+  const legacy = mode === "32-bit";
+  const nxe = !legacy && (efer & EFER_NXE_BIT) !== 0n; // 4-byte entries have no XD
+  return {
+    mode,
+    nxe,
+    pge: (cr4 & CR4_PGE_BIT) !== 0n,
+    root: cr3 & (legacy ? 0xffff_f000n : mode === "pae" ? 0xffff_ffe0n : ADDRESS),
+    entryBytes: legacy ? 4 : 8,
+    levels: levelsOf(mode, { pse: (cr4 & CR4_PSE_BIT) !== 0n, nxe, physicalBits }),
+  };
 }
 
 /** Decodes the entry `value` at `depth` (index into `format.levels`). */
