@@ -56,8 +56,11 @@ export class GuestConsole implements Console {
     this.#check();
   }
 
-  async expect(pattern: RegExp | string, options: { timeoutMs?: number } = {}): Promise<RegExpMatchArray> {
-    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  async expect(
+    pattern: RegExp | string,
+    options: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<RegExpMatchArray> {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
     const regexp = typeof pattern === "string" ? new RegExp(escapeRegExp(pattern)) : withoutState(pattern);
     const present = this.#match(regexp);
     if (present !== undefined) return present;
@@ -65,6 +68,11 @@ export class GuestConsole implements Console {
       const finish = () => {
         clearTimeout(timer);
         this.#waiting.delete(check);
+        signal?.removeEventListener("abort", abort);
+      };
+      const abort = () => {
+        finish();
+        reject(signal?.reason);
       };
       const check = () => {
         const match = this.#match(regexp);
@@ -81,7 +89,9 @@ export class GuestConsole implements Console {
         reject(this.#missing(pattern, `within ${timeoutMs} ms`));
       }, timeoutMs);
       this.#waiting.add(check);
-      check();
+      signal?.addEventListener("abort", abort);
+      if (signal?.aborted) abort();
+      else check();
     });
   }
 

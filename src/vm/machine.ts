@@ -119,9 +119,13 @@ export interface Console {
    * Waits until what came since the last match matches. It never resumes the guest: call `continue()` beside.
    *
    * @returns The match.
+   * @param options `signal` ends the wait: it is then rejected with the signal's reason.
    * @throws {TimeoutError} After `timeoutMs` (default 30 s); shows the last lines.
    */
-  expect(pattern: RegExp | string, options?: { timeoutMs?: number }): Promise<RegExpMatchArray>;
+  expect(
+    pattern: RegExp | string,
+    options?: { timeoutMs?: number; signal?: AbortSignal },
+  ): Promise<RegExpMatchArray>;
   /** Types. Resolves when the guest's UART has room for all of it or has taken it. */
   send(text: string | Uint8Array): Promise<void>;
   /** Calls `listener` with what the guest prints from now on. */

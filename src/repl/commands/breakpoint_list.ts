@@ -52,7 +52,8 @@ export function whereOf(session: Session, breakpoint: Breakpoint): string {
 export function breakpointTable(session: Session, vm: GuestMachine, list: readonly Breakpoint[]): string {
   if (list.length === 0) return "No breakpoints or watchpoints.\n";
   const { style } = session;
-  let out = style.dim("Num     Type           Disp Enb Address            What") + "\n";
+  const wide = Math.max(14, ...list.map((b) => typeOf(b, noteOf(vm, b)).length)) + 1;
+  let out = style.dim(`Num     ${"Type".padEnd(wide)}Disp Enb Address            What`) + "\n";
   for (const b of list) {
     const note = noteOf(vm, b);
     const at = BigInt.asUintN(64, b.address);
@@ -60,7 +61,7 @@ export function breakpointTable(session: Session, vm: GuestMachine, list: readon
     const what = linear
       ? [b.space === "gpa" ? "physical" : "", symbolAt(vm, at) ?? "", b.access === "execute" ? "" : note.what]
       : [note.catch ?? `${b.space} ${hex(at)}`];
-    out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(15)}${b.once ? "del " : "keep"} ${
+    out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(wide)}${b.once ? "del " : "keep"} ${
       b.enabled ? "y" : "n"
     }   ${style.address(linear ? `0x${bare(at, 16)}` : "".padEnd(18))} ${
       [...what, `(${howWords(b)})`].filter((w) => w !== "").join(" ")

@@ -40,23 +40,34 @@ export function readPattern(
 export async function expect(session: Session, invocation: Invocation): Promise<Answer> {
   const vm = guest(session);
   const { pattern, timeoutMs } = readPattern(invocation);
-  const ran = vm.state === "running";
-  const matched = vm.console.expect(pattern, { timeoutMs });
-  if (ran) return answer(await matched);
-  const first = matched.then(() => "matched" as const, () => "failed" as const);
-  await go(session, async (guest) => {
-    if (await Promise.race([first, Promise.resolve("waits")]) === "matched") return await guest.pause();
-    const stopped = guest.continue();
-    await Promise.race([first, stopped]);
-    return vm.state === "running" ? await guest.pause() : await stopped;
-  });
-  // What stopped the guest before the match is told; waiting on would never end.
-  if (await Promise.race([first, Promise.resolve("waits")]) === "waits") {
-    throw new InputError("The guest stopped before its console matched", {
-      remedy: "continue, or expect again",
+  const giveUp = new AbortController();
+  const options = { timeoutMs, signal: giveUp.signal };
+  if (vm.state === "running") return answer(await vm.console.expect(pattern, options));
+  let match: RegExpMatchArray | undefined;
+  let failure: unknown;
+  const matched = vm.console.expect(pattern, options).then((m) => match = m, (error) => failure = error);
+  // What was printed before counts: then there is nothing to run for.
+  await turn();
+  if (match === undefined && failure === undefined) {
+    await go(session, async (guest) => {
+      const stopped = guest.continue();
+      await Promise.race([matched, stopped]);
+      return vm.state === "running" ? await guest.pause() : await stopped;
     });
+    // Output of the last moments is looked at one turn later.
+    await turn();
+    giveUp.abort(
+      new InputError("The guest stopped before its console matched", { remedy: "continue, or expect again" }),
+    );
+    await matched;
   }
-  return answer(await matched);
+  if (match === undefined) throw failure;
+  return answer(match);
+}
+
+/** Lets the event loop go round once. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 function answer(match: RegExpMatchArray): Answer {

@@ -2,7 +2,7 @@
 import { InputError } from "../../dsl/mod.ts";
 import { lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
-import { clip, hex, table } from "../render/text.ts";
+import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
 import { evaluate, evaluateCount, guest, splitExpressions, symbolAt, vcpuOf } from "./values.ts";
@@ -107,5 +107,5 @@ export async function infoEvents(session: Session): Promise<Answer> {
     lines.push(`interrupt shadow: ${["", "MOV SS", "STI", "MOV SS and STI"][events.shadow & 3]}`);
   }
   if (lines.length === 0) lines.push("nothing pending");
-  return { text: lines.map((l) => `${clip(l, session.width)}\n`).join(""), data: events };
+  return { text: lines.map((l) => `${l}\n`).join(""), data: events };
 }

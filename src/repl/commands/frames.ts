@@ -1,7 +1,7 @@
 /** backtrace, frame, up, down and info frame. */
 import { type Backtrace, InputError } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
-import { clip, hex } from "../render/text.ts";
+import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { evaluateCount, guest, symbolAt } from "./values.ts";
 
@@ -19,7 +19,7 @@ export async function backtrace(session: Session, rest: string): Promise<Answer>
   const trace = await read(session, asked < 0 ? 1024 : asked);
   const frames = asked < 0 ? trace.frames.slice(asked) : trace.frames.slice(0, asked);
   const first = asked < 0 ? Math.max(0, trace.frames.length + asked) : 0;
-  let text = frames.map((f, i) => clip(frameLine(session, f, first + i), session.width) + "\n").join("");
+  let text = frames.map((f, i) => `${frameLine(session, f, first + i)}\n`).join("");
   const why = endOf(trace);
   if (why !== undefined) text += `${session.style.dim(`(${why})`)}\n`;
   return {

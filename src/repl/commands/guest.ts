@@ -13,7 +13,7 @@ import {
 import type { Answer, Invocation } from "../command.ts";
 import { guessFile } from "../image.ts";
 import { showPosition } from "../render/stop.ts";
-import { bare, clip, size, table } from "../render/text.ts";
+import { bare, size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { guest } from "./values.ts";
 
@@ -145,10 +145,7 @@ export function infoMemoryTree(session: Session): Answer {
   }
   rows.sort((a, b) => (a.start < b.start ? -1 : 1));
   const text = rows.map((r) =>
-    clip(
-      `  ${bare(r.start, 16)}-${bare(r.start + r.size - 1n, 16)} (${r.kind}): ${r.name}, ${size(r.size)}`,
-      session.width,
-    ) + "\n"
+    `  ${bare(r.start, 16)}-${bare(r.start + r.size - 1n, 16)} (${r.kind}): ${r.name}, ${size(r.size)}\n`
   );
   return { text: `memory\n${text.join("")}`, data: rows };
 }

@@ -39,6 +39,8 @@ export interface BreakpointNote {
   catch?: string;
   /** "read" for rwatch: x86 has no such trap, so the shell filters. */
   readOnly?: boolean;
+  /** A watchpoint's bytes at its last stop, little-endian. */
+  value?: bigint;
 }
 
 /** What commands remember between lines. */

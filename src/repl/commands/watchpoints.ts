@@ -16,6 +16,7 @@ import {
   readPlace,
   registersOf,
   splitExpression,
+  unsigned,
 } from "./values.ts";
 
 type Size = 1 | 2 | 4 | 8;
@@ -43,7 +44,8 @@ export async function watch(session: Session, { name, rest, format }: Invocation
     size: target.size,
     condition: read ? await onlyReads(session, target.place, target.size, asked) : asked,
   });
-  guestState(vm).notes.set(made.id, { what: source, condition, readOnly: read });
+  const value = unsigned(await readPlace(session, target.place, target.size));
+  guestState(vm).notes.set(made.id, { what: source, condition, readOnly: read, value });
   const kind = read
     ? "read watchpoint"
     : made.access === "write"

@@ -2,11 +2,11 @@ import type { Autopsy } from "../../dsl/mod.ts";
 import { exceptionName } from "../../dsl/x86.ts";
 import type { Style } from "../style.ts";
 import { renderTrace } from "./trace.ts";
-import { clip, hex, table } from "./text.ts";
+import { hex, table, wrap } from "./text.ts";
 
 /** What is known after a triple fault: verdict first, evidence below. */
 export function renderAutopsy(found: Autopsy, style: Style, width: number): string {
-  let out = `${clip(`Probably: ${found.verdict}`, width)}\n`;
+  let out = wrap(`Probably: ${found.verdict}`, width).map((l) => `${l}\n`).join("");
   if (found.vector !== undefined) {
     const code = found.errorCode === undefined ? "" : `, error code ${hex(found.errorCode)}`;
     out += `Last exception: ${vectorName(found.vector)}${code}\n`;

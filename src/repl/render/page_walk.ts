@@ -1,6 +1,6 @@
 import type { Translation } from "../../dsl/mod.ts";
 import type { Style } from "../style.ts";
-import { clip, hex, size, table } from "./text.ts";
+import { hex, size, table } from "./text.ts";
 
 /** A page walk, one level a line, and what came of it. */
 export function renderWalk(at: bigint, walk: Translation, style: Style, width = 80): string {
@@ -13,7 +13,7 @@ export function renderWalk(at: bigint, walk: Translation, style: Style, width = 
     hex(step.value, 16),
     step.flags.join(" "),
   ]);
-  return head + table(rows, width) + clip(`  ${outcome(walk, style)}`, width) + "\n";
+  return `${head}${table(rows, width)}  ${outcome(walk, style)}\n`;
 }
 
 function outcome(walk: Translation, style: Style): string {

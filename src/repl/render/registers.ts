@@ -10,7 +10,7 @@ import {
 } from "../../dsl/x86.ts";
 import type { Style } from "../style.ts";
 import { formatFloat, formatVector } from "./number.ts";
-import { bare, clip, far, grid, hex, table } from "./text.ts";
+import { bare, far, grid, hex, table, wrap } from "./text.ts";
 
 /** Registers as plain numbers, to be compared at the next stop. */
 export type Snapshot = { readonly [name in RegisterName]?: bigint };
@@ -99,8 +99,8 @@ function general(registers: Registers, view: RegisterView): string {
   const cells = names.map((n) => cell(n, registers, view, wide ? 16 : 8));
   const symbol = view.symbol?.(registers.rip);
   const rip = symbol === undefined ? "" : `  ${view.style.dim("rip is")} ${view.style.symbol(symbol)}`;
-  return grid(cells, view.width) + clip(flagLine("rflags", registers, view) + rip, view.width) + "\n" +
-    clip(view.style.dim(modeLine(registers)), view.width) + "\n";
+  const lines = [flagLine("rflags", registers, view) + rip, view.style.dim(modeLine(registers))];
+  return grid(cells, view.width) + lines.flatMap((l) => wrap(l, view.width)).map((l) => `${l}\n`).join("");
 }
 
 function long(registers: Registers): boolean {
@@ -169,7 +169,7 @@ function vector(registers: Registers, view: RegisterView): string {
     const name = (avx ? n : n.replace("ymm", "xmm")) as RegisterName;
     return [view.style.register(name), hex(registers[name], avx ? 64 : 32)];
   });
-  return `${table(rows, view.width)}${clip(flagLine("mxcsr", registers, view), view.width)}\n`;
+  return `${table(rows, view.width)}${flagLine("mxcsr", registers, view)}\n`;
 }
 
 /** gdb's `info registers`: name, hex, natural. */

@@ -1,11 +1,18 @@
 /** What the shell says when the guest stands still. */
-import type { Autopsy, GuestMachine, Registers, Stop } from "../../dsl/mod.ts";
+import {
+  type Autopsy,
+  type Breakpoint,
+  type GuestMachine,
+  REGISTER_GROUPS,
+  type Registers,
+  type Stop,
+} from "../../dsl/mod.ts";
 import { bitness, cpuMode, linearRip } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { howWords, noteOf } from "../commands/breakpoint_list.ts";
 import { showDisplays } from "../commands/display.ts";
 import { guestState } from "../commands/state.ts";
-import { guest, linearPc, registersOf, symbolAt, unsigned } from "../commands/values.ts";
+import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../commands/values.ts";
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
 import { renderAutopsy } from "./autopsy.ts";
@@ -13,7 +20,6 @@ import { contextView } from "./context.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
 import { registerData, snapshot } from "./registers.ts";
 import { far, hex } from "./text.ts";
-import { REGISTER_GROUPS } from "../../dsl/mod.ts";
 
 /** Tells a stop: why, where, the context view or the next instruction, and what `display` asked for. */
 export async function describeStop(session: Session, stop: Stop): Promise<Answer> {
@@ -104,7 +110,7 @@ async function causeText(
       return `${breakpoint.once ? "Temporary breakpoint" : "Breakpoint"} ${breakpoint.id}`;
     }
     case "watchpoint":
-      return watchText(vm, stop, data);
+      return await watchText(session, vm, stop, data);
     case "access":
       return accessText(stop, data);
     case "step":
@@ -130,12 +136,13 @@ async function causeText(
   }
 }
 
-function watchText(
+async function watchText(
+  session: Session,
   vm: GuestMachine,
   stop: Stop & { kind: "watchpoint" },
   data: Record<string, unknown>,
-): string {
-  const { breakpoint, before, after } = stop;
+): Promise<string> {
+  const { breakpoint } = stop;
   const note = noteOf(vm, breakpoint);
   data.breakpoint = breakpoint.id;
   data.watched = stop.address;
@@ -145,20 +152,31 @@ function watchText(
     ? "Access watchpoint"
     : "Watchpoint";
   const what = note.what === "" ? hex(stop.address) : note.what;
-  let text = `${kind} ${breakpoint.id}: ${what} (${howWords(breakpoint)})\n`;
-  const value = (bytes: Uint8Array) => `${unsigned(bytes)} (${hex(unsigned(bytes), bytes.length * 2)})`;
-  if (before !== undefined && after !== undefined) {
-    const same = unsigned(before) === unsigned(after);
-    text += same
-      ? `Value = ${value(after)}\n`
-      : `Old value = ${value(before)}\nNew value = ${value(after)}\n`;
-    data.before = unsigned(before);
-    data.after = unsigned(after);
-  } else if (after !== undefined) {
-    text += `Value = ${value(after)}\n`;
-    data.after = unsigned(after);
+  const size = Number(breakpoint.size);
+  const shown = (value: bigint) => `${value} (${hex(value, size * 2)})`;
+  const before = stop.before === undefined ? note.value : unsigned(stop.before);
+  const after = stop.after === undefined ? await watchedNow(session, breakpoint, size) : unsigned(stop.after);
+  note.value = after;
+  if (before !== undefined) data.before = before;
+  if (after !== undefined) data.after = after;
+  const head = `${kind} ${breakpoint.id}: ${what} (${howWords(breakpoint)})\n`;
+  if (after === undefined) return head;
+  if (before === undefined || before === after) return `${head}Value = ${shown(after)}\n`;
+  return `${head}Old value = ${shown(before)}\nNew value = ${shown(after)}\n`;
+}
+
+async function watchedNow(
+  session: Session,
+  breakpoint: Breakpoint,
+  size: number,
+): Promise<bigint | undefined> {
+  const space = breakpoint.space === "gpa" ? "gpa" : "gva";
+  try {
+    return unsigned(await readPlace(session, { space, at: BigInt.asUintN(64, breakpoint.address) }, size));
+  } catch {
+    // Not mapped any more: the stop has to be told all the same.
+    return undefined;
   }
-  return text;
 }
 
 function accessText(stop: Stop & { kind: "access" }, data: Record<string, unknown>): string {

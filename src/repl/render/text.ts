@@ -61,7 +61,10 @@ export function grid(cells: readonly string[], width: number, gap = 2): string {
   return out;
 }
 
-/** Rows with aligned columns; the last column is left as it is. Lines are cut to `width`. */
+/** Narrowest last column that is worth wrapping; below it the line is left to the terminal. */
+const NARROWEST = 16;
+
+/** Rows with aligned columns. What of the last column does not fit `width` goes on below it. */
 export function table(rows: readonly (readonly string[])[], width = Infinity, gap = 2): string {
   const widths: number[] = [];
   for (const row of rows) {
@@ -70,9 +73,27 @@ export function table(rows: readonly (readonly string[])[], width = Infinity, ga
     });
   }
   return rows.map((row) => {
-    const line = row.map((cell, i) => (i === row.length - 1 ? cell : pad(cell, widths[i] + gap))).join("");
-    return clip(line.trimEnd(), width) + "\n";
+    const start = row.slice(0, -1).map((cell, i) => pad(cell, widths[i] + gap)).join("");
+    const indent = visible(start);
+    const last = row.at(-1) ?? "";
+    const room = width - indent;
+    const lines = room < NARROWEST || visible(last) <= room ? [last] : wrap(last, room);
+    return lines.map((line, i) => (i === 0 ? start : " ".repeat(indent)) + line).map((l) =>
+      `${l.trimEnd()}\n`
+    ).join("");
   }).join("");
+}
+
+/** Cuts text at blanks into lines of at most `width` columns; a longer word is a line of its own. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && visible(last) + 1 + visible(word) <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else lines.push(word);
+  }
+  return lines;
 }
 
 /** "1 byte", "2 bytes". */
