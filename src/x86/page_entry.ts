@@ -184,10 +184,11 @@ export function pagingFormat(
 /** Decodes the entry `value` at `depth` (index into `format.levels`). */
 export function pageEntry(format: PagingFormat, depth: number, value: bigint): PageEntry {
   const level = format.levels[depth];
-  const present = (value & P) !== 0n;
-  const last = depth === format.levels.length - 1;
-  const largePage = level.large && (value & PS) !== 0n;
-  const leaf = last || largePage;
+  // The low flags as a number: arithmetic on small numbers is many times as fast as on bigints.
+  const low = Number(value & 0xfffn);
+  const present = (low & 1) !== 0;
+  const largePage = level.large && (low & 0x80) !== 0;
+  const leaf = largePage || depth === format.levels.length - 1;
   let address: bigint;
   if (format.entryBytes === 4) {
     address = largePage ? (value & 0xffc0_0000n) | (value & 0x1f_e000n) << 19n : value & 0xffff_f000n;
@@ -202,12 +203,12 @@ export function pageEntry(format: PagingFormat, depth: number, value: bigint): P
     reserved: present ? value & (largePage ? level.reservedLarge : level.reserved) : 0n,
     leaf,
     address,
-    writable: !rights || (value & RW) !== 0n,
-    user: !rights || (value & US) !== 0n,
-    noExecute: rights && format.nxe && (value & XD) !== 0n,
-    accessed: (value & A) !== 0n,
-    dirty: leaf && (value & D) !== 0n,
-    global: leaf && format.pge && (value & G) !== 0n,
+    writable: !rights || (low & 2) !== 0,
+    user: !rights || (low & 4) !== 0,
+    noExecute: rights && format.nxe && value >> 63n !== 0n,
+    accessed: (low & 0x20) !== 0,
+    dirty: leaf && (low & 0x40) !== 0,
+    global: leaf && format.pge && (low & 0x100) !== 0,
   };
 }
 

@@ -124,8 +124,8 @@ class Walk {
 
   get entryAddress(): bigint {
     const { shift, entries } = this.format.levels[this.steps.length];
-    const index = this.address >> BigInt(shift) & BigInt(entries - 1);
-    return this.#table + index * BigInt(this.format.entryBytes);
+    const index = Number(BigInt.asUintN(shift + 10, this.address) >> BigInt(shift)) & entries - 1;
+    return this.#table + BigInt(index * this.format.entryBytes);
   }
 
   /** Judges the entry in `buffer`; gives the result when the walk is over. */
