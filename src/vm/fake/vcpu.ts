@@ -59,6 +59,11 @@ export class FakeVcpu implements BackendVcpu {
   }
 
   step(options: StepOptions = {}): VmExit {
+    this.#left -= EXIT_COST;
+    if (this.#left <= 0) {
+      this.#left = SLICE;
+      return { kind: "slice" };
+    }
     const unfinished = this.#interpreter.core.log.pending !== undefined && this.#stash === undefined;
     const early = this.#begin();
     if (early !== undefined && early.kind !== "debug") return early;
