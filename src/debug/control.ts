@@ -78,10 +78,12 @@ export class RunControl {
   /** The next stop if the guest runs; the last one (or a new one) if it stands still. */
   async pause(): Promise<Stop> {
     this.requireOpen("pause");
-    if (this.#running !== undefined) {
+    if (this.state === "running") {
       this.#parts.loop.ask({ kind: "pause" });
       for (const vcpu of this.#parts.backend.vcpus) vcpu.kick();
-      return await this.#running;
+      // Asked by the run itself (a device, a condition), its promise is there a moment later, or it is over.
+      await undefined;
+      if (this.#running !== undefined) return await this.#running;
     }
     return this.lastStop ?? await this.#report({ vcpu: this.current, cause: { kind: "pause" } });
   }
@@ -113,7 +115,8 @@ export class RunControl {
     this.#parts.loop.begin();
     this.#parts.clock.resume();
     const running = this.#run(body, limit);
-    this.#running = running;
+    // A run that never waited is over by now.
+    this.#running = this.state === "running" ? running : undefined;
     return running;
   }
 
