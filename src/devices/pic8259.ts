@@ -86,7 +86,9 @@ export class Pic8259 extends ByteDevice {
   }
 
   protected readByte(offset: number, range: DeviceRange): number {
-    if (range.start === EDGE_LEVEL.start) return (offset === 0 ? this.#first : this.#second).levelTriggered;
+    if (range.start === EDGE_LEVEL.start) {
+      return (offset === 0 ? this.#first : this.#second).levelTriggered & LEVEL_MASKS[offset & 1];
+    }
     const value = (range.start === FIRST.start ? this.#first : this.#second).read(offset);
     this.#update();
     return value;
@@ -129,7 +131,7 @@ export class Pic8259 extends ByteDevice {
     const shown: Record<string, number> = { INTR: this.#requesting ? 1 : 0 };
     for (const [n, chip] of [[1, this.#first], [2, this.#second]] as const) {
       const { irr, imr, isr, base, level, lines } = chip.state;
-      const registers = { IRR: irr, IMR: imr, ISR: isr, base, ELCR: level, lines };
+      const registers = { IRR: irr, IMR: imr, ISR: isr, base, ELCR: level & LEVEL_MASKS[n - 1], lines };
       for (const [name, value] of Object.entries(registers)) shown[`${name}${n}`] = value;
     }
     return shown;

@@ -44,8 +44,10 @@ interface Port {
   readHigh: boolean;
   /** The low byte that was written first. */
   low: number;
-  /** A latched count, and how many of its bytes are still to be read; -1 for none. */
+  /** A latched count, -1 for none. Its low byte is read first, wherever unlatched reads have got to. */
   latch: number;
+  /** Whether the low byte of the latched count was read. */
+  latchHigh: boolean;
   /** A latched status, or -1. */
   status: number;
 }
@@ -65,6 +67,7 @@ const SHAPE: Shape<State> = {
       readHigh: flag,
       low: bits(8),
       latch: integer(-1, 0xffff),
+      latchHigh: flag,
       status: integer(-1, 0xff),
     }),
     CHANNELS,
@@ -164,11 +167,18 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
       return status;
     }
     const channel = this.#channels[offset];
-    const value = port.latch >= 0 ? port.latch : channel.value(this.#now());
-    const high = channel.access === ACCESS_HIGH || (channel.access !== ACCESS_LOW && port.readHigh);
     const both = channel.access !== ACCESS_LOW && channel.access !== ACCESS_HIGH;
-    if (both) port.readHigh = !port.readHigh;
-    if (!both || high) port.latch = -1;
+    let value: number, high: boolean;
+    if (port.latch >= 0) {
+      value = port.latch;
+      high = both ? port.latchHigh : channel.access === ACCESS_HIGH;
+      if (both && !high) port.latchHigh = true;
+      else port.latch = -1;
+    } else {
+      value = channel.value(this.#now());
+      high = both ? port.readHigh : channel.access === ACCESS_HIGH;
+      if (both) port.readHigh = !high;
+    }
     return high ? value >> 8 : value & 0xff;
   }
 
@@ -260,7 +270,9 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
 
   #latchCount(i: number): void {
     const port = this.#registers[i];
-    if (port.latch < 0) port.latch = this.#channels[i].value(this.#now());
+    if (port.latch >= 0) return;
+    port.latch = this.#channels[i].value(this.#now());
+    port.latchHigh = false;
   }
 
   #write(i: number, value: number): void {
@@ -336,6 +348,6 @@ function makeChannels(configured: boolean, now: number): PitChannel[] {
 function makePorts(): Port[] {
   return Array.from(
     { length: CHANNELS },
-    () => ({ writeHigh: false, readHigh: false, low: 0, latch: -1, status: -1 }),
+    () => ({ writeHigh: false, readHigh: false, low: 0, latch: -1, latchHigh: false, status: -1 }),
   );
 }

@@ -185,6 +185,11 @@ Deno.test("pit: read-back latches count and status, status first", () => {
   assert.equal(guest.in(0x40), 0x12);
   assert.equal(guest.in(0x40), (0x1234 - 104) & 0xff); // live again
   assert.equal(guest.in(0x43), 0xff);
+  guest.out(0x43, 0x00); // a latched count starts with its low byte, in the middle of an unlatched one too
+  const latched = 0x1234 - 104;
+  assert.equal(guest.in(0x40), latched & 0xff);
+  assert.equal(guest.in(0x40), latched >> 8);
+  assert.equal(guest.in(0x40), latched >> 8); // and here the unlatched one goes on
 });
 
 Deno.test("pit: BCD, and one-byte access", () => {

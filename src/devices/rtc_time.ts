@@ -18,6 +18,8 @@ export const YEAR = 0x09;
 export const REGISTER_B = 0x0b;
 /** Not of the chip: where PC firmware keeps the century, in the format of the other registers. */
 export const CENTURY = 0x32;
+/** Where a PS/2 keeps it; follows the other. */
+const CENTURY_PS2 = 0x37;
 
 const B_BINARY_BIT = 0x04;
 const B_24_HOURS_BIT = 0x02;
@@ -69,7 +71,7 @@ function putTime(ram: Ram, milliseconds: number): void {
   ram[DAY_OF_MONTH] = encode(ram, date.getUTCDate());
   ram[MONTH] = encode(ram, date.getUTCMonth() + 1);
   ram[YEAR] = encode(ram, date.getUTCFullYear() % 100);
-  ram[CENTURY] = encode(ram, Math.floor(date.getUTCFullYear() / 100) % 100);
+  ram[CENTURY] = ram[CENTURY_PS2] = encode(ram, Math.floor(date.getUTCFullYear() / 100) % 100);
 }
 
 /** Sets the clock, day of the week included. */
