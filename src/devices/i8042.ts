@@ -267,6 +267,8 @@ export class I8042 extends ByteDevice {
       case r.WRITE_AUX_BUFFER:
         return this.#put(value, "aux");
       case r.WRITE_AUX:
+        // As with the keyboard, talking to the mouse switches its interface on.
+        this.#mode(state.ram[0] & ~r.MODE_AUX_OFF_BIT);
         return this.mouse.write(value);
       case r.WRITE_RAM:
         return this.#mode(value & r.MODE_MASK);

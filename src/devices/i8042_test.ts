@@ -181,7 +181,7 @@ Deno.test("i8042: a second read gives the same scan code until the wire has brou
 });
 
 Deno.test("i8042: a switched-off keyboard keeps its keys; talking to it switches it on", () => {
-  const { device, command, drain, keyboard } = controller();
+  const { device, command, drain, keyboard, mouse } = controller();
   command(0xad);
   device.keyboard.key("a", true);
   assert.deepEqual(drain(), []);
@@ -189,6 +189,10 @@ Deno.test("i8042: a switched-off keyboard keeps its keys; talking to it switches
   assert.deepEqual(drain(), [0x1c]);
   command(0xad);
   assert.deepEqual(keyboard(0xee), [0xee]);
+  command(0xa7);
+  assert.deepEqual(mouse(0xf2), [0xfa, 0]);
+  command(0x20);
+  assert.deepEqual(drain(), [0x03]);
 });
 
 Deno.test("i8042: mouse packets carry movement, wheel and buttons, split when they do not fit", () => {
