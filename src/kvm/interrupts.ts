@@ -47,14 +47,13 @@ export class KvmInterrupts implements Interrupts {
     const vector = isaVector(gsi);
     let high = false;
     return {
-      // An edge is one request, as at an 8259 in its power-on mode; lowering takes back what nobody took yet.
+      // An edge is one request, as at an 8259 in its power-on mode; it stays in its request register.
       raise: () => {
-        if (!high) vcpu.request(vector, true);
+        if (!high) vcpu.request(vector);
         high = true;
       },
       lower: () => {
         high = false;
-        vcpu.request(vector, false);
       },
     };
   }
@@ -73,7 +72,7 @@ export class KvmInterrupts implements Interrupts {
     }
     const target = vcpuOf(this.#vcpus, vcpu);
     if (!this.irqchip) {
-      target.request(vector, true);
+      target.request(vector);
       return;
     }
     const page = target.lapic();

@@ -150,7 +150,11 @@ export class KvmMemory implements BackendMemory, Disposable {
 
   /** The region that holds `at`. @throws {FaultError} If none does. @throws {StateError} If the machine is closed. */
   #find(at: number, first: bigint, length: number): Backed {
-    if (this.#closed) throw new StateError("The machine is closed; its memory is gone.", "closed");
+    if (this.#closed) {
+      throw new StateError("The machine is closed; its memory is gone.", "closed", {
+        remedy: "open another one",
+      });
+    }
     for (const region of this.#regions) if (at >= region.from && at < region.to) return region;
     const address = Number.isSafeInteger(at) ? BigInt(at) : first + 0n;
     throw new FaultError(
@@ -224,7 +228,11 @@ export class KvmMemory implements BackendMemory, Disposable {
   }
 
   search(pattern: Uint8Array, from: bigint, to: bigint): bigint | undefined {
-    if (this.#closed) throw new StateError("The machine is closed; its memory is gone.", "closed");
+    if (this.#closed) {
+      throw new StateError("The machine is closed; its memory is gone.", "closed", {
+        remedy: "open another one",
+      });
+    }
     if (pattern.length === 0) throw new InputError("There is nothing to search for: the pattern is empty.");
     const needle = new Uint8Array(pattern);
     for (const region of this.#regions) {

@@ -33,10 +33,9 @@ export class PendingInterrupts {
     return (this.#page.words64[RFLAGS] & INTERRUPT_FLAG) !== 0n;
   }
 
-  /** Queues a vector, once, or takes it back. */
-  request(vector: number, wanted: boolean): void {
-    if (wanted) this.#vectors.add(vector);
-    else this.#vectors.delete(vector);
+  /** Queues a vector, once. */
+  request(vector: number): void {
+    this.#vectors.add(vector);
   }
 
   /** Forgets everything. */

@@ -185,8 +185,14 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     );
   }
 
+  protected override alive(): void {
+    if (this.#closed) {
+      throw new StateError("The machine is closed.", "closed", { remedy: "open another one" });
+    }
+  }
+
   protected override settled(): void {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    this.alive();
     if (this.#inFlight) this.#unanswered = this.settle();
     if (this.#unanswered !== undefined) this.#refuseUnanswered();
   }
@@ -265,8 +271,8 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   }
 
   /** Queues (or takes back) an external interrupt, for a machine without an in-kernel irqchip. */
-  request(vector: number, wanted: boolean): void {
-    this.#pending.request(vector, wanted);
+  request(vector: number): void {
+    this.#pending.request(vector);
   }
 
   /** Whether something waits that the guest can take at its next entry, for one that sleeps in HLT. */

@@ -44,6 +44,9 @@ export abstract class VcpuGroups {
     cleanup.move();
   }
 
+  /** @throws {StateError} If the machine is closed. */
+  protected abstract alive(): void;
+
   /** Finishes what is in flight, for callers that need the instruction done. @throws {StateError} */
   protected abstract settled(): void;
 
@@ -51,22 +54,26 @@ export abstract class VcpuGroups {
     return [...new Set([...this.context.msrs, ...AMONG_CONTROL])].sort((a, b) => a - b);
   }
 
+  // MSRs are read and written to answer an exit of RDMSR or WRMSR: nothing is settled here.
   readMsr(index: number): bigint {
-    this.settled();
+    this.alive();
     const [found] = this.fd.getMsrs([index >>> 0]);
     if (found === undefined) {
-      throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "KVM does not know it");
+      throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "KVM does not know it", {
+        remedy: "msrs() lists those there are",
+      });
     }
     return found.value;
   }
 
   writeMsr(index: number, value: bigint): void {
-    this.settled();
+    this.alive();
     if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} does not fit an MSR's 64 bits.`);
     if (this.fd.setMsrs([{ index: index >>> 0, value: value + 0n }]) === 0) {
       throw new UnsupportedError(
         `0x${value.toString(16)} in MSR 0x${index.toString(16)}`,
         "KVM does not know the MSR or refuses the value",
+        { remedy: "msrs() lists those there are" },
       );
     }
     // EFER, FS_BASE and their like stand among the segment and control registers too.
