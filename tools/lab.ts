@@ -21,7 +21,7 @@ deno task lab list
   --name NAME        its name, in place of kvm-1 and so on
   --share DIR        a folder that is writable inside; may be given more than once. All else that is written is lost
   --timeout SECONDS  for COMMAND: then it gets SIGTERM, 5 s later SIGKILL
-  --boot-timeout SECONDS   for the lab to come up: 180
+  --boot-timeout SECONDS   for the lab to come up: 300
   --memory MIB       of the whole lab: 4096
   --cpus N           2
   --verbose          say what happens when

@@ -29,7 +29,7 @@ export async function checkXen(lab: Lab, cache: string): Promise<void> {
   const image = await cached(cache, "spin", "1.elf", spinningGuest);
   // One shell for all of it: each call from outside costs a tenth of a second under TCG.
   const { code, stdout, stderr } = await lab.output(["sh", "-c", SCRIPT, "sh", probe, image], {
-    timeoutMs: 60_000,
+    timeoutMs: 180_000,
   });
   const said = stdout.trim();
   if (code !== 0) {

@@ -40,10 +40,10 @@ test("it holds PV, PVH and HVM guests, the last with a device model", async () =
     [
       ...script,
       "xl list",
-      "pgrep -fc 'qemu-system-i386.*-domid'",
+      "pgrep -fc '[q]emu-system-i386.*-xen-domid'",
       ...Object.keys(guests).map((name) => `xl destroy ${name}`),
     ].join("\n"),
-  ], { timeoutMs: 120_000 });
+  ], { timeoutMs: 300_000 });
   assert.equal(code, 0, stderr);
   for (const name of Object.keys(guests)) {
     assert.match(stdout, new RegExp(`^${name} +\\d+ +\\d+ +1 +--p---`, "m"));
