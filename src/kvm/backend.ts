@@ -1,7 +1,8 @@
 import { SliceTimer } from "../host/slice_timer.ts";
 import type { Backend, BackendOptions } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
-import { InputError, StateError } from "../vm/errors.ts";
+import { InputError } from "../vm/errors.ts";
+import { machineClosed } from "./closed.ts";
 import { CAP } from "./abi.ts";
 import { cpuidFor, encodeCpuid } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
@@ -95,7 +96,7 @@ export class KvmBackend implements Backend, Disposable {
   }
 
   reset(): void {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#closed) throw machineClosed();
     for (const vcpu of this.vcpus) vcpu.reset();
     this.#vm.restoreChips(this.#chips);
   }

@@ -228,6 +228,21 @@ kvmTest("RDMSR and WRMSR of trapped MSRs leave; the answer or #GP reaches the gu
   expectExit(vcpu, "shutdown");
 });
 
+kvmTest("the answer to an MSR exit may come from readMsr() and go to writeMsr()", ["msr-exits"], () => {
+  using machine = guest();
+  // mov ecx, 0x174; rdmsr; inc eax; wrmsr; hlt
+  const vcpu = long(machine, [0xb9, 0x74, 1, 0, 0, 0x0f, 0x32, 0xff, 0xc0, 0x0f, 0x30, 0xf4]);
+  vcpu.writeMsr(0x174, 0x40n);
+  vcpu.trapMsrs([0x174]);
+  const read = expectExit(vcpu, "msr-read");
+  new DataView(read.data.buffer, read.data.byteOffset).setBigUint64(0, vcpu.readMsr(read.index), true);
+  const write = expectExit(vcpu, "msr-write");
+  vcpu.writeMsr(write.index, new DataView(write.data.buffer, write.data.byteOffset).getBigUint64(0, true));
+  expectExit(vcpu, "halt");
+  assert.equal(vcpu.readMsr(0x174), 0x41n);
+  assert.equal(vcpu.registers().rax, 0x41n);
+});
+
 kvmTest("MSRs that are no longer trapped do not leave", ["msr-exits"], () => {
   using machine = guest();
   const vcpu = long(machine, [0xb9, 0x74, 1, 0, 0, 0x0f, 0x32, 0xf4]);

@@ -1,7 +1,8 @@
 import { hostMemory } from "../host/memory_info.ts";
 import { Mapping, PAGE_SIZE } from "../host/mapping.ts";
 import type { BackendMemory, MemoryRegion, Rom } from "../vm/backend.ts";
-import { FaultError, InputError, StateError } from "../vm/errors.ts";
+import { FaultError, InputError } from "../vm/errors.ts";
+import { machineClosed } from "./closed.ts";
 import { cut, difference, type Slot } from "./slots.ts";
 
 /** Where RAM stops below 4 GiB and where it goes on: the hole between is for PCI and ROM, as on QEMU's `pc`. */
@@ -150,11 +151,7 @@ export class KvmMemory implements BackendMemory, Disposable {
 
   /** The region that holds `at`. @throws {FaultError} If none does. @throws {StateError} If the machine is closed. */
   #find(at: number, first: bigint, length: number): Backed {
-    if (this.#closed) {
-      throw new StateError("The machine is closed; its memory is gone.", "closed", {
-        remedy: "open another one",
-      });
-    }
+    if (this.#closed) throw machineClosed();
     for (const region of this.#regions) if (at >= region.from && at < region.to) return region;
     const address = Number.isSafeInteger(at) ? BigInt(at) : first + 0n;
     throw new FaultError(
@@ -228,11 +225,7 @@ export class KvmMemory implements BackendMemory, Disposable {
   }
 
   search(pattern: Uint8Array, from: bigint, to: bigint): bigint | undefined {
-    if (this.#closed) {
-      throw new StateError("The machine is closed; its memory is gone.", "closed", {
-        remedy: "open another one",
-      });
-    }
+    if (this.#closed) throw machineClosed();
     if (pattern.length === 0) throw new InputError("There is nothing to search for: the pattern is empty.");
     const needle = new Uint8Array(pattern);
     for (const region of this.#regions) {

@@ -174,17 +174,17 @@ Deno.test("a value that does not fit its register is refused by name and width",
     });
   }
   assert.throws(() => planWrite({ cs_attributes: 0x100n }), RangeError);
-  assert.throws(() => planWrite({ rax: 1.5 as unknown as bigint }), {
+  assert.throws(() => planWrite({ rax: 5 as unknown as bigint }), {
     name: "RangeError",
-    message: /whole number/,
+    message: /such as 5n/,
   });
   assert.throws(() => planWrite({ rax: "1" as unknown as bigint }), RangeError);
   assert.throws(() => planWrite({ eax: 1n } as Record<string, bigint>), InputError);
 });
 
-Deno.test("branded addresses and whole numbers are taken as values", () => {
-  const plan = planWrite({ rip: Object(5n) as bigint, rax: 7 as unknown as bigint });
-  assert.deepEqual(plan.get("regs"), [["rip", 5n], ["rax", 7n]]);
+Deno.test("branded addresses are taken as values", () => {
+  const plan = planWrite({ rip: Object(5n) as bigint });
+  assert.deepEqual(plan.get("regs"), [["rip", 5n]]);
 });
 
 Deno.test("each segment and control register has its own place", () => {

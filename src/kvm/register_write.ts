@@ -39,7 +39,7 @@ function highest(name: RegisterName): bigint {
  * Checks every value and sorts the registers by the structure that has to be written.
  *
  * @throws {InputError} If there is no register of a name.
- * @throws {RangeError} If a value is no whole number or does not fit its register; nothing is written then.
+ * @throws {RangeError} If a value is no bigint or does not fit its register; nothing is written then.
  */
 export function planWrite(values: RegisterValues): WritePlan {
   const plan = new Map<WriteGroup, (readonly [RegisterName, bigint])[]>();
@@ -51,7 +51,7 @@ export function planWrite(values: RegisterValues): WritePlan {
         remedy: "The names are those that registers() has.",
       });
     }
-    const value = wholeNumber(name, given);
+    const value = plainBigint(name, given);
     const limit = highest(name);
     if (value < 0n || value > limit || (name.endsWith("_attributes") && (value & ~ATTRIBUTE_BITS) !== 0n)) {
       const shown = value < 0n ? `${value}` : `0x${value.toString(16)}`;
@@ -64,15 +64,11 @@ export function planWrite(values: RegisterValues): WritePlan {
   return plan;
 }
 
-/** `given` as a plain bigint; scripts may give a branded address or a number. */
-function wholeNumber(name: string, given: unknown): bigint {
-  try {
-    if (typeof given === "number" || typeof given === "bigint") return BigInt(given);
-    if (given instanceof BigInt) return given.valueOf();
-  } catch {
-    // A number with a fraction: named below.
-  }
-  throw new RangeError(`${name} takes a whole number, not ${String(given)}.`);
+/** `given` as a plain bigint; scripts may give a branded address. */
+function plainBigint(name: string, given: unknown): bigint {
+  if (typeof given === "bigint") return given;
+  if (given instanceof BigInt) return given.valueOf();
+  throw new RangeError(`${name} takes a bigint, such as 5n, and not the ${typeof given} ${String(given)}.`);
 }
 
 const CONTROL_NAMES: ReadonlySet<string> = new Set(SREGS_CONTROL);

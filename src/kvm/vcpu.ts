@@ -5,6 +5,7 @@ import type { BackendVcpu, StepOptions, Traps } from "../vm/backend.ts";
 import { StateError } from "../vm/errors.ts";
 import { isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
+import { machineClosed } from "./closed.ts";
 import { FLAG, KVM, kvm_regs, kvm_sregs } from "./abi.ts";
 import { checkTraps, encodeGuestDebug } from "./debug.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
@@ -121,7 +122,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   /** One entry, or several when the guest only left so that an interrupt could be given to it. */
   #enter(offer: boolean): VmExit {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#closed) throw machineClosed();
     const { bytes } = this.page;
     let asked = false;
     for (;;) {
@@ -186,9 +187,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   }
 
   protected override alive(): void {
-    if (this.#closed) {
-      throw new StateError("The machine is closed.", "closed", { remedy: "open another one" });
-    }
+    if (this.#closed) throw machineClosed();
   }
 
   protected override settled(): void {
@@ -203,7 +202,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   }
 
   #setMode(mode: number): void {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#closed) throw machineClosed();
     this.state.flush();
     const step = mode !== MODE.run;
     this.fd.setGuestDebug(encodeGuestDebug(this.#traps, {
@@ -229,7 +228,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   }
 
   idle(): "no" | "halted" | "halted-forever" | "wait-for-sipi" {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#closed) throw machineClosed();
     const open = this.#pending.interruptsOn;
     if (!this.context.irqchip) return !this.#halted ? "no" : open ? "halted" : "halted-forever";
     switch (this.fd.getMpState()) {
@@ -270,7 +269,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     }
   }
 
-  /** Queues (or takes back) an external interrupt, for a machine without an in-kernel irqchip. */
+  /** Queues an external interrupt, for a machine without an in-kernel irqchip. */
   request(vector: number): void {
     this.#pending.request(vector);
   }
@@ -289,7 +288,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   /** Back to the state in which KVM made this vCPU. */
   reset(): void {
-    if (this.#closed) throw new StateError("The machine is closed.", "closed");
+    if (this.#closed) throw machineClosed();
     // What is in flight is finished with whatever its data holds; the bound is for string instructions on devices.
     for (let i = 0; i < 4096 && (this.#inFlight || this.#unanswered !== undefined); i++) this.settle();
     this.#inFlight = false;

@@ -1,4 +1,5 @@
-import { InputError, StateError } from "../vm/errors.ts";
+import { InputError } from "../vm/errors.ts";
+import { machineClosed } from "./closed.ts";
 import { FLAG, kvm_debugregs, kvm_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave } from "./abi.ts";
 import * as xsave from "../x86/xsave.ts";
 import { type WritePlan, writeSregs } from "./register_write.ts";
@@ -30,7 +31,7 @@ export class VcpuState implements SlowGroups {
   }
 
   #open(): void {
-    if (this.#fd.fd < 0) throw new StateError("The machine is closed.", "closed");
+    if (this.#fd.fd < 0) throw machineClosed();
   }
 
   debugRegisters(): readonly bigint[] {
