@@ -324,10 +324,12 @@ export class Uart16550 extends ByteDevice {
     this.#settle();
   }
 
-  /** The guest reads RBR. An empty one gives zero. */
+  /** The guest reads RBR. An empty one gives what it gave before, an empty FIFO zero. */
   #take(): number {
     const state = this.#state;
-    const character = (state.received.shift() ?? 0) & 0xff;
+    const empty = state.fcr & r.FCR_ENABLE_BIT ? 0 : state.last;
+    const character = (state.received.shift() ?? empty) & 0xff;
+    state.last = character;
     // The indication goes with the read (8.6.3) and comes back when the rest has lain long enough.
     state.timeout = false;
     this.#update();

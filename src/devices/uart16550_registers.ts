@@ -88,6 +88,8 @@ export interface UartState {
   timeout: boolean;
   /** Receive FIFO, or RBR when FIFOs are off: the character, and its PE, FE, BI in bits 8 and up. */
   received: number[];
+  /** What RBR was last read as: without FIFOs it stays there. */
+  last: number;
   /** What the host gave and the guest has not had room for. */
   queue: number[];
 }
@@ -105,6 +107,7 @@ export const SHAPE: Shape<UartState> = {
   inputs: bits(8),
   transmitterEmpty: flag,
   timeout: flag,
+  last: bits(8),
   received: list(bits(13), 0, FIFO_DEPTH),
   queue: list(bits(13), 0, QUEUE_LIMIT),
 };
@@ -124,6 +127,7 @@ export function powerOn(): UartState {
     transmitterEmpty: false,
     timeout: false,
     received: [],
+    last: 0,
     queue: [],
   };
 }

@@ -130,6 +130,8 @@ Deno.test("uart16550: without FIFOs a pasted line comes byte by byte, an edge ea
   }
   assert.equal(got, text);
   assert.equal(line.level, false);
+  assert.equal(guest.in(DATA), 0x0d); // stays in RBR
+  guest.out(FCR, 1);
   assert.equal(guest.in(DATA), 0);
 });
 
