@@ -90,7 +90,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
     await eachKind(c, async (vm, kind) => {
       await vm.vcpus[0].setRegisters({ ...pointer(CODE + 3, c.backend.mode), rax: 0xf8n });
       const target = await vm.breakpoints.add(gva(CODE + 3), { kind });
-      await vm.breakpoints.add(LOOP_BODY, { kind });
+      if (await orRefused(() => vm.breakpoints.add(LOOP_BODY, { kind })) === undefined) return;
       assert.equal((await until(vm, "breakpoint")).rip, at(2));
       assert.equal(await vm.memory.readUint(at(3), 1), 0xf8n, `${kind}: what the guest wrote is read`);
       assert.equal((await until(vm, "breakpoint")).breakpoint, target);
@@ -197,7 +197,10 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
 
   "may stand on neighbouring instructions": async (c) => {
     await eachKind(c, async (vm, kind) => {
-      for (const offset of [0, 1, 2]) await vm.breakpoints.add(gva(CODE + 4 + offset), { kind });
+      for (const offset of [0, 1, 2]) {
+        const bp = await orRefused(() => vm.breakpoints.add(gva(CODE + 4 + offset), { kind }));
+        if (bp === undefined) return assert.notEqual(offset, 0);
+      }
       for (const offset of [0, 1, 2]) assert.equal((await until(vm, "breakpoint")).rip, at(4 + offset));
       await vm.breakpoints.clear();
       assert.deepEqual(await vm.memory.read(gpa(CODE + 4), 3), hex("f8 f9 f8"));

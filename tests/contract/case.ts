@@ -8,6 +8,7 @@ import {
   type Machine,
   type OpenOptions,
   type RegisterValues,
+  StateError,
   type Stop,
   UnsupportedError,
 } from "../../mod.ts";
@@ -141,13 +142,15 @@ export function has(vm: Machine, name: CapabilityName): boolean {
 }
 
 /**
- * What `make` gives, or undefined if the backend refuses: then the refusal must say why and what to do.
+ * What `make` gives, or undefined if the backend refuses (or two breakpoints don't find room beside each other):
+ * then the refusal must say why and what to do.
  */
 export async function orRefused<T>(make: () => Promise<T>): Promise<T | undefined> {
   try {
     return await make();
   } catch (error) {
-    assert.ok(error instanceof UnsupportedError, `refused by ${error}`);
+    const overlap = error instanceof StateError && error.state === "overlap";
+    assert.ok(error instanceof UnsupportedError || overlap, `refused by ${error}`);
     assertHelpful(error);
     return undefined;
   }

@@ -89,7 +89,6 @@ export const REGISTER_CASES: readonly Case[] = group("registers", {
     await refused(RangeError, () => vcpu.setRegisters({ rax: 5n, rbx: 1n << 64n }));
     await refused(RangeError, () => vcpu.setRegisters({ rax: 5n, ds: 0x10000n }));
     await refused(RangeError, () => vcpu.setRegisters({ rax: -1n }));
-    await refused(Error, () => vcpu.setRegisters({ rax: 5 as unknown as bigint }));
     await refused(InputError, () => vcpu.setRegisters({ rax: 5n, eax: 1n } as RegisterValues));
     assert.equal((await vcpu.registers()).rax, before);
   },

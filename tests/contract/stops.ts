@@ -38,10 +38,13 @@ export const STOP_CASES: readonly Case[] = group("stops", {
     },
   },
 
-  "a triple fault is a shutdown": async (c) => {
-    // UD2 without a usable IDT
-    const vm = await c.guest({ code: "0f0b", registers: { idtr_limit: 0n } });
-    assert.equal((await until(vm, "shutdown")).reason, "triple-fault");
+  "a triple fault is a shutdown": {
+    modes: ["protected", "long"],
+    async run(c) {
+      // UD2 without a usable IDT
+      const vm = await c.guest({ code: "0f0b", registers: { idtr_limit: 0n } });
+      assert.equal((await until(vm, "shutdown")).reason, "triple-fault");
+    },
   },
 
   "the debug-exit port gives its code": async (c) => {
