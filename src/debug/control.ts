@@ -169,10 +169,12 @@ export class RunControl {
     return then(vcpu.registers(), (registers) => {
       const stop = this.lastStop;
       const address = linearRip(registers);
-      if (!anew && stop?.vcpu.index === vcpu.index && linearRip(stop.registers) !== address) return undefined;
+      if (!anew && stop?.vcpu.index === vcpu.index && linearRip(stop.registers) !== address) {
+        return stepper.clear(vcpu);
+      }
       return then(
         traps.executeAt(registers, address),
-        (found) => found.length === 0 ? undefined : stepper.stepFrom(vcpu, registers),
+        (found) => found.length === 0 ? stepper.clear(vcpu) : stepper.leave(vcpu, registers),
       );
     });
   }

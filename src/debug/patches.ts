@@ -46,6 +46,12 @@ export class Patches implements Iterable<Patch> {
     return this.#byGpa.size;
   }
 
+  /** Whether a patch has more than one byte, so that RIP can stand among them. */
+  get wide(): boolean {
+    for (const patch of this.#byGpa.values()) if (patch.code.length > 1) return true;
+    return false;
+  }
+
   [Symbol.iterator](): IterableIterator<Patch> {
     return this.#byGpa.values();
   }

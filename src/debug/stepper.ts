@@ -8,6 +8,9 @@ import type { ReadPhysical } from "../x86/paging.ts";
 import { walk } from "../x86/paging.ts";
 import type { Patch, Patches } from "./patches.ts";
 
+/** How often `clear` steps before it leaves a guest alone that jumps about among a patch's bytes. */
+const CLEAR_TRIES = 64;
+
 /** Runs single instructions, with the guest's own bytes in place of the breakpoint's that stands on them. */
 export class Stepper {
   readonly #loop: RunLoop;
@@ -34,8 +37,30 @@ export class Stepper {
   ): MaybePromise<StopCause | undefined> {
     return then(
       this.#patchUnder(registers),
-      (patch) => patch === undefined ? this.#loop.step(vcpu, options) : this.#without(patch, vcpu, options),
+      (found) =>
+        found === undefined ? this.#loop.step(vcpu, options) : this.#without(found.patch, vcpu, options),
     );
+  }
+
+  /**
+   * Off the breakpoint under RIP, and out from among the bytes of its patch: going on there would run half of it.
+   *
+   * @param registers Of now.
+   */
+  leave(vcpu: BackendVcpu, registers: Registers): MaybePromise<StopCause | undefined> {
+    const stepped = this.stepFrom(vcpu, registers);
+    return this.#patches.wide ? then(stepped, (cause) => cause ?? this.clear(vcpu)) : stepped;
+  }
+
+  /** Steps until RIP is not among the bytes of a patch. Breakpoints on the way stop as ever. */
+  clear(vcpu: BackendVcpu, tries = CLEAR_TRIES): MaybePromise<StopCause | undefined> {
+    if (!this.#patches.wide || tries === 0) return undefined;
+    return then(vcpu.registers(), (registers) =>
+      then(this.#patchUnder(registers), (found) => {
+        if (found === undefined || found.begins) return undefined;
+        const stepped = this.#without(found.patch, vcpu, { interrupts: true, execute: true });
+        return then(stepped, (cause) => cause ?? this.clear(vcpu, tries - 1));
+      }));
   }
 
   #without(patch: Patch, vcpu: BackendVcpu, options?: StepOptions): MaybePromise<StopCause | undefined> {
@@ -56,12 +81,15 @@ export class Stepper {
     });
   }
 
-  /** The patch on the instruction under RIP. */
-  #patchUnder(registers: Registers): MaybePromise<Patch | undefined> {
+  /** The patch that covers the byte under RIP, and whether it begins there. */
+  #patchUnder(registers: Registers): MaybePromise<{ patch: Patch; begins: boolean } | undefined> {
     if (this.#patches.size === 0) return undefined;
-    return then(
-      walk(registers, linearRip(registers), this.#read),
-      (found) => found.ok ? this.#patches.at(found.gpa) : undefined,
-    );
+    return then(walk(registers, linearRip(registers), this.#read), (found) => {
+      if (!found.ok) return undefined;
+      const { gpa } = found;
+      const patch = this.#patches.at(gpa) ??
+        (this.#patches.wide ? this.#patches.overlapping(gpa, 1) : undefined);
+      return patch === undefined ? undefined : { patch, begins: patch.gpa === gpa };
+    });
   }
 }
