@@ -43,6 +43,8 @@ export const KEY = {
 
 /** Keys 0x4000..0x7fff and 0xc000.. mean the same items as those without this bit (specification, Ranges). */
 const WRITE_CHANNEL_BIT = 0x4000;
+/** Where RAM continues above 4 GiB. */
+const BELOW_4G_LIMIT = 3n << 30n;
 const NAME_BYTES = 56;
 const ENTRY_BYTES = 64;
 /** Files a directory holds; keys must stay below the write channel. */
@@ -203,6 +205,21 @@ export function e820Table(entries: readonly E820Entry[]): Uint8Array {
     view.setUint32(20 * i + 16, type, true);
   });
   return table;
+}
+
+/**
+ * The memory map of a machine with `memory` bytes of RAM: what exceeds 3 GiB lies above 4 GiB, and the pages below
+ * the firmware where KVM may keep its task state segment are reserved. SeaBIOS adds its own areas.
+ */
+export function machineMemoryMap(memory: number | bigint): E820Entry[] {
+  const all = BigInt(memory);
+  const below = all < BELOW_4G_LIMIT ? all : BELOW_4G_LIMIT;
+  const map: E820Entry[] = [
+    { start: 0n, length: below, type: 1 },
+    { start: 0xfffb_c000n, length: 0x4000n, type: 2 },
+  ];
+  if (all > below) map.push({ start: 1n << 32n, length: all - below, type: 1 });
+  return map;
 }
 
 /** The file `bootorder`: OpenFirmware-like device paths, the first choice first, a line each, ending in NUL. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { refusesForeign } from "./device_contract.ts";
 import { FwCfg } from "./fw_cfg.ts";
-import { bootOrder, e820Table, littleEndian } from "./fw_cfg_items.ts";
+import { bootOrder, e820Table, littleEndian, machineMemoryMap } from "./fw_cfg_items.ts";
 import { MockGuest } from "./mock_guest.ts";
 
 const ascii = (text: string) => new TextEncoder().encode(text);
@@ -149,6 +149,10 @@ Deno.test("fw_cfg: saved with what the guest wrote; other files are refused and 
 
 Deno.test("fw_cfg: builders of items", () => {
   assert.deepEqual([...littleEndian(0x3f8, 2)], [0xf8, 3]);
+  const sizes = (memory: number) =>
+    machineMemoryMap(memory).map((e) => `${e.start.toString(16)}+${e.length.toString(16)}:${e.type}`);
+  assert.deepEqual(sizes(64 << 20), ["0+4000000:1", "fffbc000+4000:2"]);
+  assert.deepEqual(sizes(5 * 2 ** 30), ["0+c0000000:1", "fffbc000+4000:2", "100000000+80000000:1"]);
   assert.equal(new TextDecoder().decode(bootOrder(["/a", "/b"])), "/a\n/b\0");
 });
 
