@@ -26,6 +26,13 @@ interface Touch {
   readonly before: Uint8Array;
 }
 
+/** What a step over HLT with interrupts off comes to: hypervisors go on behind it. */
+const HALT: StopCause = { kind: "halt" };
+const HLT = 0xf4;
+const IF = 1n << 9n;
+/** CPL: the DPL of SS (SDM vol. 3A, 5.5). At levels above 0 HLT is #GP. */
+const level = (registers: Registers) => registers.ss_attributes >> 5n & 3n;
+
 /** Watchpoints where neither debug registers nor read-only pages serve: every instruction is decoded. */
 export class WatchStepper {
   readonly #parts: WatchParts;
@@ -53,9 +60,9 @@ export class WatchStepper {
       (registers) =>
         then(
           this.#touches(decoder, registers),
-          (touches) =>
+          ({ touches, halts }) =>
             then(this.#parts.stepper.stepFrom(vcpu, registers, options), (cause) =>
-              cause ?? this.#judge(vcpu, touches)),
+              cause ?? (halts ? HALT : this.#judge(vcpu, touches))),
         ),
     );
   }
@@ -78,8 +85,11 @@ export class WatchStepper {
     });
   }
 
-  /** The watchpoints that the instruction under RIP is about to touch. */
-  #touches(decoder: MemoryOperands, registers: Registers): MaybePromise<Touch[]> {
+  /** The watchpoints that the instruction under RIP is about to touch, and whether it is a HLT that stays. */
+  #touches(
+    decoder: MemoryOperands,
+    registers: Registers,
+  ): MaybePromise<{ touches: Touch[]; halts: boolean }> {
     const at = linearRip(registers);
     const code = new Uint8Array(LONGEST_INSTRUCTION);
     return then(this.#readCode(registers, at, code), (length) => {
@@ -102,7 +112,9 @@ export class WatchStepper {
       for (const touch of touches) {
         done = then(done, () => readLinear(registers, this.#parts.memory, touch.breakpoint.at, touch.before));
       }
-      return then(done, () => touches);
+      const halts = length > 0 && code[0] === HLT && (registers.rflags & IF) === 0n &&
+        level(registers) === 0n;
+      return then(done, () => ({ touches, halts }));
     });
   }
 
