@@ -80,6 +80,7 @@ export interface CmosOptions extends CmosLayout {
 export class Cmos extends ByteDevice {
   /** "cmos" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x70, length: 2 };
   readonly #time: Timebase;
   readonly #irq: number | InterruptLine;
@@ -95,6 +96,7 @@ export class Cmos extends ByteDevice {
   #owed = 0;
   #cancel: Cancel | undefined;
 
+  /** @param options What it is made of. */
   constructor(options: CmosOptions) {
     super();
     this.name = options.name ?? "cmos";
@@ -156,6 +158,7 @@ export class Cmos extends ByteDevice {
     this.#raised = false;
   }
 
+  /** The guest reads a register. */
   protected readByte(offset: number): number {
     // The index register is write-only.
     if (offset === INDEX) return 0xff;
@@ -165,6 +168,7 @@ export class Cmos extends ByteDevice {
     return value;
   }
 
+  /** The guest writes a register. */
   protected writeByte(offset: number, value: number): void {
     if (offset === INDEX) {
       this.#index = value & INDEX_MASK;

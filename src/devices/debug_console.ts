@@ -21,11 +21,14 @@ export interface DebugConsoleOptions {
 
 /** One byte-wide port: writes go to the sink. */
 export class DebugConsole extends ByteDevice {
+  /** Unique among a machine's devices. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number };
   readonly #sink: (bytes: Uint8Array) => void;
   #printed = 0;
 
+  /** @param options What it is made of. */
   constructor(options: DebugConsoleOptions) {
     super();
     this.name = options.name;
@@ -33,10 +36,12 @@ export class DebugConsole extends ByteDevice {
     this.#sink = options.sink;
   }
 
+  /** The guest reads a register. */
   protected readByte(): number {
     return READBACK;
   }
 
+  /** The guest writes a register. */
   protected writeByte(_offset: number, value: number): void {
     this.#printed++;
     this.#sink(Uint8Array.of(value));

@@ -23,9 +23,11 @@ export interface DebugExitOptions {
 export class DebugExit implements Device {
   /** "debugexit" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number };
   readonly #onExit: (code: number) => void;
 
+  /** @param options What it is made of. */
   constructor(options: DebugExitOptions) {
     this.name = options.name ?? "debugexit";
     this.ports = { start: options.port ?? 0xf4, length: options.length ?? 4 };

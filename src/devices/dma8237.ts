@@ -84,6 +84,7 @@ const PAGE_REGISTERS: DeviceRange = { start: 0x81, length: PAGES };
 export class Dma8237 extends ByteDevice {
   /** "dma" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [FIRST, SECOND, PAGE_REGISTERS];
   #state: State = powerOn();
 
@@ -93,6 +94,7 @@ export class Dma8237 extends ByteDevice {
     this.name = options.name ?? "dma";
   }
 
+  /** The guest reads a register. */
   protected readByte(offset: number, range: DeviceRange): number {
     if (range.start === PAGE_REGISTERS.start) return this.#state.pages[offset];
     const controller = this.#state.controllers[range.start === FIRST.start ? 0 : 1];
@@ -109,6 +111,7 @@ export class Dma8237 extends ByteDevice {
     return status;
   }
 
+  /** The guest writes a register. */
   protected writeByte(offset: number, value: number, range: DeviceRange): void {
     if (range.start === PAGE_REGISTERS.start) {
       this.#state.pages[offset] = value;

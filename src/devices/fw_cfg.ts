@@ -79,6 +79,7 @@ export class FwCfg implements Device {
   /** Bytes of the selected item. */
   #item: Uint8Array = new Uint8Array(0);
 
+  /** @param options What it is made of. */
   constructor(options: FwCfgOptions) {
     this.name = options.name ?? "fwcfg";
     this.#dma = options.dma ?? true;

@@ -80,8 +80,11 @@ export interface I8042Options {
 export class I8042 extends ByteDevice {
   /** "i8042" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [DATA, STATUS_COMMAND];
+  /** The keyboard: `type`, `press`, `key`. */
   readonly keyboard = new Ps2Keyboard();
+  /** The mouse: `move`, `setButtons`. */
   readonly mouse = new Ps2Mouse();
   readonly #options: I8042Options;
   readonly #lines: Record<"keyboard" | "aux", { line: InterruptLine; raised: boolean }>;
@@ -90,6 +93,7 @@ export class I8042 extends ByteDevice {
   #busyUntil = 0n;
   #timer: Cancel | undefined;
 
+  /** @param options What it is made of. */
   constructor(options: I8042Options) {
     super();
     this.#options = options;
@@ -121,6 +125,7 @@ export class I8042 extends ByteDevice {
     }
   }
 
+  /** The guest reads a register. */
   protected readByte(_offset: number, range: DeviceRange): number {
     const state = this.#state;
     this.#load();
@@ -133,6 +138,7 @@ export class I8042 extends ByteDevice {
     return data;
   }
 
+  /** The guest writes a register. */
   protected writeByte(_offset: number, value: number, range: DeviceRange): void {
     const state = this.#state;
     state.lastWasCommand = range.start === STATUS_COMMAND.start;

@@ -26,6 +26,7 @@ const SHAPE: Shape<State> = { address: bits(32), resetControl: bits(8) };
 export class PciAbsent implements Device {
   /** "pci" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0xcf8, length: 8 };
   readonly #reset: ResetControl;
   #address = 0;

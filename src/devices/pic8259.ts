@@ -41,12 +41,14 @@ export interface Pic8259Options {
 export class Pic8259 extends ByteDevice {
   /** "pic" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [FIRST, SECOND, EDGE_LEVEL];
   readonly #options: Pic8259Options;
   readonly #first = new PicChip(1 << CASCADE);
   readonly #second = new PicChip(0);
   #requesting = false;
 
+  /** @param options What it is made of. */
   constructor(options: Pic8259Options = {}) {
     super();
     this.#options = options;
@@ -85,6 +87,7 @@ export class Pic8259 extends ByteDevice {
     return vector;
   }
 
+  /** The guest reads a register. */
   protected readByte(offset: number, range: DeviceRange): number {
     if (range.start === EDGE_LEVEL.start) {
       return (offset === 0 ? this.#first : this.#second).levelTriggered & LEVEL_MASKS[offset & 1];
@@ -94,6 +97,7 @@ export class Pic8259 extends ByteDevice {
     return value;
   }
 
+  /** The guest writes a register. */
   protected writeByte(offset: number, value: number, range: DeviceRange): void {
     if (range.start === EDGE_LEVEL.start) {
       (offset === 0 ? this.#first : this.#second).levelTriggered = value & LEVEL_MASKS[offset & 1];

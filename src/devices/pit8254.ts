@@ -92,6 +92,7 @@ export interface Pit8254Options {
 export class Pit8254 extends ByteDevice implements SpeakerTimer {
   /** "pit" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x40, length: 4 };
   readonly #time: Timebase;
   readonly #irq: number | InterruptLine;
@@ -106,6 +107,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
   #seen = 0;
   #cancel: Cancel | undefined;
 
+  /** @param options What it is made of. */
   constructor(options: Pit8254Options) {
     super();
     this.name = options.name ?? "pit";
@@ -157,6 +159,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#drive(false);
   }
 
+  /** The guest reads a register. */
   protected readByte(offset: number): number {
     // The control word can't be read.
     if (offset === CONTROL) return 0xff;
@@ -182,6 +185,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     return high ? value >> 8 : value & 0xff;
   }
 
+  /** The guest writes a register. */
   protected writeByte(offset: number, value: number): void {
     this.#count();
     if (offset === CONTROL) this.#control(value);

@@ -59,14 +59,17 @@ export class PitChannel {
     };
   }
 
+  /** 0..5. */
   get mode(): number {
     return this.#state.mode;
   }
 
+  /** Whether it counts in BCD. */
   get bcd(): boolean {
     return this.#state.bcd;
   }
 
+  /** 1 low byte, 2 high byte, 3 low then high. */
   get access(): number {
     return this.#state.access;
   }

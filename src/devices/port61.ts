@@ -48,21 +48,25 @@ export interface Port61Options {
 export class Port61 extends ByteDevice {
   /** "port61" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x61, length: 1 };
   readonly #options: Port61Options;
   #state: State = { control: 0, toggle: false };
 
+  /** @param options What it is made of. */
   constructor(options: Port61Options = {}) {
     super();
     this.#options = options;
     this.name = options.name ?? "port61";
   }
 
+  /** The guest reads a register. */
   protected readByte(): number {
     this.#state.toggle = !this.#state.toggle;
     return this.#show();
   }
 
+  /** The guest writes a register. */
   protected writeByte(_offset: number, value: number): void {
     const changed = value ^ this.#state.control;
     this.#state.control = value & WRITABLE_MASK;

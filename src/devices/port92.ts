@@ -29,20 +29,24 @@ export interface Port92Options {
 export class Port92 extends ByteDevice {
   /** "port92" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x92, length: 1 };
   readonly #options: Port92Options;
   readonly #state: State = { control: A20_BIT };
 
+  /** @param options What it is made of. */
   constructor(options: Port92Options) {
     super();
     this.#options = options;
     this.name = options.name ?? "port92";
   }
 
+  /** The guest reads a register. */
   protected readByte(): number {
     return this.#state.control;
   }
 
+  /** The guest writes a register. */
   protected writeByte(_offset: number, value: number): void {
     const risen = value & ~this.#state.control;
     const changed = value ^ this.#state.control;

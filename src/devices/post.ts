@@ -22,6 +22,7 @@ const SHAPE: Shape<State> = { last: bits(8), codes: list(bits(8), 0, CODES_LIMIT
 export class Post extends ByteDevice {
   /** "post" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x80, length: 1 };
   #state: State = { last: 0, codes: [] };
 
@@ -36,10 +37,12 @@ export class Post extends ByteDevice {
     return this.#state.codes;
   }
 
+  /** The guest reads a register. */
   protected readByte(): number {
     return this.#state.last;
   }
 
+  /** The guest writes a register. */
   protected writeByte(_offset: number, value: number): void {
     const state = this.#state;
     if (value === state.last && state.codes.length > 0) return;

@@ -58,6 +58,7 @@ export const KEYBOARD_SHAPE: Shape<KeyboardState> = {
 
 /** A keyboard; what its keys send is queued until the guest has read what came before. */
 export class Ps2Keyboard implements Ps2Device {
+  /** Called when there is something to take; the 8042 sets it. */
   onEvent: () => void = () => {};
   /** Called when the guest switches the lights: bit 0 Scroll Lock, 1 Num Lock, 2 Caps Lock. */
   onLeds: (leds: number) => void = () => {};
@@ -112,6 +113,7 @@ export class Ps2Keyboard implements Ps2Device {
     return refused < 0 ? chords.length : refused;
   }
 
+  /** The host sends a byte. */
   write(value: number): void {
     const state = this.#state;
     if (value === RESEND) {
@@ -142,12 +144,14 @@ export class Ps2Keyboard implements Ps2Device {
     this.#command(value);
   }
 
+  /** The next byte towards the host. */
   take(kind: "reply" | "event"): number | undefined {
     const byte = (kind === "reply" ? this.#state.replies : this.#state.events).shift();
     if (byte !== undefined) this.#state.lastSent = byte;
     return byte;
   }
 
+  /** Whether there is something to take. */
   has(kind: "reply" | "event"): boolean {
     return (kind === "reply" ? this.#state.replies : this.#state.events).length > 0;
   }

@@ -85,6 +85,7 @@ export const MOUSE_SHAPE: Shape<MouseState> = {
 
 /** A mouse; what moves while the guest does not read is added up, not queued. */
 export class Ps2Mouse implements Ps2Device {
+  /** Called when there is something to take; the 8042 sets it. */
   onEvent: () => void = () => {};
   #state: MouseState = powerOn();
 
@@ -122,6 +123,7 @@ export class Ps2Mouse implements Ps2Device {
     this.#report();
   }
 
+  /** The host sends a byte. */
   write(value: number): void {
     const state = this.#state;
     if (state.wrap && value !== RESET && value !== RESET_WRAP) {
@@ -144,6 +146,7 @@ export class Ps2Mouse implements Ps2Device {
     }
   }
 
+  /** The next byte towards the host. */
   take(kind: "reply" | "event"): number | undefined {
     const byte = (kind === "reply" ? this.#state.replies : this.#state.events).shift();
     if (byte === undefined) return undefined;
@@ -152,6 +155,7 @@ export class Ps2Mouse implements Ps2Device {
     return byte;
   }
 
+  /** Whether there is something to take. */
   has(kind: "reply" | "event"): boolean {
     return (kind === "reply" ? this.#state.replies : this.#state.events).length > 0;
   }

@@ -36,7 +36,9 @@ export interface Uart16550Options {
 
 /** A PC16550D with the glue of a PC's serial card. */
 export class Uart16550 extends ByteDevice {
+  /** Unique among a machine's devices. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number };
   readonly #options: Uart16550Options;
   #line: InterruptLine = NO_LINE;
@@ -47,6 +49,7 @@ export class Uart16550 extends ByteDevice {
   #timer: Cancel | undefined;
   #lastRead = 0n;
 
+  /** @param options What it is made of. */
   constructor(options: Uart16550Options) {
     super();
     this.#options = options;
@@ -112,6 +115,7 @@ export class Uart16550 extends ByteDevice {
     });
   }
 
+  /** The guest reads a register. */
   protected readByte(offset: number): number {
     const state = this.#state;
     const dlab = (state.lcr & r.LCR_DLAB_BIT) !== 0;
@@ -150,6 +154,7 @@ export class Uart16550 extends ByteDevice {
     }
   }
 
+  /** The guest writes a register. */
   protected writeByte(offset: number, value: number): void {
     const state = this.#state;
     const dlab = (state.lcr & r.LCR_DLAB_BIT) !== 0;

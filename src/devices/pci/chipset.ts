@@ -8,6 +8,7 @@ import { Piix4Pm } from "./piix4_pm.ts";
 
 /** What the chipset is wired to. */
 export interface ChipsetOptions {
+  /** The clock it follows. */
   readonly time: Timebase;
   /** The guest asked for a reset through port 0xcf9. */
   readonly onReset: () => void;

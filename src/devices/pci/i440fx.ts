@@ -39,6 +39,7 @@ export class I440fx extends PciFunction {
   readonly #onPam: ((area: PamArea) => void) | undefined;
   #areas: readonly PamArea[];
 
+  /** @param options What it is made of. */
   constructor(options: I440fxOptions = {}) {
     super(options.name ?? "i440fx", {
       vendor: 0x8086,
@@ -76,6 +77,7 @@ export class I440fx extends PciFunction {
     return areas;
   }
 
+  /** The guest wrote configuration space. */
   protected override configured(): void {
     this.#tell();
   }

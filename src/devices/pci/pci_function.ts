@@ -29,7 +29,9 @@ export interface BarRange extends DeviceRange {
  * ranges come to `read` and `write` as `BarRange`s.
  */
 export abstract class PciFunction implements Device {
+  /** Unique among a machine's devices. */
   readonly name: string;
+  /** Its configuration space. */
   readonly config: ConfigSpace;
   /** Its interrupt pin; the host bridge connects it. */
   intx: InterruptLine = NO_LINE;

@@ -41,6 +41,7 @@ export interface PciInterruptRouter {
 export class PciHost implements Device {
   /** "pci" unless told otherwise. */
   readonly name: string;
+  /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0xcf8, length: 8 };
   readonly #functions = new Map<number, PciFunction>();
   readonly #reset: ResetControl;

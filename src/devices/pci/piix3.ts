@@ -75,6 +75,7 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
     };
   }
 
+  /** The guest wrote configuration space. */
   protected override configured(): void {
     this.#update();
   }

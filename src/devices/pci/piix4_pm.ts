@@ -92,6 +92,7 @@ export class Piix4Pm extends PciFunction {
   #halves = 0n;
   #cancel: Cancel | undefined;
 
+  /** @param options What it is made of. */
   constructor(options: Piix4PmOptions) {
     super(options.name ?? "piix4-pm", {
       vendor: 0x8086,
@@ -205,6 +206,7 @@ export class Piix4Pm extends PciFunction {
     return { ...super.inspect(), PM1_STS: status, PM1_EN: enable, PM1_CNT: control, PM_TMR: timer };
   }
 
+  /** The registers' ranges that no base address register makes. */
   protected override extraRanges(): {
     readonly io: readonly BarRange[];
     readonly memory: readonly BarRange[];
