@@ -151,17 +151,18 @@ export async function condition(session: Session, { rest }: Invocation): Promise
   }
   const [breakpoint] = chosen(vm, [id]);
   const note = noteOf(vm, breakpoint);
-  if (text === "") {
-    breakpoint.condition = undefined;
-    note.condition = undefined;
-    return { text: `Breakpoint ${breakpoint.id} now unconditional.\n`, data: breakpointData(vm, breakpoint) };
+  note.condition = text === "" ? undefined : text;
+  if (breakpoint.space !== "gva" && breakpoint.space !== "gpa") {
+    breakpoint.condition = text === "" ? undefined : await accessCondition(session, text);
+  } else {
+    const asked = text === "" ? undefined : await breakpointCondition(session, text);
+    const watching = breakpoint.access !== "execute" && (asked !== undefined || note.readOnly);
+    breakpoint.condition = watching
+      ? (await import("./watchpoints.ts")).following(note, breakpoint.address, Number(breakpoint.size), asked)
+      : asked;
   }
-  const access = breakpoint.space !== "gva" && breakpoint.space !== "gpa";
-  breakpoint.condition = access
-    ? await accessCondition(session, text)
-    : await breakpointCondition(session, text);
-  note.condition = text;
-  return { text: "", data: breakpointData(vm, breakpoint) };
+  const said = text === "" ? `Breakpoint ${breakpoint.id} now unconditional.\n` : "";
+  return { text: said, data: breakpointData(vm, breakpoint) };
 }
 
 /** `ignore N COUNT`. */

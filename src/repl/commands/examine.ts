@@ -166,7 +166,7 @@ async function instructions(session: Session, state: ExamineState, count: number
   const text = instructionLines(list, {
     style: session.style,
     pc,
-    symbol: (address) => symbolAt(vm, address),
+    symbol: (address) => (state.space === "gva" ? symbolAt(vm, address) : undefined),
     tabs: true,
   });
   return { text, data: list.map(instructionData) };

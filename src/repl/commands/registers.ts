@@ -1,5 +1,6 @@
 /** regs and info registers. */
 import { InputError, REGISTER_GROUPS, type RegisterGroup, type RegisterName } from "../../dsl/mod.ts";
+import { cpl, cpuMode } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { partOf, registerPart } from "../expression.ts";
 import { formatNumber, type Letter } from "../render/number.ts";
@@ -43,7 +44,9 @@ export async function regs(session: Session, words: readonly string[]): Promise<
     if (groups.length > 1) text += `${session.style.heading(group)}\n`;
     text += registerGroup(group, registers, view);
   }
-  return { text, data: registerData([...names, ...groups.flatMap((g) => REGISTER_GROUPS[g])], registers) };
+  const data = registerData([...names, ...groups.flatMap((g) => REGISTER_GROUPS[g])], registers);
+  if (groups.includes("general")) Object.assign(data, { mode: cpuMode(registers), cpl: cpl(registers) });
+  return { text, data };
 }
 
 /** What gdb shows without a name: general registers, flags and selectors. */

@@ -39,8 +39,9 @@ export interface BreakpointNote {
   catch?: string;
   /** "read" for rwatch: x86 has no such trap, so the shell filters. */
   readOnly?: boolean;
-  /** A watchpoint's bytes at its last stop, little-endian. */
+  /** A watchpoint's bytes at its last hit, and at the one before where a condition looks at each. */
   value?: bigint;
+  before?: bigint;
 }
 
 /** What commands remember between lines. */

@@ -6,7 +6,7 @@ import type { Session } from "../session.ts";
 import { breakpointData, howWords } from "./breakpoint_list.ts";
 import { readTail } from "./breakpoints.ts";
 import { breakpointCondition } from "./condition.ts";
-import { guestState } from "./state.ts";
+import { type BreakpointNote, guestState } from "./state.ts";
 import {
   evaluate,
   guest,
@@ -29,23 +29,27 @@ const LETTERS: Readonly<Record<string, Size>> = { b: 1, h: 2, w: 4, g: 8, "1": 1
  */
 export async function watch(session: Session, { name, rest, format }: Invocation): Promise<Answer> {
   const vm = guest(session);
-  const text = rest.replace(/^-(l|location)\b\s*/, "");
+  const location = /^-(l|location)\b\s*/.exec(rest);
+  const text = location === null ? rest : rest.slice(location[0].length);
   if (text === "") {
     throw new InputError("Argument required (expression to watch).", { remedy: "watch *(u32*)0x1000" });
   }
   const { source, node } = splitExpression(text);
-  const target = await watched(session, await evaluate(session, node), format);
+  const target = await watched(session, await evaluate(session, node), format, location !== null);
   const { condition, ...where } = await readTail(session, text.slice(parsePrefix(text).end));
   const asked = condition === undefined ? undefined : await breakpointCondition(session, condition);
   const read = /^r/.test(name);
+  const value = unsigned(await readPlace(session, target.place, target.size));
+  const note: BreakpointNote = { what: source, condition, readOnly: read, value };
   const made = await vm.breakpoints.add(target.place.address, {
     ...where,
     access: /^w/.test(name) ? "write" : "access",
     size: target.size,
-    condition: read ? await onlyReads(session, target.place, target.size, asked) : asked,
+    condition: read || asked !== undefined
+      ? following(note, target.place.address, target.size, asked)
+      : undefined,
   });
-  const value = unsigned(await readPlace(session, target.place, target.size));
-  guestState(vm).notes.set(made.id, { what: source, condition, readOnly: read, value });
+  guestState(vm).notes.set(made.id, note);
   const kind = read
     ? "read watchpoint"
     : made.access === "write"
@@ -59,6 +63,7 @@ async function watched(
   session: Session,
   value: Value,
   format: string,
+  location: boolean,
 ): Promise<{ place: Place; size: Size }> {
   const asked = format === ""
     ? undefined
@@ -74,10 +79,11 @@ async function watched(
     const at: Value = { value: place.address, space: place.space };
     return { place: placeOf(at, registers), size: asked ?? place.type.bytes };
   }
-  if (place?.kind === "register") {
+  if (place?.kind === "register" && asked === undefined && !location) {
     throw new InputError(`A register can't be watched: no trap tells when ${place.register} changes`, {
       remedy:
-        `step until it does, in TypeScript: await vm.step({count: 10000, each: (r) => r.${place.register} === 5n})`,
+        `to watch what it points to: watch -l $${place.register}; to step until it changes, in TypeScript: ` +
+        `await vm.step({count: 10000, each: (r) => r.${place.register} === 5n})`,
     });
   }
   return {
@@ -86,18 +92,21 @@ async function watched(
   };
 }
 
-/** x86 has no trap for reads alone: an access that changed the bytes was a write, as gdb judges it. */
-async function onlyReads(
-  session: Session,
-  place: Place,
+/**
+ * Looks at the watched bytes at every hit, those that a condition passes over too, so that the stop can tell
+ * the value before. x86 has no trap for reads alone: for rwatch, an access that changed the bytes was a write,
+ * as gdb judges it.
+ */
+export function following(
+  note: BreakpointNote,
+  address: bigint,
   size: number,
-  asked?: Condition,
-): Promise<Condition> {
-  let last = (await readPlace(session, place, size)).join();
+  asked: Condition | undefined,
+): Condition {
   return (hit: Hit) => {
-    const now = hit.read(place.address, size).join();
-    const written = last !== now;
-    last = now;
-    return written ? false : asked === undefined || asked(hit);
+    note.before = note.value;
+    note.value = unsigned(hit.read(address, size));
+    if (note.readOnly && note.before !== note.value) return false;
+    return asked === undefined || asked(hit);
   };
 }

@@ -70,7 +70,7 @@ function named(name: string, names: Names): Value {
   const part = registerPart(name);
   if (part) return register(part, names);
   throw new InputError(`No symbol "${name}" here`, {
-    remedy: "load symbols with symbol-file FILE; info symbols PATTERN lists them",
+    remedy: "load symbols with symbol-file FILE; info symbols lists them",
   });
 }
 

@@ -5,7 +5,12 @@ import { renderTrace } from "./trace.ts";
 import { hex, table, wrap } from "./text.ts";
 
 /** What is known after a triple fault: verdict first, evidence below. */
-export function renderAutopsy(found: Autopsy, style: Style, width: number): string {
+export function renderAutopsy(
+  found: Autopsy,
+  style: Style,
+  width: number,
+  symbol?: (address: bigint) => string | undefined,
+): string {
   let out = wrap(`Probably: ${found.verdict}`, width).map((l) => `${l}\n`).join("");
   if (found.vector !== undefined) {
     const code = found.errorCode === undefined ? "" : `, error code ${hex(found.errorCode)}`;
@@ -23,7 +28,7 @@ export function renderAutopsy(found: Autopsy, style: Style, width: number): stri
     width,
   );
   if (found.lastAccesses.length === 0) return out;
-  return `${out}Last accesses:\n${renderTrace(found.lastAccesses, style, width)}`;
+  return `${out}Last accesses:\n${renderTrace(found.lastAccesses, style, width, symbol)}`;
 }
 
 function vectorName(vector: number): string {

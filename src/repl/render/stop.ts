@@ -154,7 +154,7 @@ async function watchText(
   const what = note.what === "" ? hex(stop.address) : note.what;
   const size = Number(breakpoint.size);
   const shown = (value: bigint) => `${value} (${hex(value, size * 2)})`;
-  const before = stop.before === undefined ? note.value : unsigned(stop.before);
+  const before = stop.before === undefined ? note.before ?? note.value : unsigned(stop.before);
   const after = stop.after === undefined ? await watchedNow(session, breakpoint, size) : unsigned(stop.after);
   note.value = after;
   if (before !== undefined) data.before = before;
@@ -216,7 +216,7 @@ async function shutdownText(
       }
       data.autopsy = found;
       return `${session.style.error("Triple fault")}${detail}\n${
-        renderAutopsy(found, session.style, session.width)
+        renderAutopsy(found, session.style, session.width, (at) => symbolAt(vm, at))
       }`;
     }
     default:
