@@ -1,4 +1,4 @@
-import type process from "node:process";
+import type nodeProcess from "node:process";
 import type { Output } from "./output.ts";
 
 /** What is offered for a line, and how much of its end that replaces. */
@@ -24,14 +24,14 @@ const PARTIAL_LINE_WAIT = 150;
 const PARTIAL_LINE_LIMIT = 4096;
 
 /**
- * Line editing over node:readline. The terminal is raw only while a line is being typed, so that Ctrl-C is a
- * signal while a command runs; what is printed meanwhile goes above the line.
+ * Line editing over node:readline. Only while a line is being typed is Ctrl-C a key; while a command runs it is
+ * a signal. What is printed while a line is typed goes above it.
  */
 export class Editor implements Output {
   readonly terminal = true;
   #parts: EditorParts;
   #readline: typeof import("node:readline");
-  #process: typeof process;
+  #process: typeof nodeProcess;
   #interface: Interface;
   #lines: string[] = [];
   #waiting: ((line: string | undefined) => void) | undefined;
@@ -42,7 +42,7 @@ export class Editor implements Output {
   private constructor(
     parts: EditorParts,
     readline: typeof import("node:readline"),
-    process: typeof process,
+    process: typeof nodeProcess,
   ) {
     this.#parts = parts;
     this.#readline = readline;
@@ -99,16 +99,16 @@ export class Editor implements Output {
     if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
     const { promise, resolve } = Promise.withResolvers<string | undefined>();
     this.#waiting = resolve;
-    this.#setRaw(true);
+    this.#setMode("line");
     this.#interface.setPrompt(prompt);
     this.#interface.resume();
     this.#interface.prompt();
     return await promise;
   }
 
-  /** Changes the prompt while a line is typed, as when the guest stops meanwhile. */
-  setPrompt(prompt: string): void {
-    if (!this.#waiting || this.#interface.getPrompt() === prompt) return;
+  /** Changes a prompt while its line is typed, as when the guest stops meanwhile. */
+  changePrompt(from: string, prompt: string): void {
+    if (!this.#waiting || from === prompt || this.#interface.getPrompt() !== from) return;
     this.#interface.setPrompt(prompt);
     this.#interface.prompt(true);
   }
@@ -164,7 +164,7 @@ export class Editor implements Output {
   #suspend(): void {
     this.#waiting = undefined;
     this.#interface.pause();
-    this.#setRaw(false);
+    this.#setMode("command");
   }
 
   #end(): void {
@@ -172,7 +172,7 @@ export class Editor implements Output {
     const waiting = this.#waiting;
     this.#flushPartial();
     this.#waiting = undefined;
-    this.#setRaw(false);
+    this.#setMode("none");
     waiting?.(undefined);
   }
 
@@ -188,9 +188,14 @@ export class Editor implements Output {
     waiting(CANCELLED);
   }
 
-  #setRaw(on: boolean): void {
+  /**
+   * "line": every key comes as it is. "command": nothing is echoed, what is typed ahead is kept, and Ctrl-C is a
+   * signal. "none": as the terminal was.
+   */
+  #setMode(mode: "line" | "command" | "none"): void {
     try {
-      this.#process.stdin.setRawMode?.(on);
+      this.#process.stdin.setRawMode?.(mode === "line");
+      if (mode === "command") Deno.stdin.setRaw(true, { cbreak: true });
     } catch {
       // The terminal is gone; reading tells so.
     }
@@ -205,7 +210,7 @@ export class Editor implements Output {
   close(): void {
     clearTimeout(this.#partialTimer);
     this.#interface.close();
-    this.#setRaw(false);
+    this.#setMode("none");
   }
 }
 

@@ -46,6 +46,7 @@ export class Prompt {
   #entered: string[] = [];
   #editor: Editor | undefined;
   #watchdog: Watchdog | undefined;
+  #prompt = "";
   #promptTimer: ReturnType<typeof setInterval> | undefined;
 
   /** @param output What the shell prints through; it is led above the prompt while a line is typed. */
@@ -58,6 +59,9 @@ export class Prompt {
   /** Reads and runs lines until the shell is left; Ctrl-D leaves too. */
   async run(): Promise<void> {
     const shell = this.#shell;
+    // First: it saves how the terminal is, and what Deno prints when it loads a module must not come later.
+    this.#watchdog = new Watchdog();
+    await this.#watchdog.ready;
     const editor = await Editor.open({
       output: this.#terminal,
       history: this.#before,
@@ -67,9 +71,12 @@ export class Prompt {
     });
     this.#editor = editor;
     this.#output.redirect(editor);
-    this.#watchdog = new Watchdog();
     // The guest's state is in the prompt and may change while a line is typed.
-    this.#promptTimer = setInterval(() => editor.setPrompt(shell.prompt), 100);
+    this.#promptTimer = setInterval(() => {
+      const { prompt } = shell;
+      editor.changePrompt(this.#prompt, prompt);
+      this.#prompt = prompt;
+    }, 100);
     let repeat = "";
     while (shell.exitCode === undefined) {
       const input = await this.#readInput(editor);
@@ -97,7 +104,8 @@ export class Prompt {
     let input = "";
     for (;;) {
       const continued = input !== "";
-      const line = await editor.readLine(continued ? "... " : this.#shell.prompt);
+      this.#prompt = this.#shell.prompt;
+      const line = await editor.readLine(continued ? "... " : this.#prompt);
       if (line === undefined) return continued ? "" : undefined;
       if (line === CANCELLED) {
         input = "";

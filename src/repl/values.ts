@@ -38,8 +38,10 @@ export function valueText(value: unknown, colors: boolean): string {
       : `  ${selector.toString(16).padStart(4, "0")}:${offset.toString(16).padStart(4, "0")}`;
     return `0x${value.toString(16)}${space === undefined ? "" : `  ${space}`}${shown}`;
   }
-  if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) > 9) {
-    return `${value}  0x${Math.abs(value).toString(16)}`;
+  if (typeof value === "number") {
+    return Number.isInteger(value) && Math.abs(value) > 9
+      ? `${value}  0x${Math.abs(value).toString(16)}`
+      : String(value);
   }
   const text = Deno.inspect(value, {
     colors,

@@ -7,14 +7,25 @@
  */
 export class Watchdog implements Disposable {
   #worker: Worker;
+  /** Resolves once it listens. */
+  readonly ready: Promise<void>;
 
   constructor() {
     this.#worker = new Worker(new URL("./watchdog_worker.ts", import.meta.url), {
       type: "module",
       name: "watchdog",
     });
-    this.#worker.onmessage = () => this.#worker.postMessage("alive");
-    this.#worker.onerror = (event) => event.preventDefault();
+    this.ready = new Promise((resolve) => {
+      this.#worker.onmessage = ({ data }) => {
+        if (data === "ready") resolve();
+        else this.#worker.postMessage("alive");
+      };
+      this.#worker.onerror = (event) => {
+        // A shell without its watchdog is a shell all the same.
+        event.preventDefault();
+        resolve();
+      };
+    });
   }
 
   /** Ends it. */

@@ -25,8 +25,23 @@ self.onmessage = () => {
   stuck = false;
 };
 
+/** Runs stty on the shell's terminal; undefined where there is none. */
+function stty(...args: string[]): string | undefined {
+  try {
+    const { success, stdout } = new Deno.Command("stty", { args, stdin: "inherit", stderr: "null" })
+      .outputSync();
+    return success ? new TextDecoder().decode(stdout).trim() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** How the terminal was before a line was edited. */
+const saved = stty("-g");
+
 /** Only another thread can end a stuck one, and only by this signal does nothing of it run on. */
 function end(): void {
+  if (saved !== undefined) stty(saved);
   Deno.kill(Deno.pid, "SIGKILL");
 }
 
@@ -46,3 +61,5 @@ Deno.addSignalListener("SIGINT", () => {
 for (const signal of ["SIGTERM", "SIGHUP"] as const) {
   Deno.addSignalListener(signal, () => ask(end));
 }
+
+self.postMessage("ready");

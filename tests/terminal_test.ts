@@ -1,0 +1,244 @@
+/** The shell under a real terminal: typing, Ctrl-C, output while typing, and every way out. */
+
+import assert from "node:assert/strict";
+import { noTmux, Terminal } from "./tmux.ts";
+
+const REASON = noTmux();
+if (REASON !== undefined) console.log(`terminal tests skipped: ${REASON}`);
+const KVM = await Deno.open("/dev/kvm", { read: true, write: true }).then((file) => {
+  file.close();
+  return true;
+}, () => false);
+if (!KVM) console.log("terminal tests use the fake backend: /dev/kvm can't be opened");
+const BACKEND = KVM ? "kvm" : "fake";
+
+const MAIN = new URL("../src/repl/main.ts", import.meta.url).pathname;
+const CONFIG = new URL("../deno.json", import.meta.url).pathname;
+
+/** jmp $ */
+const SPIN = Uint8Array.of(0xeb, 0xfe);
+
+/** Prints "tick" on COM1, waits some 100,000 instructions, and so on. */
+const TICKS = Uint8Array.of(
+  ...[0xba, 0xf8, 0x03], // mov dx, 0x3f8
+  ...[..."tick\n"].flatMap((c) => [0xb0, c.charCodeAt(0), 0xee]), // mov al, c; out dx, al
+  ...[0xb9, 0xff, 0xff, 0xe2, 0xfe, 0xe2, 0xfe], // mov cx, 0xffff; loop $; loop $
+  ...[0xeb, 0x100 - 24], // jmp to the first mov al
+);
+
+interface Fixture extends AsyncDisposable {
+  readonly terminal: Terminal;
+  readonly folder: string;
+  /** The command line of hvsh, to be typed. */
+  readonly hvsh: string;
+  /** The process of hvsh. */
+  pid(): Promise<number>;
+}
+
+async function fixture(environment: Record<string, string> = {}): Promise<Fixture> {
+  const folder = await Deno.makeTempDir();
+  await Deno.writeFile(`${folder}/spin.bin`, SPIN);
+  await Deno.writeFile(`${folder}/ticks.bin`, TICKS);
+  const terminal = await Terminal.open({
+    directory: folder,
+    environment: { XDG_STATE_HOME: `${folder}/state`, XDG_CONFIG_HOME: `${folder}/config`, ...environment },
+  });
+  return {
+    terminal,
+    folder,
+    hvsh: `${Deno.execPath()} run -q -A --no-check --config ${CONFIG} ${MAIN} -q`,
+    async pid() {
+      const shell = await terminal.shellPid();
+      const children = await Deno.readTextFile(`/proc/${shell}/task/${shell}/children`);
+      return Number(children.trim().split(" ")[0]);
+    },
+    async [Symbol.asyncDispose]() {
+      await terminal[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+function test(name: string, body: (f: Fixture) => Promise<void>, environment?: Record<string, string>): void {
+  Deno.test({
+    name: `terminal: ${name}${REASON === undefined ? "" : ` (skipped: ${REASON})`}`,
+    ignore: REASON !== undefined,
+    fn: async () => {
+      await using f = await fixture(environment);
+      await body(f);
+    },
+  });
+}
+
+/** Runs hvsh between two `stty -a`, whose outputs must be the same. */
+async function start(f: Fixture, options: string): Promise<void> {
+  await f.terminal.enter(
+    `stty -a > before; ${f.hvsh} ${options}; echo "left with $?"; stty -a > after; echo "done"`,
+  );
+  await f.terminal.waitFor(/^hvsh.*> $/m);
+}
+
+async function left(f: Fixture, code: number): Promise<void> {
+  await f.terminal.waitFor(new RegExp(`^left with ${code}\\ndone`, "m"));
+  const before = await Deno.readTextFile(`${f.folder}/before`);
+  assert.match(before, /icanon/);
+  assert.equal(await Deno.readTextFile(`${f.folder}/after`), before, "the terminal is as it was");
+}
+
+const flat = (name: string, backend = BACKEND) => `--backend ${backend} --flat ${name}.bin,at=0x1000`;
+
+test("typing, history, completion, and leaving by Ctrl-D", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  await terminal.enter("const answer: number = 6 * 7");
+  await terminal.enter("answer");
+  await terminal.waitFor(/^42 {2}0x2a$/m);
+  await terminal.press("Up", "Up");
+  await terminal.waitFor(/> const answer: number = 6 \* 7$/);
+  await terminal.press("C-c");
+  await terminal.type("apro");
+  await terminal.press("Tab");
+  await terminal.waitFor(/^hvsh> apropos$/m);
+  await terminal.enter(" typescript");
+  await terminal.waitFor(/^ {2}source/m);
+  await terminal.enter("answer.toFix");
+  await terminal.waitFor(/^undefined|^hvsh> $/m);
+  await terminal.type("answer.toEx");
+  await terminal.press("Tab");
+  await terminal.waitFor(/answer\.toExponential/);
+  await terminal.press("C-c");
+  await terminal.enter("function twice(n: number) {");
+  await terminal.waitFor(/^\.\.\. $/m);
+  await terminal.enter("return 2 * n }");
+  await terminal.enter("twice(21)");
+  await terminal.waitFor(/^42 {2}0x2a[^]*^42 {2}0x2a/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+  const history = await Deno.readTextFile(`${f.folder}/state/hvsh/history`);
+  assert.match(history, /^answer$/m);
+  assert.match(history, /^function twice\(n: number\) \{ return 2 \* n \}$/m);
+  const { mode } = await Deno.stat(`${f.folder}/state/hvsh/history`);
+  assert.equal((mode ?? 0) & 0o777, 0o600);
+});
+
+for (const backend of KVM ? ["kvm", "fake"] : ["fake"]) {
+  test(`Ctrl-C stops a spinning guest on ${backend} and never ends the shell`, async (f) => {
+    const { terminal } = f;
+    await start(f, flat("spin", backend));
+    for (let round = 0; round < 2; round++) {
+      await terminal.press("C-l");
+      await terminal.enter("continue");
+      await terminal.waitFor(/continue$/);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await terminal.press("C-c");
+      await terminal.waitFor(/^hvsh\[\w+\]> $(?![^]*^hvsh\[\w+\]> )/m);
+      await terminal.enter(`"round " + ${round}`);
+      await terminal.waitFor(new RegExp(`^"round ${round}"$`, "m"));
+    }
+    await terminal.press("C-c");
+    await terminal.press("C-c");
+    await terminal.enter("vm.state");
+    await terminal.waitFor(/^"paused"$/m);
+    await terminal.enter("quit 3");
+    await left(f, 3);
+  });
+}
+
+test("what a guest prints while a line is typed goes above it", async (f) => {
+  const { terminal } = f;
+  await start(f, flat("ticks"));
+  await terminal.enter("continue &");
+  await terminal.waitFor(/^tick$/m);
+  await terminal.type("[1, 2, ");
+  const ticks = (await terminal.screen()).match(/^tick$/gm)?.length ?? 0;
+  // More lines come meanwhile, and the one that is typed stays whole, below them.
+  const screen = await terminal.waitFor(
+    new RegExp(`(^tick\\n[^]*){${ticks + 2}}^hvsh\\[\\w+ running\\]> \\[1, 2,`, "m"),
+  );
+  assert.doesNotMatch(screen, /\[1, 2,.*tick|tick.*hvsh|^tick\S/m);
+  await terminal.enter("3].length");
+  await terminal.waitFor(/^3$/m);
+  await terminal.press("C-c");
+  await terminal.waitFor(/^hvsh\[\w+\]> $/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
+test("leaving while the guest runs", async (f) => {
+  await start(f, flat("spin"));
+  await f.terminal.enter("continue &");
+  await f.terminal.waitFor(/^hvsh\[\w+ running\]> $/m);
+  await f.terminal.press("C-d");
+  await left(f, 0);
+});
+
+for (const [signal, number] of [["SIGTERM", 15], ["SIGHUP", 1]] as const) {
+  test(`${signal} at the prompt and in a run`, async (f) => {
+    await start(f, flat("spin"));
+    Deno.kill(await f.pid(), signal);
+    await left(f, 128 + number);
+    await f.terminal.enter("clear");
+    await start(f, flat("spin"));
+    await f.terminal.enter("continue");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    Deno.kill(await f.pid(), signal);
+    await left(f, 128 + number);
+  });
+}
+
+test("closing the terminal ends the shell", async (f) => {
+  await start(f, flat("spin"));
+  await f.terminal.enter("continue");
+  const pid = await f.pid();
+  assert.ok(pid > 0);
+  await f.terminal[Symbol.asyncDispose]();
+  const end = performance.now() + 10_000;
+  for (;;) {
+    const alive = await Deno.stat(`/proc/${pid}`).then(() => true, () => false);
+    if (!alive) break;
+    assert.ok(performance.now() < end, "the shell is still there");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+});
+
+test("errors that nobody caught are told, and the shell goes on", async (f) => {
+  await start(f, "");
+  await f.terminal.enter("setTimeout(() => { throw new Error('late') }, 10); 1");
+  await f.terminal.waitFor(/^Error: late$/m);
+  await f.terminal.enter("void Promise.reject(new Error('lost')); 2");
+  await f.terminal.waitFor(/^Error: lost$/m);
+  await f.terminal.enter("40 + 2");
+  await f.terminal.waitFor(/^42 {2}0x2a$/m);
+  await f.terminal.enter("q");
+  await left(f, 0);
+});
+
+test("code that never gives a turn: Ctrl-C tells how to leave, once more leaves", async (f) => {
+  await start(f, "");
+  await f.terminal.enter("for (;;) await 0");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await f.terminal.press("C-c");
+  await f.terminal.waitFor(/Ctrl-C once more ends hvsh/);
+  await f.terminal.press("C-c");
+  await left(f, 128 + 9);
+});
+
+test("pasted lines are run one after the other", async (f) => {
+  await start(f, "");
+  await f.terminal.paste("const pasted = [\n  1,\n  2,\n]\npasted.length\n");
+  await f.terminal.waitFor(/^2$/m);
+  await f.terminal.enter("quit");
+  await left(f, 0);
+});
+
+for (const [name, environment] of [["NO_COLOR", { NO_COLOR: "1" }], ["a terminal", {}]] as const) {
+  const colors = name !== "NO_COLOR";
+  test(`${name}: ${colors ? "colours" : "no colours"}`, async (f) => {
+    await start(f, "");
+    await f.terminal.enter("help");
+    await f.terminal.waitFor(/^Shell$/m);
+    assert.equal(await f.terminal.isColored(), colors);
+    await f.terminal.enter("quit");
+    await left(f, 0);
+  }, environment);
+}
