@@ -26,9 +26,6 @@ const SYMBOLS = {
   madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
   // void *memmem(const void *haystack, size_t, const void *needle, size_t)
   memmem: { parameters: ["pointer", "usize", "buffer", "usize"], result: "pointer" },
-  // void *memcpy(void *to, const void *from, size_t): out of and into memory that JavaScript does not own
-  memcpyOut: { name: "memcpy", parameters: ["buffer", "pointer", "usize"], result: "void" },
-  memcpyIn: { name: "memcpy", parameters: ["pointer", "buffer", "usize"], result: "void" },
   // int *__errno_location(void)
   errnoLocation: { name: "__errno_location", parameters: [], result: "pointer" },
   // pid_t getpid(void); pid_t gettid(void); int tgkill(pid_t tgid, pid_t tid, int sig)

@@ -55,6 +55,8 @@ function attributesOf(second: bigint, third: bigint): bigint {
 /** Snapshots are cut from larger pieces: making a typed array for each would cost more than the copy. */
 const CHUNK_SNAPSHOTS = 64;
 let chunk = new BigUint64Array(0);
+/** The same bytes, as `RunPage.snapshot` has them. */
+let chunkBytes = new Float64Array(0);
 let chunkUsed = 0;
 
 /** One vCPU's registers at one moment; see `Registers`. */
@@ -147,13 +149,14 @@ class Snapshot {
  *
  * @param words KVM's regs and sregs as they lie in the shared page.
  */
-export function takeSnapshot(words: BigUint64Array, source: SlowGroups): Registers {
+export function takeSnapshot(words: Float64Array, source: SlowGroups): Registers {
   if (chunkUsed === chunk.length) {
     chunk = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
+    chunkBytes = new Float64Array(chunk.buffer);
     chunkUsed = 0;
   }
   const base = chunkUsed;
-  chunk.set(words, base);
+  chunkBytes.set(words, base);
   chunkUsed += SNAPSHOT_WORDS;
   return new Snapshot(chunk, base, source) as unknown as Registers;
 }
