@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { flat, type GuestMachine, open, type OpenOptions } from "../src/dsl/mod.ts";
 import { plainStyle } from "../src/repl/ansi.ts";
+import { complete } from "../src/repl/completion.ts";
 import type { Command } from "../src/repl/command.ts";
 import { SHELL_COMMANDS } from "../src/repl/commands/shell.ts";
 import { ShellError } from "../src/repl/error.ts";
@@ -251,6 +252,33 @@ Deno.test("shell: files of commands and of TypeScript", async () => {
     await assert.rejects(f.shell.execute(`source ${folder}/none.ts`), /There is no file/);
   } finally {
     Reflect.deleteProperty(globalThis, "seen");
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("shell: completion of commands, arguments, registers, names and members", async () => {
+  await using f = fixture({ guest: spinning() });
+  await f.shell.open();
+  const offered = async (line: string) => {
+    const [candidates, replaced] = await complete(f.shell, line);
+    return candidates.map((candidate) => line.slice(0, line.length - replaced.length) + candidate);
+  };
+  assert.deepEqual(await offered("conti"), ["continue"]);
+  assert.deepEqual(await offered("echo a; conti"), ["echo a; continue"]);
+  assert.deepEqual(await offered("help st"), ["help step"]);
+  assert.ok((await offered("echo $ri")).includes("echo $rip"));
+  assert.deepEqual(await offered("vm.sta"), ["vm.state"]);
+  assert.ok((await offered("await vm.")).includes("await vm.continue"));
+  assert.ok((await offered("segm")).includes("segmented"));
+  await f.shell.execute("let touched = 0; const trap = { get inside() { touched++; return {} } }");
+  assert.deepEqual(await offered("trap.inside."), []);
+  await f.shell.execute("touched");
+  assert.equal(f.output.take(), "0\n");
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/script.ts`, "");
+    assert.deepEqual(await offered(`source ${folder}/scr`), [`source ${folder}/script.ts`]);
+  } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });

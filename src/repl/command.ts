@@ -34,8 +34,8 @@ export interface Command {
   readonly details?: string;
   /** Whether it needs an open guest; then the shell refuses it with a clear sentence if there is none. */
   readonly needsGuest: boolean;
-  /** Whether an empty line repeats it (step, next, x ...). */
-  readonly repeats?: boolean;
+  /** Whether an empty line repeats it (step, next ...); "bare": without its arguments, since it goes on (x). */
+  readonly repeats?: boolean | "bare";
   /** Completions for the last word of `rest`. */
   complete?(session: Session, invocation: Invocation): Promise<readonly string[]> | readonly string[];
   /**

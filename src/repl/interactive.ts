@@ -139,13 +139,15 @@ export class Prompt {
   }
 }
 
-/** The line that an empty one repeats: the same, if it is one command that says so. */
+/** The line that an empty one repeats: the same, or its command without arguments, if it is one that says so. */
 function repeatable(shell: Shell, line: string): string {
   if (line.trim() === "") return "";
   try {
     const { step, rest } = firstStep(line.trim(), shell.table, (name) => shell.hasVariable(name));
     if (step.kind !== "command" || rest !== "" || !step.command.repeats) return "";
-    return line;
+    if (step.command.repeats !== "bare") return line;
+    const { name, format } = step.invocation;
+    return format === "" ? name : `${name}/${format}`;
   } catch {
     return "";
   }

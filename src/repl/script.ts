@@ -1,5 +1,17 @@
 import { ShellError } from "./error.ts";
-import type { Shell } from "./shell.ts";
+
+/** What runs a script: the shell. */
+export interface ScriptRunner {
+  /** The guest that a module's default export is called with. */
+  readonly vm: unknown;
+  /** Set once a line said `quit`. */
+  readonly exitCode: number | undefined;
+  execute(line: string): Promise<void>;
+  foreground<T>(work: () => Promise<T>): Promise<T>;
+  isUnfinished(text: string): Promise<boolean>;
+  /** Puts `vm` and the library on the global object. */
+  engine(): Promise<unknown>;
+}
 
 /** Largest file of commands; more is not one. */
 const SIZE_LIMIT = 16 * 1024 * 1024;
@@ -14,7 +26,7 @@ let loads = 0;
  * @throws {ShellError} If the file can't be read, or a command in it fails; names file and line.
  */
 export async function runFile(
-  shell: Shell,
+  shell: ScriptRunner,
   path: string,
   base: URL,
   setBase: (url: URL) => void,
@@ -36,7 +48,7 @@ export async function runFile(
  * @param failed Told what failed and where the input began; it throws to stop, or returns to go on.
  */
 export async function runLines(
-  shell: Shell,
+  shell: ScriptRunner,
   lines: Iterable<string> | AsyncIterable<string>,
   failed: (error: unknown, input: string, line: number) => void,
 ): Promise<void> {
@@ -84,7 +96,7 @@ export async function* standardInputLines(): AsyncGenerator<string> {
   if (text !== "") yield text;
 }
 
-async function runModule(shell: Shell, url: URL, path: string): Promise<void> {
+async function runModule(shell: ScriptRunner, url: URL, path: string): Promise<void> {
   // Defines `vm` and the library's names, which a module may use without importing them.
   await shell.engine();
   // A second `source` of the same file runs it as it is then.

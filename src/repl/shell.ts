@@ -1,15 +1,15 @@
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import type { Answer, Command, Invocation } from "./command.ts";
-import type { Engine } from "./engine.ts";
 import { reportError, ShellError } from "./error.ts";
+import { jsonMember } from "./json.ts";
 import { firstStep, type Step } from "./language.ts";
 import { hasOpenBrace, invocation } from "./lexer.ts";
 import { GuestWatch } from "./guest_watch.ts";
 import type { Output } from "./output.ts";
-import type { Scope } from "./scope.ts";
 import type { CommandHelp, Session } from "./session.ts";
 import type { Style } from "./style.ts";
 import type { CommandTable } from "./table.ts";
+import { type Prepared, TypeScript } from "./typescript.ts";
 
 /** What a shell is made of; tests give their own. */
 export interface ShellParts {
@@ -44,8 +44,7 @@ export class Shell implements Session {
   #parts: ShellParts;
   #vm: GuestMachine | undefined;
   #guests = new Map<GuestMachine, GuestWatch>();
-  #engine: Promise<{ engine: Engine; scope: Scope }> | undefined;
-  #ready: { engine: Engine; scope: Scope } | undefined;
+  #typescript: TypeScript;
   #base: URL | undefined;
   #foreground: { presses: number; abandon: (reason: Error) => void } | undefined;
   #told = new WeakSet<Stop>();
@@ -58,6 +57,12 @@ export class Shell implements Session {
     this.#parts = parts;
     this.options = parts.options;
     this.contextShown = parts.output.terminal && !parts.json;
+    this.#typescript = new TypeScript({
+      host: this,
+      library: () => parts.library(),
+      base: () => this.#base ?? currentDirectory(),
+      limitMs: () => 1000 * Number(this.settings.get("limit") ?? DEFAULT_LIMIT),
+    });
   }
 
   get style(): Style {
@@ -204,7 +209,7 @@ export class Shell implements Session {
   }
 
   async #performTypeScript(source: string): Promise<void> {
-    const { engine } = await this.#typescript();
+    const { engine } = await this.#typescript.open();
     const before = engine.variables();
     let value: unknown;
     this.#evaluating++;
@@ -239,7 +244,8 @@ export class Shell implements Session {
       if (!told) this.print(answer.text);
       return;
     }
-    this.#printJson({ command, data: answer.data ?? (answer.text === "" ? null : answer.text) });
+    const data = answer.data !== undefined ? answer.data : answer.text === "" ? null : answer.text;
+    this.#printJson({ command, data });
   }
 
   #printJson(line: Record<string, unknown>): void {
@@ -287,50 +293,13 @@ export class Shell implements Session {
 
   // ---- TypeScript ----
 
-  async evaluate(source: string): Promise<unknown> {
-    const { engine, scope } = await this.#typescript();
-    await scope.prepare(source);
-    const value = await engine.evaluate(source);
-    await scope.settle();
-    scope.define("_", value);
-    return value;
-  }
-
-  #typescript(): Promise<{ engine: Engine; scope: Scope }> {
-    this.#engine ??= this.#openTypeScript();
-    return this.#engine;
-  }
-
-  async #openTypeScript(): Promise<{ engine: Engine; scope: Scope }> {
-    const [{ Engine }, { Scope }, library] = await Promise.all([
-      import("./engine.ts"),
-      import("./scope.ts"),
-      this.#parts.library(),
-    ]);
-    const engine = await Engine.open({
-      base: () => this.#base ?? currentDirectory(),
-      library: new URL("../../mod.ts", import.meta.url),
-      limitMs: () => 1000 * Number(this.settings.get("limit") ?? DEFAULT_LIMIT),
-    });
-    const adopting = (make: unknown) => async (...options: unknown[]) => {
-      const vm = await (make as (...options: unknown[]) => Promise<GuestMachine>)(...options);
-      this.vm = vm;
-      return vm;
-    };
-    const scope = new Scope(this, {
-      ...library,
-      ...(typeof library.open === "function"
-        ? { open: (options?: unknown) => adopting(library.open)(options ?? this.options) }
-        : {}),
-      ...(typeof library.attach === "function" ? { attach: adopting(library.attach) } : {}),
-    });
-    this.#ready = { engine, scope };
-    return this.#ready;
+  evaluate(source: string): Promise<unknown> {
+    return this.#typescript.evaluate(source);
   }
 
   /** Whether TypeScript has a variable of that name now. */
   hasVariable(name: string): boolean {
-    return this.#ready ? this.#ready.engine.hasVariable(name) : name === "vm" || name in globalThis;
+    return this.#typescript.hasVariable(name);
   }
 
   /** Whether `text` goes on in the next line. */
@@ -342,12 +311,12 @@ export class Shell implements Session {
       return false;
     }
     if (step.kind === "command") return hasOpenBrace(text);
-    return (await this.#typescript()).engine.isUnfinished(step.text);
+    return (await this.#typescript.open()).engine.isUnfinished(step.text);
   }
 
   /** The engine, for completion. */
-  async engine(): Promise<{ engine: Engine; scope: Scope }> {
-    return await this.#typescript();
+  engine(): Promise<Prepared> {
+    return this.#typescript.open();
   }
 
   async source(path: string): Promise<void> {
@@ -413,11 +382,7 @@ export class Shell implements Session {
     for (const result of await Promise.allSettled(guests.map((vm) => this.#forget(vm)))) {
       if (result.status === "rejected") this.report(result.reason);
     }
-    const ready = this.#ready ?? await this.#engine?.catch(() => undefined);
-    ready?.scope[Symbol.dispose]();
-    ready?.engine[Symbol.dispose]();
-    this.#ready = undefined;
-    this.#engine = undefined;
+    await this.#typescript.close();
   }
 }
 
@@ -437,15 +402,4 @@ function isStop(value: unknown): value is Stop {
   return typeof value === "object" && value !== null && "kind" in value && "vcpu" in value &&
     "registers" in value &&
     "rip" in value;
-}
-
-/** What JSON has no word for. */
-function jsonMember(value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return `${value < 0n ? "-" : ""}0x${(value < 0n ? -value : value).toString(16)}`;
-  }
-  if (value instanceof BigInt) return `0x${value.toString(16)}`;
-  if (value instanceof Uint8Array) return [...value];
-  if (value instanceof Map) return Object.fromEntries(value);
-  return value;
 }

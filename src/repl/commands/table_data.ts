@@ -18,7 +18,7 @@ export const DATA: readonly Command[] = [
       `FORMAT is a count, a letter and a size: x/16xb $rip, x/4i kernel_main, x/s 0x1000, x/-3i $pc.\n${FORMATS}\n` +
       "Alone it goes on where the last one ended. phys(ADDRESS) is guest-physical.",
     needsGuest,
-    repeats: true,
+    repeats: "bare",
     complete: async (s, i) => (await import("./complete.ts")).locations(s, i),
     run: async (s, i) => (await import("./examine.ts")).examine(s, i),
   },
@@ -29,7 +29,7 @@ export const DATA: readonly Command[] = [
     usage: ["xp/FORMAT ADDRESS"],
     details: FORMATS,
     needsGuest,
-    repeats: true,
+    repeats: "bare",
     run: async (s, i) => (await import("./examine.ts")).examine(s, i),
   },
   {
@@ -38,7 +38,7 @@ export const DATA: readonly Command[] = [
     summary: "shows memory as rows of bytes with their characters",
     usage: ["hexdump ADDRESS", "hexdump ADDRESS, LENGTH"],
     needsGuest,
-    repeats: true,
+    repeats: "bare",
     run: async (s, { rest }) => (await import("./dump_view.ts")).dumpView(s, rest),
   },
   {
