@@ -17,7 +17,7 @@ export function contractTable(results: readonly ContractResult[]): string {
   const lines = columns.map((c, i) => `${columnMark(i)} = ${c}`);
   lines.push("", `${"contract".padEnd(width)}  ${columns.map((_, i) => cell(columnMark(i), i)).join("  ")}`);
   for (const [key, byColumn] of rows) {
-    const cells = columns.map((c, i) => cell(MARKS[byColumn.get(c)?.outcome ?? "skipped"], i));
+    const cells = columns.map((c, i) => cell(markOf(byColumn.get(c)), i));
     lines.push(`${key.padEnd(width)}  ${cells.join("  ")}`.trimEnd());
   }
   const skipped = results.filter((r) => r.outcome === "skipped");
@@ -26,6 +26,9 @@ export function contractTable(results: readonly ContractResult[]): string {
   for (const [reason, count] of reasons) lines.push(`skipped ${count}: ${reason}`);
   return lines.join("\n");
 }
+
+/** A dash where a case has no place in a column: it is for another mode. */
+const markOf = (result: ContractResult | undefined) => result === undefined ? "-" : MARKS[result.outcome];
 
 const columnMark = (index: number) => `[${index + 1}]`;
 

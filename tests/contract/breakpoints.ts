@@ -8,6 +8,7 @@ import {
   go,
   group,
   hex,
+  NotHere,
   orRefused,
   pointer,
   refused,
@@ -133,7 +134,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
   "can be at guest-physical addresses": async (c) => {
     const vm = await c.guest({ code: LOOP, registers: { rax: 0n, rcx: 2n } });
     const bp = await orRefused(() => vm.breakpoints.add(gpa(CODE + 2)));
-    if (bp === undefined) return;
+    if (bp === undefined) throw new NotHere("no breakpoints at guest-physical addresses");
     assert.equal(bp.space, "gpa");
     const stop = await until(vm, "breakpoint");
     assert.equal(stop.rip, at(2));
@@ -288,7 +289,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
   "of the hardware kind are four at most": async (c) => {
     const vm = await c.guest({ code: "90 90 90 90 90 90 fa f4" });
     const first = await orRefused(() => vm.breakpoints.add(gva(CODE), { kind: "hardware" }));
-    if (first === undefined) return;
+    if (first === undefined) throw new NotHere("no breakpoints by debug register");
     for (const offset of [1, 2, 3]) await vm.breakpoints.add(gva(CODE + offset), { kind: "hardware" });
     const fifth = await orRefused(() => vm.breakpoints.add(gva(CODE + 4), { kind: "hardware" }));
     assert.equal(fifth, undefined);

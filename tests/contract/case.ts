@@ -136,9 +136,15 @@ export async function until<K extends Stop["kind"]>(vm: Machine, kind: K): Promi
   return stop as Stop & { kind: K };
 }
 
-/** Whether the machine says that it can. */
-export function has(vm: Machine, name: CapabilityName): boolean {
-  return can(vm.capabilities, name);
+/** What a case throws that can't be tried here: it counts as skipped, with this reason. */
+export class NotHere {
+  constructor(readonly reason: string) {}
+}
+
+/** Skips the case unless the machine says that it can. @throws {NotHere} */
+export function needs(vm: Machine, name: CapabilityName): void {
+  if (can(vm.capabilities, name)) return;
+  throw new NotHere(`no ${name}: ${vm.capabilities.get(name)?.reason ?? "not offered"}`);
 }
 
 /**

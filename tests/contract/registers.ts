@@ -7,7 +7,7 @@ import {
   type RegisterValues,
   StateError,
 } from "../../mod.ts";
-import { type Case, DATA, group, has, pointer, refused, until } from "./case.ts";
+import { type Case, DATA, group, needs, pointer, refused, until } from "./case.ts";
 
 const IDLE = "90 90 fa f4";
 
@@ -63,13 +63,13 @@ export const REGISTER_CASES: readonly Case[] = group("registers", {
 
   "FPU registers keep their values": async (c) => {
     const vm = await c.guest({ code: IDLE });
-    if (!has(vm, "vector")) return;
+    needs(vm, "vector");
     await roundTrip(c, { st0: 0x3fff8000000000000000n, st7: 0xbfff8000000000000001n, fcw: 0x27fn });
   },
 
   "vector registers keep all their bits": async (c) => {
     const vm = await c.guest({ code: IDLE });
-    if (!has(vm, "vector")) return;
+    needs(vm, "vector");
     await roundTrip(c, { xmm0: pattern("xmm0", 1), xmm7: pattern("xmm7", 2), mxcsr: 0x1fa0n });
   },
 
@@ -116,12 +116,13 @@ export const REGISTER_CASES: readonly Case[] = group("registers", {
     assert.equal(snapshot.rip, 0x1000n);
     assert.equal((await vcpu.registers()).rip, 0x1001n);
     assert.equal(snapshot.dr0, debug, "a group that was read stays");
-    if (has(vm, "vector")) await refused(StateError, () => snapshot.mxcsr);
+    needs(vm, "vector");
+    await refused(StateError, () => snapshot.mxcsr);
   },
 
   "MSRs are listed, read and written; one that is not there is refused": async (c) => {
     const vm = await c.guest({ code: IDLE });
-    if (!has(vm, "msrs")) return;
+    needs(vm, "msrs");
     const [vcpu] = vm.vcpus;
     const sysenter = 0x175;
     assert.ok((await vcpu.msrs()).includes(sysenter));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { gva } from "../../mod.ts";
-import { type Case, CODE, DATA, group, has, hex, orRefused, pointer, refused } from "./case.ts";
+import { type Case, CODE, DATA, group, hex, needs, orRefused, pointer, refused } from "./case.ts";
 
 const at = (offset: number) => BigInt(CODE + offset);
 
@@ -62,7 +62,8 @@ export const STEP_CASES: readonly Case[] = group("step", {
         registers: { rflags: 0x202n, rsp: 0x3000n },
         irqchip: false,
       });
-      if (!has(vm, "interrupts") || !has(vm, "step-masks-interrupts")) return;
+      needs(vm, "interrupts");
+      needs(vm, "step-masks-interrupts");
       await vm.memory.writeUint(0x20n, 4, 0x2000n);
       await vm.memory.write(0x2000n, hex("90 90 90"));
       await vm.interrupts.pulse(0);

@@ -7,6 +7,7 @@ import {
   DATA,
   group,
   hex,
+  NotHere,
   orRefused,
   pointer,
   refused,
@@ -66,7 +67,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
   "of the access kind stop after a read too": async (c) => {
     const vm = await guest(c);
     const bp = await orRefused(() => vm.breakpoints.add(gva(DATA), { access: "access", size: 1 }));
-    if (bp === undefined) return;
+    if (bp === undefined) throw new NotHere("no means to watch reads");
     assert.equal((await until(vm, "watchpoint")).rip, at(4));
     const read = await until(vm, "watchpoint");
     assert.deepEqual([read.rip, read.registers.rax & 0xffn], [at(7), 0x41n], bp.how);
@@ -186,7 +187,7 @@ export const ACCESS_CASES: readonly Case[] = group("access breaks", {
   "on an MSR stop behind the access, and the MSR works": async (c) => {
     const vm = await c.guest({ code: "0f30 0f32 fa f4", registers: { rcx: 0x175n, rax: 0x1234n, rdx: 0n } });
     const bp = await orRefused(() => vm.breakpoints.onAccess({ space: "msr", start: 0x175 }));
-    if (bp === undefined) return;
+    if (bp === undefined) throw new NotHere("MSR accesses don't leave the guest");
     const write = await until(vm, "access");
     assert.deepEqual([write.space, write.address, write.write, write.rip], ["msr", 0x175n, true, at(2)]);
     assert.deepEqual([...write.data], [0x34, 0x12, 0, 0, 0, 0, 0, 0]);
