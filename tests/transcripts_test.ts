@@ -57,16 +57,14 @@ function parse(name: string, text: string): Transcript {
 }
 
 /** What may differ: times, temporary files, and by which means a backend holds a breakpoint. */
-const MASKS: readonly (readonly [RegExp, string])[] = [
-  [/\d+\.\d+ ms/g, "N ms"],
-  [/\((debug register|INT3|HLT patch|OUT patch|read-only page|stepping, slow)\)/g, "(how)"],
-  [/\b(hw |Hardware )(breakpoint|watchpoint|read watchpoint|access)/gi, "$2"],
-  [/^(breakpoint|watchpoint|read watchpoint|access)/gim, (word: string) => word.toLowerCase()] as unknown as [
-    RegExp,
-    string,
-  ],
-  [/^kvm .*$/m, "kvm ..."],
-  [/ +/g, " "],
+const MASKS: readonly (readonly [RegExp, (word: string) => string])[] = [
+  [/\d+\.\d+ ms/g, () => "N ms"],
+  [/\((debug register|INT3|HLT patch|OUT patch|read-only page|stepping, slow)\)/g, () => "(how)"],
+  [/^Hardware (?=read|access|watch)/gm, () => ""],
+  [/\bhw (?=breakpoint|watchpoint)/g, () => ""],
+  [/^(Watchpoint|Access|Read)/gm, (word) => word.toLowerCase()],
+  [/^kvm .*\n( .*\n)*/m, () => "kvm ...\n"],
+  [/ +/g, () => " "],
 ];
 
 function mask(text: string, temporary: string): string {

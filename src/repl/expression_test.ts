@@ -153,6 +153,11 @@ Deno.test("targets of an assignment", () => {
 Deno.test("an expression may be followed by words", () => {
   const source = "start + 4 if $rax == 1";
   assert.equal(source.slice(parsePrefix(source).end), "if $rax == 1");
+  const text = 'start, "text"';
+  assert.equal(text.slice(parsePrefix(text).end), ', "text"');
+  const closure = "start if (hit) => `${hit}` !== '#'";
+  assert.equal(closure.slice(parsePrefix(closure).end), "if (hit) => `${hit}` !== '#'");
+  assert.throws(() => parsePrefix('"text"'), /has no meaning/);
 });
 
 Deno.test("mistakes are shown with a caret", () => {

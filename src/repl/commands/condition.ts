@@ -11,7 +11,7 @@ import {
 import { linear } from "../../dsl/x86.ts";
 import { evaluateNow, type Names, type Node, parse, type Request } from "../expression.ts";
 import type { Session } from "../session.ts";
-import { namesFor, unsigned } from "./values.ts";
+import { namesFor, unsigned, vcpuOf } from "./values.ts";
 
 /** Whether the text is TypeScript: an arrow function or `function`. */
 export function isClosure(text: string): boolean {
@@ -27,6 +27,7 @@ export function isClosure(text: string): boolean {
 export async function breakpointCondition(session: Session, text: string): Promise<Condition> {
   if (isClosure(text)) return await closure<Condition>(session, text);
   const node = parse(text);
+  checkNames(node, namesFor(session, await vcpuOf(session).registers()));
   return (hit) => {
     const names = namesFor(session, hit.registers);
     const { value } = evaluateNow(node, names, (request) => answer(request, hit));
@@ -40,7 +41,12 @@ export async function accessCondition(
   text: string,
 ): Promise<(hit: AccessHit) => boolean | Promise<boolean>> {
   if (isClosure(text)) return await closure<(hit: AccessHit) => boolean | Promise<boolean>>(session, text);
-  const node: Node = parse(text);
+  const node = parse(text);
+  const known = namesFor(session, await vcpuOf(session).registers());
+  checkNames(node, {
+    ...known,
+    variable: (name) => (ACCESS_VARIABLES.includes(name) ? 0n : known.variable(name)),
+  });
   return (hit) => {
     const shell = namesFor(session, hit.registers);
     const names: Names = {
@@ -56,6 +62,37 @@ export async function accessCondition(
       throw new InputError("A catch's condition can't read memory", { remedy: "use a TypeScript closure" });
     }).value !== 0n;
   };
+}
+
+const ACCESS_VARIABLES = ["value", "address", "write"];
+
+/**
+ * A name that nobody knows is told when the condition is set, not when it is first hit.
+ *
+ * @throws {InputError} If there is one.
+ */
+function checkNames(node: Node, names: Names): void {
+  switch (node.kind) {
+    case "number":
+    case "register":
+      return;
+    case "name":
+    case "variable":
+      return void evaluateNow(node, names, () => 0n);
+    case "segmented":
+      checkNames(node.segment, names);
+      return checkNames(node.offset, names);
+    case "binary":
+      checkNames(node.left, names);
+      return checkNames(node.right, names);
+    case "unary":
+    case "read":
+    case "cast":
+    case "call":
+      return checkNames(node.operand, names);
+    default:
+      return node satisfies never;
+  }
 }
 
 async function closure<T>(session: Session, text: string): Promise<T> {

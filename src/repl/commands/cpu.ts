@@ -67,7 +67,7 @@ export async function msr(session: Session, rest: string): Promise<Answer> {
   }
   const value = await cpu.readMsr(index);
   return {
-    text: `msr ${hex(index)}${name === undefined ? "" : ` ${name}`} = ${hex(value)}\n`,
+    text: `msr ${hex(index)}${name === undefined ? "" : ` ${name}`} = ${hex(value, 16)}\n`,
     data: { index, name, value },
   };
 }

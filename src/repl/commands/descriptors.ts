@@ -80,7 +80,7 @@ function realVectors(
     session.style.symbol(e.note ?? ""),
   ]);
   const zero = entries.length - shown.length;
-  const rest = zero === 0 ? "" : session.style.dim(`${zero} all zero\n`);
+  const rest = zero === 0 ? "" : `${session.style.dim(`${zero} all zero`)}\n`;
   const { base, limit, head, note } = about;
   return { text: head + table(rows, session.width) + rest + note, data: { base, limit, entries } };
 }

@@ -113,7 +113,13 @@ function spec(kind: typeof KINDS[number], file: string, cmdline: string): BootSp
 
 /** By its contents. */
 async function guess(path: string): Promise<typeof KINDS[number]> {
-  const { kind } = await guessFile(path);
+  const { kind } = await guessFile(path).catch((cause: Error) => {
+    // The same sentence, but a remedy for the prompt instead of the command line.
+    throw new InputError(cause.message, {
+      cause,
+      remedy: "boot firmware|sector|flat|elf|linux FILE says what it is",
+    });
+  });
   return kind === "boot-sector" ? "sector" : kind === "multiboot" ? "elf" : kind;
 }
 

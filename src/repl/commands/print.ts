@@ -4,7 +4,7 @@ import type { Answer, Invocation } from "../command.ts";
 import { parseAssignment, type Value } from "../expression.ts";
 import { formatNumber, formatString, formatVector, type Letter } from "../render/number.ts";
 import { flagWords } from "../render/registers.ts";
-import { hex } from "../render/text.ts";
+import { far, hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { assign } from "./assign.ts";
 import { stateOf } from "./state.ts";
@@ -77,6 +77,10 @@ export async function show(session: Session, value: Value, format: string): Prom
     if (isAddressRegister(place.register)) {
       return formatNumber(value.value, { letter: "a", bits: 64, symbol });
     }
+  }
+  if (value.segmented !== undefined) {
+    const { selector, offset } = value.segmented;
+    return `${far(selector, offset)} (${formatNumber(value.value, { letter: "a", bits: 64, symbol })})`;
   }
   if (value.pointee !== undefined || value.pointer || value.space !== undefined) {
     const text = formatNumber(value.value, { letter: "a", bits: 64, symbol });

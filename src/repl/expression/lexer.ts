@@ -39,9 +39,10 @@ const LONGEST = 4096;
  * Numbers: `0x7c00`, `0b101`, `0o17`, `31744`, `7c00h`, with `_` between digits, an `n` at the end as TypeScript
  * has it, or a unit (`64K`, `1MiB`). On both sides of a colon digits are hexadecimal: `f000:fff0`.
  *
+ * @param prefix Whether what is no expression may follow: the tokens then end there.
  * @throws {ExpressionError} For a character or number that fits nowhere.
  */
-export function tokenize(source: string): Token[] {
+export function tokenize(source: string, prefix = false): Token[] {
   if (source.length > LONGEST) throw new InputError(`An expression has at most ${LONGEST} characters`);
   const tokens: Token[] = [];
   let at = 0;
@@ -49,11 +50,17 @@ export function tokenize(source: string): Token[] {
     while (/\s/.test(source[at] ?? "")) at++;
     if (at >= source.length) break;
     const last = tokens.at(-1);
-    const token = next(source, at, last?.kind === "operator" && last.name === ":");
+    let token: Token;
+    try {
+      token = next(source, at, last?.kind === "operator" && last.name === ":");
+    } catch (error) {
+      if (prefix && tokens.length > 0 && error instanceof ExpressionError) break;
+      throw error;
+    }
     tokens.push(token);
     at = token.end;
   }
-  tokens.push({ kind: "end", at: source.length, end: source.length });
+  tokens.push({ kind: "end", at, end: at });
   return tokens;
 }
 

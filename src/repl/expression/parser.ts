@@ -87,7 +87,7 @@ export function parse(source: string): Node {
  * @throws {ExpressionError} If it does not begin with an expression.
  */
 export function parsePrefix(source: string): { node: Node; end: number } {
-  const parser = new Parser(source);
+  const parser = new Parser(source, true);
   const node = parser.expression(0);
   return { node, end: parser.position };
 }
@@ -127,9 +127,9 @@ class Parser {
   #next = 0;
   #depth = 0;
 
-  constructor(source: string) {
+  constructor(source: string, prefix = false) {
     this.#source = source;
-    this.#tokens = tokenize(source);
+    this.#tokens = tokenize(source, prefix);
   }
 
   /** Where the first token that was not taken begins. */

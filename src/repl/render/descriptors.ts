@@ -1,4 +1,4 @@
-import type { Descriptor } from "../../dsl/x86.ts";
+import { decodeFlags, type Descriptor } from "../../dsl/x86.ts";
 import type { Style } from "../style.ts";
 import { bare, hex, table } from "./text.ts";
 
@@ -26,11 +26,12 @@ export function renderDescriptors(
   const rows = shown.map(({ index, descriptor, note }) => [
     style.address(hex(index, options.digits)),
     describe(descriptor, options.symbol),
-    `${descriptor.type}, DPL ${descriptor.dpl}${descriptor.present ? "" : ", not present"}`,
+    attributes(descriptor),
     note === undefined ? "" : style.symbol(note),
   ]);
+  if (lines.length === 0) return style.dim("no entries") + "\n";
   const empty = lines.length - shown.length;
-  return table(rows, options.width) + (empty === 0 ? "" : style.dim(`${empty} null\n`));
+  return table(rows, options.width) + (empty === 0 ? "" : `${style.dim(`${empty} null`)}\n`);
 }
 
 function describe(descriptor: Descriptor, symbol?: (address: bigint) => string | undefined): string {
@@ -56,6 +57,14 @@ function describe(descriptor: Descriptor, symbol?: (address: bigint) => string |
     default:
       return descriptor satisfies never;
   }
+}
+
+/** Segments by their flags, as segment registers show them; gates by kind and privilege. */
+function attributes(descriptor: Descriptor): string {
+  if (descriptor.kind === "code" || descriptor.kind === "data") {
+    return decodeFlags("attributes", descriptor.attributes).join(" ");
+  }
+  return `${descriptor.type}, DPL ${descriptor.dpl}${descriptor.present ? "" : ", not present"}`;
 }
 
 /** A descriptor as data. */

@@ -28,11 +28,12 @@ export function instructionLines(list: readonly Instruction[], options: ListingO
   const { style, pc } = options;
   const labels = list.map((i) => label(i, options));
   const columns = Math.max(0, ...labels.map(visible));
+  const raw = 3 * Math.max(0, ...list.map((i) => i.length));
   return list.map((instruction, i) => {
     const here = pc !== undefined && instruction.address === pc;
     const mark = options.marked?.(instruction.address) ? style.error("*") : " ";
     const arrow = options.marked === undefined ? (here ? "=> " : "   ") : `${here ? "=>" : " " + mark} `;
-    const bytes = options.bytes ? rawBytes(instruction, options.tabs === true) : "";
+    const bytes = options.bytes ? rawBytes(instruction, options.tabs ? undefined : raw) : "";
     const gap = options.tabs ? "\t" : "  ";
     const name = options.tabs ? labels[i] : pad(labels[i], columns);
     const hint = here && options.hint !== undefined ? `  ${style.dim(options.hint)}` : "";
@@ -50,9 +51,10 @@ function label(instruction: Instruction, options: ListingOptions): string {
   return symbol === undefined ? `${at}:` : `${at} <${style.symbol(symbol)}>:`;
 }
 
-function rawBytes(instruction: Instruction, tabs: boolean): string {
+/** The bytes, followed by a tab or padded to `columns`. */
+function rawBytes(instruction: Instruction, columns: number | undefined): string {
   const text = Array.from(instruction.bytes, (b) => b.toString(16).padStart(2, "0")).join(" ");
-  return tabs ? `${text}\t` : `${text.padEnd(24)} `;
+  return columns === undefined ? `${text}\t` : `${text.padEnd(columns)} `;
 }
 
 function textOf(instruction: Instruction, { style, symbol }: ListingOptions): string {

@@ -234,7 +234,10 @@ function faultText(session: Session, stop: Stop & { kind: "fault" }, data: Recor
   if (stop.error !== undefined) {
     const { message, remedy, frames } = reportError(stop.error);
     data.error = message;
-    if (!stop.reason.includes(message)) text += `${message}\n`;
+    // Reason and error are often the same sentence with another beginning.
+    if (!stop.reason.includes(message.replace(/^.* threw: /, ""))) {
+      text += `${message}\n`;
+    }
     for (const frame of frames) text += `${session.style.dim(`    ${frame}`)}\n`;
     if (remedy !== undefined) text += `${remedy}\n`;
   }
