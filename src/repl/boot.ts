@@ -28,7 +28,7 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0) return { options };
-  const { bootSector, firmware, flat } = await import("../dsl/mod.ts");
+  const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
   if (line.bios !== undefined) options.boot = firmware(line.bios);
   else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
   else if (line.flat !== undefined) {
@@ -52,7 +52,7 @@ async function bootOf(
   path: string,
   line: CommandLine,
 ): Promise<NonNullable<OpenOptions["boot"]>> {
-  const { bootSector, elf, firmware, linux } = await import("../dsl/mod.ts");
+  const { bootSector, elf, firmware, linux } = await import("../dsl/boot.ts");
   const cmdline = line.append === undefined ? {} : { cmdline: line.append };
   if (guess.kind === "firmware") return firmware(path);
   if (guess.kind === "boot-sector") return bootSector(path);

@@ -20,7 +20,8 @@ export async function runShell(line: CommandLine): Promise<void> {
     style: wantsColor(terminal.terminal && !line.json) ? await colorStyle() : plainStyle,
     output,
     json: line.json,
-    open: async (options) => (await import("../dsl/mod.ts")).open(options),
+    // Not all of the library: a start with a guest shall load only what opening one takes.
+    open: async (options) => (await import("../dsl/open.ts")).open(options),
     library: async () => ({ ...await import("../dsl/mod.ts") }),
     describeStop: async (session, stop) => (await import("./render/stop.ts")).describeStop(session, stop),
     printError: (text) => prompts ? output.write(text) : writeError(text),
@@ -68,6 +69,7 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
       const { options, note } = await planGuest(line);
       shell.options = options;
       const vm = await shell.open();
+      if (!prompts || line.quiet) return;
       if (note !== undefined) greeting.push(note);
       greeting.push(await describeGuest(vm));
     });
