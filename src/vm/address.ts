@@ -15,10 +15,12 @@ export type Gpa = bigint & { readonly space: "gpa" };
 /** A linear address: what segmentation gives and paging takes, in bytes. */
 export type Gva = bigint & { readonly space: "gva" };
 
-/** A linear address made of a segment selector and an offset. */
+/** A linear address made of a real-mode segment and an offset, which it still knows: it is shown as `f000:fff0`. */
 export type Segmented = bigint & {
   readonly space: "gva";
+  /** The segment, 16 bits. */
   readonly selector: number;
+  /** The offset in it, 16 bits. */
   readonly offset: bigint;
 };
 
@@ -45,7 +47,7 @@ function branded(value: bigint | number, extra: Record<string, unknown>): unknow
  * @throws {RangeError} If `value` does not fit 64 unsigned bits or is no whole number.
  * @example
  * ```ts
- * import { gpa } from "./mod.ts";
+ * import { gpa } from "hvsh";
  * import assert from "node:assert/strict";
  * assert.equal(gpa(0x7c00n) + 0x200n, 0x7e00n); // arithmetic drops the brand
  * ```
@@ -66,7 +68,7 @@ export function gva(value: bigint | number): Gva {
 
 /**
  * Makes a linear address from a real-mode segment and offset: `segmented(0xf000, 0xfff0)` is 0xffff0.
- * For protected-mode selectors the base stands in the descriptor table: use `vcpu.linear(selector, offset)`.
+ * In protected mode the base stands in a descriptor instead: add an offset to `registers.cs_base` and its kin.
  *
  * @param segment Real-mode segment, 16 bits.
  * @param offset Offset in it, 16 bits.

@@ -3,7 +3,10 @@ import type { InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
 import type { Registers, RegisterValues } from "./registers.ts";
 
-/** The backends hvsh knows by name. */
+/**
+ * The backends hvsh knows by name; `hosts()` tells which can be used. "xen" and "gdb" attach to guests of others,
+ * "fake" interprets instructions in this process.
+ */
 export type BackendName = "kvm" | "xen-pv" | "xen-pvh" | "xen-hvm" | "xen" | "qemu" | "gdb" | "fake";
 
 /** A value, or a promise of it: local backends answer at once, remote ones later. */
@@ -11,6 +14,7 @@ export type MaybePromise<T> = T | Promise<T>;
 
 /** Read-only memory that is there from the start, such as a firmware image. */
 export interface Rom {
+  /** What listings call it: "bios". */
   readonly name: string;
   /** Guest-physical address of its first byte; a multiple of 4096. */
   readonly at: bigint;
@@ -28,14 +32,17 @@ export interface BackendOptions {
   readonly irqchip: boolean;
   /** 8254 timer in the hypervisor; needs `irqchip`. */
   readonly pit: boolean;
+  /** Read-only memory; none by default. */
   readonly roms?: readonly Rom[];
 }
 
 /** A stretch of guest-physical memory. */
 export interface MemoryRegion {
+  /** What listings call it: "ram", "ram-high" (from 4 GiB), a ROM's name. */
   readonly name: string;
+  /** Guest-physical address of its first byte, a multiple of 4096. */
   readonly start: bigint;
-  /** Bytes. */
+  /** Bytes, a multiple of 4096. */
   readonly size: bigint;
   /** Whether the guest can't write it. The debugger can. */
   readonly readOnly: boolean;
@@ -116,15 +123,24 @@ export interface StepOptions {
   readonly execute?: boolean;
 }
 
-/** A pending or injected exception, interrupt or NMI, and what shadows them. */
+/** A pending or injected exception, interrupt or NMI, and what shadows them (KVM api.rst, KVM_GET_VCPU_EVENTS). */
 export interface VcpuEvents {
+  /**
+   * The exception being delivered, or with `pending` one that has been raised and may still be turned into
+   * another: its vector and the error code it pushes, if it has one. Undefined: none.
+   */
   readonly exception?: { readonly vector: number; readonly errorCode?: number; readonly pending: boolean };
+  /** The interrupt being delivered; `soft` if INT n raised it. Undefined: none. */
   readonly interrupt?: { readonly vector: number; readonly soft: boolean };
-  /** STI or MOV SS shadow: bit 0 MOV SS, bit 1 STI. */
+  /** What holds interrupts back for one instruction: bit 0 MOV SS, bit 1 STI (SDM vol. 3A, 6.8.3). */
   readonly shadow: number;
+  /** Whether an NMI waits to be taken. */
   readonly nmiPending: boolean;
+  /** Whether an NMI is being delivered. */
   readonly nmiInjected: boolean;
+  /** Whether NMIs are blocked until IRET. */
   readonly nmiMasked: boolean;
+  /** Whether the vCPU is in system management mode. */
   readonly smm: boolean;
 }
 

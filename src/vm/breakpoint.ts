@@ -4,24 +4,29 @@ import type { Vcpu } from "./machine.ts";
 
 /** What a condition gets to see. It runs where the debugger is, right after the guest was left. */
 export interface Hit {
+  /** The vCPU that reached the breakpoint. */
   readonly vcpu: Vcpu;
+  /** Its registers: at an execute breakpoint before the instruction, at a watchpoint behind it. */
   readonly registers: Registers;
   /** How often the breakpoint's address was reached, this time included. */
   readonly hits: number;
-  /** The breakpoint's address. */
+  /** The breakpoint's address, without its space. */
   readonly address: bigint;
   /**
    * Reads `length` bytes at a linear address (or at a physical one, with `gpa()`), breakpoints hidden.
    * Synchronous on local backends; on remote ones it gives a Promise.
    *
-   * @throws {FaultError} If it is not mapped.
+   * @throws {FaultError} If a byte of it is not mapped, or is no memory.
    */
   read(address: bigint, length: number): Uint8Array;
   /** Reads a little-endian unsigned number of `bytes` bytes, 1 to 8. @throws {FaultError} If it is not mapped. */
   readUint(address: bigint, bytes: number): bigint;
 }
 
-/** Decides whether a hit stops the machine. A Promise is awaited. */
+/**
+ * Decides whether a hit stops the machine. A Promise is awaited. A condition that throws, or does not come back
+ * within 2 s, is a `fault` stop.
+ */
 export type Condition = (hit: Hit) => boolean | Promise<boolean>;
 
 /** How a breakpoint is held in the guest. */
@@ -51,64 +56,85 @@ export interface BreakpointOptions {
   readonly access?: "execute" | "write" | "access";
   /** Bytes watched: 1 (default for execute), 2, 4, 8. */
   readonly size?: 1 | 2 | 4 | 8;
-  /** Removed after its first stop. */
+  /** Removed after its first stop; false by default. */
   readonly once?: boolean;
-  /** How many hits (with a true condition) are passed over first. */
+  /** How many hits (with a true condition) are passed over first; 0 by default. */
   readonly ignore?: number;
-  /** Only this vCPU. */
+  /** Only the vCPU with this index; all of them by default. */
   readonly vcpu?: number;
-  /** Only while CR3 has this value (its address bits). */
+  /** Only while CR3 has this value: bits 12..51 are compared, PCID and cache bits are not. */
   readonly cr3?: bigint;
+  /** Whether a hit stops; all do by default. */
   readonly condition?: Condition;
 }
 
 /** What a break on accesses shall be. */
 export interface AccessBreakOptions {
+  /** IN and OUT, accesses to guest-physical addresses without memory, or RDMSR and WRMSR. */
   readonly space: "port" | "mmio" | "msr";
-  /** First port, MSR or guest-physical address. */
+  /** First port (16 bits), MSR (32 bits) or guest-physical address. */
   readonly start: number | bigint;
-  /** How many; 1 by default. */
+  /** How many ports, MSRs or bytes; 1 by default. */
   readonly length?: number | bigint;
   /** Which direction; both by default. */
   readonly direction?: "read" | "write";
+  /** Removed after its first stop; false by default. */
   readonly once?: boolean;
+  /** How many hits (with a true condition) are passed over first; 0 by default. */
   readonly ignore?: number;
+  /** Whether an access stops; all do by default. */
   readonly condition?: (access: AccessHit) => boolean | Promise<boolean>;
 }
 
 /** What the condition of an access break sees. */
 export interface AccessHit {
+  /** The vCPU that did the access. */
   readonly vcpu: Vcpu;
+  /** Its registers behind the access, what was read included. */
   readonly registers: Registers;
+  /** How often the break was reached, this time included. */
   readonly hits: number;
+  /** Whose address `address` is. */
   readonly space: "port" | "mmio" | "msr";
+  /** Port or MSR number, or guest-physical address. */
   readonly address: bigint;
+  /** Whether it was OUT, WRMSR or a store. */
   readonly write: boolean;
   /** What was read or written, little-endian. */
   readonly data: Uint8Array;
 }
 
-/** A breakpoint, watchpoint or access break that is set. */
+/** A breakpoint, watchpoint or access break that is set. Disposing of it removes it. */
 export interface Breakpoint extends AsyncDisposable {
+  /** Its number: counts from 1, and is never given again. */
   readonly id: number;
   /** Where: as it was given. */
   readonly address: Gva | Gpa | bigint;
+  /** What stops: execution, writes, or reads and writes. */
   readonly access: "execute" | "write" | "access";
-  /** Bytes (or ports) that it covers. */
+  /** Bytes (or ports, or MSRs) that it covers. */
   readonly size: bigint;
-  /** Set for access breaks: whose address it is. */
+  /** Whose address `address` is: linear or guest-physical, or for access breaks a port, MMIO or an MSR. */
   readonly space: "gva" | "gpa" | "port" | "mmio" | "msr";
+  /** By which means it is held in the guest. */
   readonly how: BreakpointHow;
-  /** How often it was reached. */
+  /** How often it was reached while `vcpu` and `cr3` fitted, whatever its condition said. */
   readonly hits: number;
+  /** Whether its first stop removes it. */
   readonly once: boolean;
-  /** How many hits are still passed over. */
+  /** How many hits are still passed over; may be set at any time. */
   ignore: number;
+  /** Whether it is in the guest now; see `enable`. */
   readonly enabled: boolean;
+  /** The CR3 without which it does not count; undefined: any. */
   readonly cr3?: bigint;
   /** The condition, replaceable; undefined: always. */
   condition: Condition | ((access: AccessHit) => boolean | Promise<boolean>) | undefined;
-  /** Switches it on or off; it keeps its id and counts. */
+  /**
+   * Switches it on or off; it keeps its id and counts.
+   *
+   * @throws {UnsupportedError} If its means were taken meanwhile: no debug register is free.
+   */
   enable(on: boolean): Promise<void>;
   /** Takes it out and puts the guest's bytes back. Idempotent. */
   remove(): Promise<void>;
@@ -117,14 +143,67 @@ export interface Breakpoint extends AsyncDisposable {
 /** A machine's breakpoints; iterating gives them by id. */
 export interface Breakpoints extends Iterable<Breakpoint> {
   /**
-   * Sets a breakpoint at a linear address, or with `gpa()` at a guest-physical one.
+   * Sets a breakpoint at a linear address, or with `gpa()` at a guest-physical one. A linear address that needs
+   * translating is translated now, through the paging of the vCPU that stopped last.
    *
    * @throws {UnsupportedError} If no means works there; carries reason and remedy.
    * @throws {FaultError} If the address is not mapped and no debug register is free.
+   * @throws {InputError} If the options don't go together, or name a vCPU that is not there.
+   * @example A condition sees registers and memory, and runs where the debugger is.
+   * ```ts
+   * import { flat, gva, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * // In real mode at 0x1000: inc ax; mov [0x2000], ax; jmp 0x1000
+   * const code = Uint8Array.of(0x40, 0xa3, 0x00, 0x20, 0xeb, 0xfa);
+   * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
+   *
+   * const bp = await vm.breakpoints.add(gva(0x1004n), { condition: (hit) => hit.readUint(0x2000n, 2) === 7n });
+   * const stop = await vm.continue();
+   * assert.equal(stop.kind, "breakpoint");
+   * assert.equal(stop.registers.rax, 7n);
+   * assert.equal(bp.hits, 7); // six of them went on
+   * await bp.remove();
+   * ```
+   * @example A watchpoint stops behind the instruction that wrote.
+   * ```ts
+   * import { flat, gva, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * // In real mode at 0x1000: mov word [0x2000], 0x1234; hlt
+   * const code = Uint8Array.of(0xc7, 0x06, 0x00, 0x20, 0x34, 0x12, 0xf4);
+   * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
+   *
+   * await vm.breakpoints.add(gva(0x2000n), { access: "write", size: 2 });
+   * const stop = await vm.continue();
+   * assert.equal(stop.kind, "watchpoint");
+   * assert.equal(stop.rip, 0x1006n);
+   * assert.equal(await vm.memory.readUint(0x2000n, 2), 0x1234n);
+   * ```
    */
   add(address: Gva | Gpa | bigint, options?: BreakpointOptions): Promise<Breakpoint>;
-  /** Stops at accesses to ports, MMIO or MSRs. @throws {UnsupportedError} */
+  /**
+   * Stops at accesses to ports, MMIO or MSRs. The access has been done when the machine stops.
+   *
+   * @throws {UnsupportedError} If this backend's accesses (or MSRs) don't leave the guest.
+   * @throws {InputError} If the range is empty or does not fit its space; at most 4096 MSRs are broken on at once.
+   * @example
+   * ```ts
+   * import { flat, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * // In real mode: mov al, 0x55; out 0x80, al; hlt
+   * const code = Uint8Array.of(0xb0, 0x55, 0xe6, 0x80, 0xf4);
+   * await using vm = await open({ backend: "fake", boot: flat(code) });
+   *
+   * await vm.breakpoints.onAccess({ space: "port", start: 0x80, direction: "write" });
+   * const stop = await vm.continue();
+   * assert(stop.kind === "access");
+   * assert.deepEqual([stop.address, [...stop.data]], [0x80n, [0x55]]);
+   * ```
+   */
   onAccess(options: AccessBreakOptions): Promise<Breakpoint>;
+  /** The breakpoint with this id, if it is still set. */
   get(id: number): Breakpoint | undefined;
   /** Removes all. */
   clear(): Promise<void>;

@@ -23,9 +23,9 @@ export const NO_LINE: InterruptLine = { raise() {}, lower() {} };
 export interface DeviceHost {
   /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
   line(gsi: number): InterruptLine;
-  /** Guest-physical memory for DMA: `into.length` bytes from `at`. @throws {FaultError} */
+  /** Guest-physical memory for DMA: `into.length` bytes from `at`. @throws {FaultError} If a byte is no memory. */
   read(at: bigint, into: Uint8Array): void;
-  /** Guest-physical memory for DMA. @throws {FaultError} */
+  /** Guest-physical memory for DMA: `bytes` to `at`. @throws {FaultError} If a byte is no memory. */
   write(at: bigint, bytes: Uint8Array): void;
   /**
    * `device` has other `ports` or `mmio` than before (a PCI function whose base address registers were written).
@@ -41,11 +41,18 @@ export interface DeviceHost {
  *
  * @example
  * ```ts
- * const answer = {
+ * import type { Device } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * const answer: Device = {
  *   name: "answer",
  *   ports: { start: 0x777, length: 1 },
- *   read(_offset: number, data: Uint8Array) { data.fill(42); },
+ *   read: (_offset, data) => void data.fill(42),
  * };
+ *
+ * const data = new Uint8Array(1);
+ * answer.read?.(0, data, { start: 0x777, length: 1 }); // what the bus does when the guest runs IN
+ * assert.equal(data[0], 42);
  * ```
  */
 export interface Device {

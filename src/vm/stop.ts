@@ -8,11 +8,13 @@ export type StopCause =
   | { readonly kind: "breakpoint"; readonly breakpoint: Breakpoint }
   | {
     readonly kind: "watchpoint";
+    /** The watchpoint. */
     readonly breakpoint: Breakpoint;
     /** Linear (or, for a physical watchpoint, guest-physical) address of the watched bytes. */
     readonly address: bigint;
-    /** The watched bytes before and after, where they can be known. */
+    /** The watched bytes before the access, where they can be known. */
     readonly before?: Uint8Array;
+    /** The watched bytes behind it, where they can be known. */
     readonly after?: Uint8Array;
   }
   /** The steps that were asked for are done. */
@@ -23,9 +25,12 @@ export type StopCause =
   | { readonly kind: "pause" }
   /** `timeoutMs` went by. */
   | { readonly kind: "timeout" }
+  /** The guest is over, or asks to be reset. */
   | {
     readonly kind: "shutdown";
+    /** What it asked for; "triple-fault" is the processor's own (SDM vol. 3A, 6.15, interrupt 8). */
     readonly reason: "triple-fault" | "poweroff" | "reset" | "crash";
+    /** What the hypervisor adds in words. */
     readonly detail?: string;
   }
   /** The guest wrote to the debug-exit device; `code` is (value << 1) | 1, as QEMU's exit status. */
@@ -33,15 +38,21 @@ export type StopCause =
   /** A break on an access: it has been done, RIP stands behind it (or at the REP instruction that goes on). */
   | {
     readonly kind: "access";
+    /** Whose address `address` is. */
     readonly space: "port" | "mmio" | "msr";
     /** Port or MSR number, or guest-physical address. */
     readonly address: bigint;
+    /** Whether it was OUT, WRMSR or a store. */
     readonly write: boolean;
     /** What was read or written, little-endian. */
     readonly data: Uint8Array;
+    /** The access break that stopped. */
     readonly breakpoint?: Breakpoint;
   }
-  /** Emulation failure, failed entry, a device or a condition that threw. */
+  /**
+   * Emulation failure, failed entry, a device or a condition that threw. `bytes` are the instruction's, if the
+   * hypervisor told them; `error` is what was thrown.
+   */
   | { readonly kind: "fault"; readonly reason: string; readonly bytes?: Uint8Array; readonly error?: unknown }
   /** The domain, stub or process behind the machine is no more. */
   | { readonly kind: "gone"; readonly reason: string };

@@ -4,14 +4,17 @@ export interface TraceEntry {
   readonly sequence: number;
   /** Milliseconds since the machine was opened. */
   readonly time: number;
+  /** Index of the vCPU that did it. */
   readonly vcpu: number;
+  /** Whose address `address` is. */
   readonly kind: "port" | "mmio" | "msr" | "other";
-  /** For "other": the exit's kind. */
+  /** The exit's kind: "io-in", "mmio-write", ... */
   readonly name: string;
+  /** Whether it was OUT, WRMSR or a store. */
   readonly write: boolean;
   /** Port or MSR number, or guest-physical address. */
   readonly address: bigint;
-  /** Bytes of one access. */
+  /** Bytes of one access: 1 to 8. */
   readonly size: number;
   /** How many accesses in one exit (string I/O). */
   readonly count: number;
@@ -23,14 +26,19 @@ export interface TraceEntry {
   readonly device?: string;
 }
 
-/** Which entries of the trace. */
+/** Which entries of the trace: those that all the given fields fit. */
 export interface TraceFilter {
+  /** Only ports, only MMIO or only MSRs. */
   readonly kind?: TraceEntry["kind"];
+  /** Only writes (true) or only reads (false). */
   readonly write?: boolean;
-  /** First and last address. */
+  /** First address: port, MSR or guest-physical. */
   readonly from?: bigint | number;
+  /** Last address, this one included. */
   readonly to?: bigint | number;
+  /** Only accesses that this device answered. */
   readonly device?: string;
+  /** Only the vCPU with this index. */
   readonly vcpu?: number;
   /** Only the newest so many. */
   readonly last?: number;
@@ -38,10 +46,11 @@ export interface TraceFilter {
 
 /** How often the guest was left, by kind, and by address for accesses. */
 export interface ExitStatistics {
+  /** Exits of all kinds since the machine was opened or the trace cleared. */
   readonly total: number;
   /** Exit kind to count. */
   readonly kinds: Readonly<Record<string, number>>;
-  /** Busiest first. */
+  /** Busiest first. A guest that touches more than 4096 MMIO and MSR addresses has the others left out. */
   readonly addresses: readonly {
     readonly kind: "port" | "mmio" | "msr";
     readonly address: bigint;
@@ -51,7 +60,24 @@ export interface ExitStatistics {
   }[];
 }
 
-/** A bounded ring of the newest accesses, always on. */
+/**
+ * A bounded ring of the newest accesses, always on.
+ *
+ * @example Who wrote what to which port.
+ * ```ts
+ * import { flat, open } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * // In real mode: mov al, 0x41; out 0xe9, al; in al, 0x92; cli; hlt
+ * const code = Uint8Array.of(0xb0, 0x41, 0xe6, 0xe9, 0xe4, 0x92, 0xfa, 0xf4);
+ * await using vm = await open({ backend: "fake", boot: flat(code) });
+ * await vm.continue();
+ *
+ * const [write] = vm.trace.entries({ kind: "port", write: true });
+ * assert.deepEqual([write.address, write.value, write.device], [0xe9n, 0x41n, "debugcon-e9"]);
+ * assert.equal(vm.trace.statistics().kinds["io-in"], 1);
+ * ```
+ */
 export interface Trace {
   /** How many entries are kept. */
   readonly capacity: number;
@@ -59,8 +85,9 @@ export interface Trace {
   entries(filter?: TraceFilter): TraceEntry[];
   /** One JSON object a line; `bigint`s as "0x..." strings. */
   toJsonLines(filter?: TraceFilter): string;
-  /** The Chrome trace event format, which Perfetto reads. */
+  /** The Chrome trace event format (JSON), which Perfetto reads; times in microseconds. */
   toPerfetto(filter?: TraceFilter): string;
+  /** Counts of every exit, those that have left the ring included. */
   statistics(): ExitStatistics;
   /** Forgets entries and counts. */
   clear(): void;
