@@ -110,7 +110,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const { clock: time, ends } = machine;
       const stop = machine.requestStop.bind(machine);
       const bootMenu = options.boot?.menu ?? false;
-      for (const device of pcDevices({ memory, cpus, pit, bootMenu, time, ...ends, stop })) {
+      const configured = options.boot !== undefined && options.boot.kind !== "firmware";
+      for (const device of pcDevices({ memory, cpus, pit, bootMenu, configured, time, ...ends, stop })) {
         machine.devices.plug(device);
       }
     }

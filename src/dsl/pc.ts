@@ -4,6 +4,7 @@ import { DebugExit } from "../devices/debug_exit.ts";
 import type { Timebase } from "../devices/device_clock.ts";
 import { Dma8237 } from "../devices/dma8237.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
+import { I8042 } from "../devices/i8042.ts";
 import { PciAbsent } from "../devices/pci_absent.ts";
 import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
@@ -21,6 +22,8 @@ export interface PcOptions {
   readonly pit: boolean;
   /** Whether firmware offers its boot menu. */
   readonly bootMenu: boolean;
+  /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
+  readonly configured: boolean;
   readonly time: Timebase;
   readonly console: GuestConsole;
   /** What firmware tells whoever debugs it. */
@@ -34,7 +37,7 @@ export interface PcOptions {
  * ports, debug exit, and the system ports that firmware touches. There is no PCI bus.
  */
 export function pcDevices(options: PcOptions): Device[] {
-  const { memory, cpus, pit, bootMenu, time, console, debugLog, stop } = options;
+  const { memory, cpus, pit, bootMenu, configured, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
   // QEMU's port does not gate the interrupt with OUT2, and kernels that only ever ran there forget to set it.
@@ -49,6 +52,8 @@ export function pcDevices(options: PcOptions): Device[] {
     new DebugConsole({ name: "debugcon-e9", port: 0xe9, sink: print }),
     new DebugExit({ onExit: (code) => stop({ kind: "exit", code }) }),
     new Port92({ onReset }),
+    // A20 is always open under a hypervisor; what the guest sets can be read back.
+    new I8042({ time, onReset, onA20: () => {}, configured }),
     ...(pit ? [] : [new Port61({ time })]),
     new PciAbsent({ onReset }),
     new Post(),
