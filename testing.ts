@@ -1,0 +1,209 @@
+/**
+ * hvsh in `deno test` files: guests as fixtures, and failures that show where the guest stood.
+ *
+ * @example
+ * ```ts
+ * import { guest } from "./testing.ts";
+ * import { flat } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ *
+ * // In real mode at 0x1000: mov al, 'O'; out 0xe9, al; mov al, 'K'; out 0xe9, al; mov al, 21; out 0xf4, al
+ * const code = Uint8Array.of(0xb0, 0x4f, 0xe6, 0xe9, 0xb0, 0x4b, 0xe6, 0xe9, 0xb0, 21, 0xe6, 0xf4);
+ * await using vm = await guest({ backend: "fake", boot: flat(code), timeoutMs: 5_000 });
+ * await vm.expectConsole("OK");
+ * const stop = await vm.expectStop("exit");
+ * assert.equal(stop.code, 43); // the debug-exit port makes (value << 1) | 1 of it
+ * ```
+ *
+ * @module
+ */
+import {
+  type GuestMachine,
+  hosts,
+  HvshError,
+  open,
+  type OpenOptions,
+  plain,
+  type Stop,
+} from "./src/dsl/mod.ts";
+
+/** How a guest for a test is opened. */
+export interface GuestOptions extends OpenOptions {
+  /** Milliseconds that one wait (for a stop, for the console) may take; 30,000 if left out. */
+  timeoutMs?: number;
+}
+
+/** What a guest in a test can do besides all that a machine can. */
+export interface GuestChecks {
+  /**
+   * Lets the guest run until it stops, which it must do for this reason and in time.
+   *
+   * @throws {GuestFailure} If it stops for another reason, or not at all.
+   */
+  expectStop<K extends Stop["kind"]>(kind: K, options?: { timeoutMs?: number }): Promise<Stop & { kind: K }>;
+  /**
+   * Lets the guest run until its console shows `pattern`, and pauses it. If it stops before, that is a failure
+   * unless the pattern was there by then; `expectStop` is then about that stop.
+   *
+   * @returns The match.
+   * @throws {GuestFailure} If the pattern does not come in time.
+   */
+  expectConsole(pattern: RegExp | string, options?: { timeoutMs?: number }): Promise<RegExpMatchArray>;
+  /** Where the guest stands: registers, code, its last accesses, the end of its console. */
+  report(): Promise<string>;
+}
+
+/** A guest in a test: a machine with checks. Disposing of it destroys it. */
+export type TestGuest = GuestMachine & GuestChecks;
+
+/** An expectation was not met; the message shows where the guest stood. */
+export class GuestFailure extends HvshError {
+  override name = "GuestFailure";
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+const GRACE_MS = 50;
+
+/**
+ * Opens a guest for a test.
+ *
+ * @throws {UnsupportedError} If the backend can't be used here.
+ * @throws {InputError} If an option or an image makes no sense.
+ */
+export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
+  const { timeoutMs: limit = DEFAULT_TIMEOUT_MS, ...rest } = options;
+  const vm = await open(rest);
+  /** A stop that came while the console was waited for: the next expectation of a stop is about it. */
+  let early: Stop | undefined;
+  const checks: GuestChecks = {
+    async expectStop<K extends Stop["kind"]>(kind: K, { timeoutMs = limit } = {}) {
+      const stop = early ?? await vm.continue({ timeoutMs });
+      early = undefined;
+      if (stop.kind !== kind) {
+        throw await failure(vm, `expected the guest to stop by ${kind}; it stopped by ${told(stop)}`);
+      }
+      return stop as Stop & { kind: K };
+    },
+    async expectConsole(pattern, { timeoutMs = limit } = {}) {
+      const give = new AbortController();
+      const match = vm.console.expect(pattern, { timeoutMs, signal: give.signal });
+      const seen = match.then(() => "seen" as const, () => "missing" as const);
+      const stopped = vm.continue();
+      if (await Promise.race([seen, stopped.then(() => "stopped" as const)]) === "stopped") {
+        // What it printed last is looked at once the event loop has had its turn.
+        const grace = setTimeout(() => give.abort(), GRACE_MS);
+        await seen;
+        clearTimeout(grace);
+      }
+      const outcome = await seen;
+      if (vm.state === "running") await vm.pause();
+      const stop = await stopped;
+      early = stop.kind === "pause" ? undefined : stop;
+      if (outcome === "seen") return await match;
+      const how = stop.kind === "pause"
+        ? `within ${timeoutMs} ms`
+        : `before the guest stopped by ${told(stop)}`;
+      throw await failure(vm, `the console did not show ${pattern} ${how}`);
+    },
+    report: () => report(vm),
+  };
+  return Object.assign(vm, checks);
+}
+
+/**
+ * A test with a guest: opened before, destroyed after, and shown if the test fails. Where the backend can't be
+ * used, the test is ignored and the reason printed.
+ *
+ * @param name The test's name.
+ * @param options How the guest is opened.
+ */
+export function guestTest(name: string, options: GuestOptions, body: (vm: TestGuest) => Promise<void>): void {
+  const missing = reasonAgainst(options.backend);
+  if (missing !== undefined) console.log(`${name}: skipped, ${missing}`);
+  Deno.test({ name, ignore: missing !== undefined, fn: () => runWithGuest(options, body) });
+}
+
+async function runWithGuest(options: GuestOptions, body: (vm: TestGuest) => Promise<void>): Promise<void> {
+  await using vm = await guest(options);
+  try {
+    await body(vm);
+  } catch (error) {
+    if (error instanceof GuestFailure || vm.state === "closed") throw error;
+    throw await failure(vm, error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+/**
+ * What this host has. Asked for when this module is loaded, so that the libraries that it takes are not
+ * opened in the middle of a test, where Deno's sanitizer would take them for leaks.
+ */
+const HOSTS = await hosts();
+
+function reasonAgainst(backend: GuestOptions["backend"]): string | undefined {
+  const host = HOSTS.find((h) => h.backend === (backend ?? "kvm"));
+  return host === undefined || host.usable ? undefined : host.reason;
+}
+
+async function failure(vm: GuestMachine, message: string, cause?: unknown): Promise<GuestFailure> {
+  if (vm.state === "running") await vm.pause();
+  return new GuestFailure(`${message}\n${await report(vm)}`, {
+    remedy: "the report shows where the guest stood",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** A stop in a few words. */
+function told(stop: Stop): string {
+  const detail = "reason" in stop
+    ? `: ${stop.reason}`
+    : stop.kind === "exit"
+    ? ` with code ${stop.code}`
+    : "";
+  return `${stop.kind}${detail}`;
+}
+
+const ROWS = [
+  ["rax", "rbx", "rcx", "rdx"],
+  ["rsi", "rdi", "rbp", "rsp"],
+  ["rip", "rflags", "cr0", "cr3"],
+  ["cs", "ds", "es", "ss"],
+] as const;
+
+const LAST_ACCESSES = 8;
+const LAST_LINES = 8;
+
+async function report(vm: GuestMachine): Promise<string> {
+  const { lastStop } = vm;
+  const registers = await vm.vcpus[lastStop?.vcpu.index ?? 0].registers();
+  const lines = [
+    `  ${vm.backend}, ${lastStop === undefined ? "not started" : `stopped by ${told(lastStop)}`}`,
+  ];
+  for (const row of ROWS) {
+    lines.push("  " + row.map((n) => `${n} ${registers[n].toString(16)}`.padEnd(24)).join(""));
+  }
+  lines.push("  code:", ...indent(await code(vm, registers.cs_base + registers.rip)));
+  const accesses = vm.trace.entries({ last: LAST_ACCESSES }).map((e) =>
+    `${e.kind} ${e.write ? "write" : "read"} 0x${e.address.toString(16)} = 0x${e.value.toString(16)}` +
+    ` at 0x${e.rip.toString(16)}${e.device === undefined ? "" : ` (${e.device})`}`
+  );
+  lines.push("  last exits:", ...indent(accesses));
+  lines.push(
+    "  console:",
+    ...indent(vm.console.text.split(/\r?\n/).filter((l) => l !== "").slice(-LAST_LINES)),
+  );
+  return lines.map((line) => line.trimEnd()).join("\n");
+}
+
+function indent(lines: readonly string[]): string[] {
+  return lines.length === 0 ? ["    none"] : lines.map((line) => `    ${line}`);
+}
+
+/** The next instructions, or why they can't be shown. */
+async function code(vm: GuestMachine, at: bigint): Promise<string[]> {
+  try {
+    const found = await vm.disassemble(plain(at), { count: 4 });
+    return found.map((i, n) => `${n === 0 ? "->" : "  "} 0x${i.address.toString(16)}  ${i.text}`);
+  } catch (error) {
+    return [error instanceof Error ? error.message : String(error)];
+  }
+}

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { flat } from "./mod.ts";
+import { guest, GuestFailure, guestTest } from "./testing.ts";
+
+/** mov al, 'O'; out 0xe9, al; mov al, 'K'; out 0xe9, al; then what `end` says. */
+const ok = (...end: number[]) => flat(Uint8Array.of(0xb0, 0x4f, 0xe6, 0xe9, 0xb0, 0x4b, 0xe6, 0xe9, ...end));
+/** mov al, 21; out 0xf4, al */
+const EXIT = [0xb0, 21, 0xe6, 0xf4];
+/** jmp $ */
+const SPIN = [0xeb, 0xfe];
+
+async function failureOf(call: Promise<unknown>): Promise<GuestFailure> {
+  const error = await call.then(() => undefined, (e) => e);
+  assert.ok(error instanceof GuestFailure, `a GuestFailure, not ${error}`);
+  return error;
+}
+
+Deno.test("the console is expected while the guest runs, and the stop it comes to afterwards", async () => {
+  await using vm = await guest({ backend: "fake", boot: ok(...EXIT) });
+  assert.equal((await vm.expectConsole(/O(K)/))[1], "K");
+  assert.equal((await vm.expectStop("exit")).code, 43);
+});
+
+Deno.test("a guest that goes on is paused once the console showed what was expected", async () => {
+  await using vm = await guest({ backend: "fake", boot: ok(...SPIN) });
+  await vm.expectConsole("OK");
+  assert.equal(vm.state, "paused");
+  await vm.expectStop("timeout", { timeoutMs: 10 });
+});
+
+Deno.test("a failure shows registers, code, exits and console", async () => {
+  await using vm = await guest({ backend: "fake", boot: ok(...SPIN), timeoutMs: 30 });
+  const { message } = await failureOf(vm.expectStop("halt"));
+  assert.match(message, /expected the guest to stop by halt; it stopped by timeout/);
+  assert.match(message, /rip 1008/);
+  assert.match(message, /-> 0x1008 +jmp/);
+  assert.match(message, /port write 0xe9 = 0x4b at 0x1006 \(debugcon-e9\)/);
+  assert.match(message, /console:\n +OK/);
+  const missing = await failureOf(vm.expectConsole("login:"));
+  assert.match(missing.message, /did not show login: within 30 ms/);
+});
+
+Deno.test("a guest that stops before the console shows something says so", async () => {
+  await using vm = await guest({ backend: "fake", boot: ok(...EXIT) });
+  const { message } = await failureOf(vm.expectConsole("login:"));
+  assert.match(message, /did not show login: before the guest stopped by exit with code 43/);
+});
+
+guestTest("guestTest gives a guest of its own", { backend: "fake", boot: ok(0xfa, 0xf4) }, async (vm) => {
+  await vm.expectStop("halt");
+  assert.match(await vm.report(), /stopped by halt/);
+});
+
+guestTest(
+  "guestTest says why it can't run on a host without the backend",
+  { boot: ok(0xfa, 0xf4) },
+  async (vm) => {
+    assert.equal(vm.backend, "kvm");
+    await vm.expectStop("halt");
+  },
+);
