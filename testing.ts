@@ -58,6 +58,7 @@ export type TestGuest = GuestMachine & GuestChecks;
 
 /** An expectation was not met; the message shows where the guest stood. */
 export class GuestFailure extends HvshError {
+  /** The class's name. */
   override name = "GuestFailure";
 }
 
