@@ -1,4 +1,4 @@
-import type { Backend, BackendName } from "../vm/backend.ts";
+import type { Backend, BackendName, CpuidEntry } from "../vm/backend.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
 import { type Capabilities, type CapabilityName, need } from "../vm/capabilities.ts";
@@ -6,6 +6,7 @@ import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { type BareAddress, type Gpa, type Gva, plain } from "../vm/address.ts";
 import type {
   Console,
+  Devices,
   Machine,
   MachineInterrupts,
   PhysicalMemory,
@@ -24,8 +25,8 @@ import { createDebugger, type Debugger } from "../debug/debugger.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
 import type { BootImage } from "../x86/boot/image.ts";
-import { DeviceClock } from "../devices/device_clock.ts";
-import { GuestConsole } from "./console.ts";
+import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
+import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
 import { loadImage } from "./load.ts";
 
@@ -38,15 +39,23 @@ export interface MachineParts {
 
 /** A guest under the debugger, with devices, console and boot image: what `open()` and `attach()` give. */
 export class GuestMachine implements Machine {
+  /** Through which hypervisor it is held. */
   readonly backend: BackendName;
+  /** Guest-physical memory. */
   readonly memory: PhysicalMemory;
+  /** Its vCPUs, by index. */
   readonly vcpus: readonly Vcpu[];
+  /** Breakpoints, watchpoints and breaks on accesses. */
   readonly breakpoints: Breakpoints;
-  readonly devices: DeviceSet;
+  /** The devices that answer its port and MMIO accesses. */
+  readonly devices: Devices;
+  /** What the guest prints, and typing into it: COM1 of the default devices. */
   readonly console: Console;
   /** What the firmware prints to its debug port 0x402. */
   readonly debugLog: Console;
+  /** Interrupts and NMIs from outside. */
   readonly interrupts: MachineInterrupts;
+  /** The newest port, MMIO and MSR accesses that left the guest, and counts of all exits. */
   readonly trace: Trace;
   /** Names for addresses: those of the booted ELF file, and what is added. */
   readonly symbols = new Symbols();
@@ -55,12 +64,14 @@ export class GuestMachine implements Machine {
   readonly #backend: Backend;
   readonly #buses: Buses;
   readonly #debugger: Debugger;
+  readonly #devices: DeviceSet;
   readonly #console: GuestConsole;
   readonly #debugLog: GuestConsole;
   readonly #clock: DeviceClock;
   readonly #image: BootImage | undefined;
   #closing: Promise<void> | undefined;
 
+  /** Made by `open()` and `attach()`, which give it its devices. */
   constructor(parts: MachineParts) {
     const { backend, image } = parts;
     this.#backend = backend;
@@ -80,7 +91,11 @@ export class GuestMachine implements Machine {
     this.debugLog = this.#debugLog = new GuestConsole();
     this.boot = image && { protocol: image.protocol, notes: image.notes };
     if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
-    this.devices = new DeviceSet({ backend, ...this.#buses, open: () => control.requireOpen("devices") });
+    this.devices = this.#devices = new DeviceSet({
+      backend,
+      ...this.#buses,
+      open: () => control.requireOpen("devices"),
+    });
     this.interrupts = {
       pulse: async (gsi) => {
         await this.interrupts.set(gsi, true);
@@ -94,25 +109,28 @@ export class GuestMachine implements Machine {
     };
   }
 
+  /** What can be done with it on this backend and host, by name. */
   get capabilities(): Capabilities {
     return this.#backend.capabilities;
   }
 
+  /** "running" from `continue()`, `step()` and their like until their stop. */
   get state(): Machine["state"] {
     return this.#debugger.control.state;
   }
 
+  /** The newest stop; undefined before the first and after `reset()`. */
   get lastStop(): Stop | undefined {
     return this.#debugger.control.lastStop;
   }
 
-  /** Device time: what the devices of `open()` are made with. */
-  get clock(): DeviceClock {
+  /** Device time in nanoseconds: it stands still while the guest does. What the devices of `open()` are made with. */
+  get clock(): Timebase {
     return this.#clock;
   }
 
   /** The other sides of console and debug log: where devices print and what they read. */
-  get ends(): { readonly console: GuestConsole; readonly debugLog: GuestConsole } {
+  get ends(): { readonly console: ConsoleEnd; readonly debugLog: ConsoleEnd } {
     return { console: this.#console, debugLog: this.#debugLog };
   }
 
@@ -154,7 +172,7 @@ export class GuestMachine implements Machine {
     control.requirePaused("reset");
     need(this.#backend.capabilities, "reset");
     await this.#backend.reset();
-    this.devices.reset();
+    this.#devices.reset();
     if (this.#image !== undefined) {
       await loadImage(
         this.#backend.vcpus[0],
@@ -165,7 +183,23 @@ export class GuestMachine implements Machine {
     control.forget();
   }
 
-  /** Disassembles guest memory at a linear address, by a vCPU's mode and paging. @throws {FaultError} */
+  /**
+   * Disassembles guest memory at a linear address, by a vCPU's mode and paging.
+   *
+   * @param options `vcpu` is the index of the vCPU; the one that stopped last by default.
+   * @throws {FaultError} If not even the first byte can be read.
+   * @throws {StateError} If the guest runs or is closed.
+   * @example
+   * ```ts
+   * import { flat, gva, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * const code = Uint8Array.of(0xb8, 0x34, 0x12, 0xf4);
+   * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
+   * const list = await vm.disassemble(gva(0x1000n), { count: 2 });
+   * assert.deepEqual(list.map(({ text }) => text), ["mov ax,0x1234", "hlt"]);
+   * ```
+   */
   async disassemble(
     at: Gva | BareAddress,
     options: DisassembleOptions & { vcpu?: number } = {},
@@ -176,13 +210,35 @@ export class GuestMachine implements Machine {
     return await disassembleMemory(vcpu.memory, registers, plain(at), options, symbol);
   }
 
-  /** Who called whom on a vCPU, by its chain of frame pointers. */
+  /**
+   * Who called whom on a vCPU, by its chain of frame pointers.
+   *
+   * @param options `vcpu` is its index, by default of the one that stopped last; `limit` the most frames, 64 by default.
+   * @throws {StateError} If the guest runs or is closed.
+   */
   async backtrace(options: { vcpu?: number; limit?: number } = {}): Promise<Backtrace> {
     const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
     return await backtrace(await vcpu.registers(), (at, into) => vcpu.memory.readInto(at, into), options);
   }
 
-  /** Why a triple fault happened, as far as it can be seen. */
+  /**
+   * The CPUID leaves that a vCPU's guest sees.
+   *
+   * @throws {UnsupportedError} If this backend can't tell.
+   */
+  async cpuid(vcpu = 0): Promise<readonly CpuidEntry[]> {
+    this.#debugger.control.requireOpen("cpuid");
+    const leaves = await this.#backend.vcpus[this.#checkVcpu(vcpu)].cpuid?.();
+    if (leaves !== undefined) return leaves;
+    throw new UnsupportedError("cpuid", "this backend does not tell which leaves its guests see");
+  }
+
+  /**
+   * Why a triple fault happened, as far as it can be seen.
+   *
+   * @param vcpu Index of the vCPU; the one that stopped last by default.
+   * @throws {StateError} If the guest runs or is closed.
+   */
   async autopsy(vcpu = this.lastStop?.vcpu.index ?? 0): Promise<Autopsy> {
     this.#debugger.control.requirePaused("autopsy");
     return await autopsy(this.#backend, this.#checkVcpu(vcpu), this.#debugger.memory, this.trace);
@@ -191,7 +247,12 @@ export class GuestMachine implements Machine {
   /**
    * Reads a port as the guest would: its device answers.
    *
+   * @param port 16 bits.
    * @param size Bytes: 1, 2 or 4.
+   * @returns The value, little-endian from the bytes the device gave; all ones where none answers.
+   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {InputError} If port or size make no sense.
+   * @throws {StateError} If the machine is closed.
    */
   readPort(port: number, size: 1 | 2 | 4 = 1): Promise<bigint> {
     return this.#portAccess(port, size, (data) => {
@@ -200,7 +261,13 @@ export class GuestMachine implements Machine {
     });
   }
 
-  /** Writes a port as the guest would. */
+  /**
+   * Writes a port as the guest would: its device takes the low `size` bytes of `value`, little-endian.
+   *
+   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {InputError} If port or size make no sense.
+   * @throws {StateError} If the machine is closed.
+   */
   async writePort(port: number, size: 1 | 2 | 4, value: bigint | number): Promise<void> {
     await this.#portAccess(port, size, (data) => {
       for (let i = 0; i < size; i++) data[i] = Number(BigInt(value) >> BigInt(8 * i) & 0xffn);
@@ -228,7 +295,7 @@ export class GuestMachine implements Machine {
     await this.#debugger.control.close();
     try {
       await this.#debugger.detach();
-      this.devices.clear();
+      this.#devices.clear();
     } finally {
       this.#console.close();
       this.#debugLog.close();

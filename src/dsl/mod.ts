@@ -1,11 +1,22 @@
 export * from "../vm/address.ts";
-export type { BackendName, BackendOptions, MemoryRegion, Rom, VcpuEvents } from "../vm/backend.ts";
+export type {
+  BackendName,
+  BackendOptions,
+  CpuidEntry,
+  MemoryRegion,
+  Rom,
+  VcpuEvents,
+} from "../vm/backend.ts";
 export type * from "../vm/breakpoint.ts";
 export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
 export type { Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";
 export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";
 export {
+  CONTROL as CONTROL_REGISTERS,
+  DEBUG as DEBUG_REGISTERS,
+  FPU as FPU_REGISTERS,
+  GENERAL as GENERAL_REGISTERS,
   REGISTER_GROUPS,
   REGISTER_NAMES,
   registerBits,
@@ -13,14 +24,21 @@ export {
   type RegisterName,
   type Registers,
   type RegisterValues,
+  type SegmentName,
+  SEGMENTS as SEGMENT_REGISTERS,
+  VECTOR as VECTOR_REGISTERS,
 } from "../vm/registers.ts";
 export type * from "../vm/stop.ts";
 export type * from "../vm/trace.ts";
 export type { Autopsy } from "../debug/autopsy.ts";
 export type { Backtrace, BacktraceEnd, Frame } from "../debug/backtrace.ts";
 export type { DisassembleOptions } from "../debug/code_view.ts";
-export type { Flow, Instruction, MemoryUse, OperandAccess } from "../debug/disassembly.ts";
-export { Symbols } from "../debug/symbols.ts";
+export type { Flow, Instruction, MemoryUse, OperandAccess, Syntax } from "../debug/disassembly.ts";
+export { type NearestSymbol, type ProgramSymbol, Symbols, type SymbolTableInfo } from "../debug/symbols.ts";
+export type { Cancel, Timebase } from "../devices/device_clock.ts";
+export type { ElfProtocol } from "../x86/boot/elf_image.ts";
+export type { BootImage, BootProtocol, BootWrite } from "../x86/boot/image.ts";
+export type { Bitness } from "../x86/mode.ts";
 export {
   bootSector,
   type BootSpec,
@@ -34,6 +52,7 @@ export {
   linux,
   type LinuxBoot,
 } from "./boot.ts";
+export type { ConsoleEnd, ConsoleInput } from "./console.ts";
 export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
 export { attach, type AttachOptions, hosts, open, type OpenOptions } from "./open.ts";

@@ -26,5 +26,6 @@ export { type Mapping, mappings, type MappingsOptions } from "../x86/paging.ts";
 export { type SegmentName, SEGMENTS } from "../vm/registers.ts";
 export { disassembler, type Instruction } from "../debug/disassembly.ts";
 export { type LapicRegister, lapicRegisters } from "../x86/apic.ts";
+export { cpuidSummary } from "../x86/cpuid.ts";
 export { exceptionName } from "../x86/exceptions.ts";
 export { msrName, msrNames, msrNumber } from "../x86/msr.ts";

@@ -32,3 +32,13 @@ export function encodeCpuid(entries: readonly CpuidEntry[]): Uint8Array<ArrayBuf
   );
   return buffer;
 }
+
+/** The leaves in what `encodeCpuid` made. */
+export function decodeCpuid(buffer: Uint8Array): CpuidEntry[] {
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  const { nent } = kvm_cpuid2.read(view);
+  return Array.from(
+    { length: nent },
+    (_, i) => kvm_cpuid_entry2.read(view, kvm_cpuid2.size + i * kvm_cpuid_entry2.size),
+  );
+}

@@ -1,6 +1,7 @@
 import type { SliceTimer } from "../host/slice_timer.ts";
-import type { VcpuEvents } from "../vm/backend.ts";
+import type { CpuidEntry, VcpuEvents } from "../vm/backend.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { decodeCpuid } from "./cpuid.ts";
 import { decodeEvents, mergeEvents } from "./events.ts";
 import { RunPage } from "./run_page.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
@@ -30,6 +31,7 @@ export abstract class VcpuGroups {
   protected readonly context: VcpuContext;
   protected readonly page: RunPage;
   protected readonly state: VcpuState;
+  readonly #cpuid: Uint8Array;
 
   /** Sets a new vCPU up. @throws {HostError} If KVM refuses something. */
   protected constructor(fd: VcpuFd, cpuid: Uint8Array<ArrayBuffer>, context: VcpuContext) {
@@ -38,6 +40,7 @@ export abstract class VcpuGroups {
     using cleanup = new DisposableStack();
     this.page = cleanup.use(new RunPage(fd.fd, context.mapSize));
     fd.setCpuid(cpuid);
+    this.#cpuid = cpuid;
     fd.setSignalMask(context.timer.runMask);
     this.state = new VcpuState(fd, this.page);
     this.state.reload();
@@ -78,6 +81,18 @@ export abstract class VcpuGroups {
     }
     // EFER, FS_BASE and their like stand among the segment and control registers too.
     this.state.reload();
+  }
+
+  cpuid(): readonly CpuidEntry[] {
+    this.alive();
+    return decodeCpuid(this.#cpuid).map(({ function: leaf, index, eax, ebx, ecx, edx }) => ({
+      function: leaf,
+      index,
+      eax,
+      ebx,
+      ecx,
+      edx,
+    }));
   }
 
   xsave(): Uint8Array {

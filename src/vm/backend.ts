@@ -144,6 +144,18 @@ export interface VcpuEvents {
   readonly smm: boolean;
 }
 
+/** What CPUID gives for one leaf (EAX) and subleaf (ECX): four registers of 32 bits. */
+export interface CpuidEntry {
+  /** The leaf. */
+  readonly function: number;
+  /** The subleaf; 0 for a leaf without. */
+  readonly index: number;
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
 /** One vCPU. Everything here is for a machine that is not running, but for `kick`. */
 export interface BackendVcpu {
   readonly index: number;
@@ -183,6 +195,8 @@ export interface BackendVcpu {
   readMsr(index: number): MaybePromise<bigint>;
   /** @throws {UnsupportedError} If there is no such MSR here, or it refuses the value. */
   writeMsr(index: number, value: bigint): MaybePromise<void>;
+  /** The CPUID leaves that its guest sees; left out where the backend can't tell. */
+  cpuid?(): MaybePromise<readonly CpuidEntry[]>;
   /** The XSAVE area in standard format (SDM vol. 1, 13.4). @throws {UnsupportedError} */
   xsave(): MaybePromise<Uint8Array>;
   /** @throws {UnsupportedError} */

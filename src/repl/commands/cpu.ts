@@ -1,6 +1,6 @@
 /** vcpu, msr, lapic, cpuid, info threads and info events. */
 import { InputError } from "../../dsl/mod.ts";
-import { lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
+import { cpuidSummary, lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
@@ -108,4 +108,35 @@ export async function infoEvents(session: Session): Promise<Answer> {
   }
   if (lines.length === 0) lines.push("nothing pending");
   return { text: lines.map((l) => `${l}\n`).join(""), data: events };
+}
+
+/** `cpuid`: what the leaves say; `cpuid LEAF [SUBLEAF]`, `cpuid all`: their registers. */
+export async function cpuid(session: Session, rest: string): Promise<Answer> {
+  const leaves = await guest(session).cpuid(session.vcpu);
+  const { style, width } = session;
+  if (rest === "") {
+    const { features, ...about } = cpuidSummary(leaves);
+    const rows = Object.entries(about).map(([name, value]) => [style.register(name), String(value)]);
+    return {
+      text: table([...rows, [style.register("features"), features.join(" ")]], width),
+      data: { ...about, features },
+    };
+  }
+  let shown = leaves;
+  if (rest !== "all") {
+    const [leaf, subleaf] = splitExpressions(rest);
+    const number = await evaluateCount(session, leaf, "A leaf", 0xffff_ffffn);
+    const index = subleaf === undefined
+      ? undefined
+      : await evaluateCount(session, subleaf, "A subleaf", 0xffff_ffffn);
+    shown = leaves.filter((l) => l.function === number && (index === undefined || l.index === index));
+    if (shown.length === 0) {
+      throw new InputError(`This guest has no CPUID leaf ${rest}`, { remedy: "cpuid all lists them" });
+    }
+  }
+  const rows = shown.map((l) => [
+    style.address(`${hex(l.function, 8)}.${l.index}`),
+    ...(["eax", "ebx", "ecx", "edx"] as const).map((r) => `${style.register(r)} ${hex(l[r], 8)}`),
+  ]);
+  return { text: table(rows, width), data: shown };
 }

@@ -73,6 +73,15 @@ export const MACHINE: readonly Command[] = [
     run: async (s) => (await import("./cpu.ts")).lapic(s),
   },
   {
+    names: ["cpuid"],
+    group: "x86",
+    summary: "shows what CPUID tells the guest",
+    usage: ["cpuid", "cpuid LEAF", "cpuid LEAF, SUBLEAF", "cpuid all"],
+    needsGuest,
+    complete: () => ["all"],
+    run: async (s, { rest }) => (await import("./cpu.ts")).cpuid(s, rest),
+  },
+  {
     names: ["in", "inb", "inw", "inl"],
     group: "devices",
     summary: "reads a port as the guest would",

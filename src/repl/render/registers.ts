@@ -1,6 +1,7 @@
 import { REGISTER_GROUPS, type RegisterGroup, type RegisterName, type Registers } from "../../dsl/mod.ts";
 import {
   cpl,
+  type CpuMode,
   cpuMode,
   decodeFlags,
   type FlagTable,
@@ -80,12 +81,22 @@ export function registerGroup(group: RegisterGroup, registers: Registers, view: 
   }
 }
 
+const MODES: Readonly<Record<CpuMode, string>> = {
+  "real": "real mode",
+  "virtual-8086": "virtual-8086 mode",
+  "protected16": "16-bit protected mode",
+  "protected32": "32-bit protected mode",
+  "compat16": "16-bit compatibility mode",
+  "compat32": "32-bit compatibility mode",
+  "long": "long mode",
+};
+
 /** The line that tells the mode: `real mode, CPL 0, no paging, cs:ip f000:fff0`. */
 export function modeLine(registers: Registers): string {
   const mode = cpuMode(registers);
   const paging = pagingMode(registers);
   const words = [
-    mode === "long" ? "long mode" : `${mode} mode`,
+    MODES[mode],
     `CPL ${cpl(registers)}`,
     paging === "none" ? "no paging" : `${paging} paging`,
   ];

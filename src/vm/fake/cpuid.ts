@@ -19,6 +19,9 @@ const FEATURES_ECX = (1 << 13) + 2 ** 31;
 /** NX, RDTSCP, long mode. */
 const EXTENDED_EDX = 1 << 20 | 1 << 27 | 1 << 29;
 
+/** The leaves that have something to say. */
+export const CPUID_LEAVES: readonly number[] = [0, 1, 7, 0x8000_0000, 0x8000_0001, 0x8000_0008];
+
 /** CPUID (SDM vol. 2A): the same on every host. */
 export function cpuid(leaf: number, state: State): Leaf {
   switch (leaf) {

@@ -1,8 +1,9 @@
-import type { BackendVcpu, StepOptions, Traps, VcpuEvents } from "../backend.ts";
+import type { BackendVcpu, CpuidEntry, StepOptions, Traps, VcpuEvents } from "../backend.ts";
 import { InputError, StateError, UnsupportedError } from "../errors.ts";
 import type { VmExit } from "../exit.ts";
 import type { Registers, RegisterValues } from "../registers.ts";
 import { msrIndices, readMsr, writeMsr } from "./control_registers.ts";
+import { cpuid, CPUID_LEAVES } from "./cpuid.ts";
 import { readEvents, writeEvents } from "./events.ts";
 import { Interpreter } from "./interpreter.ts";
 import type { PhysicalMemory } from "./physical.ts";
@@ -115,6 +116,14 @@ export class FakeVcpu implements BackendVcpu {
   setRegisters(values: RegisterValues): void {
     this.#settled();
     setRegisters(this.#interpreter.core, values);
+  }
+
+  cpuid(): readonly CpuidEntry[] {
+    this.#open();
+    return CPUID_LEAVES.map((leaf) => {
+      const [eax, ebx, ecx, edx] = cpuid(leaf, this.#interpreter.core);
+      return { function: leaf, index: 0, eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 };
+    });
   }
 
   msrs(): readonly number[] {
