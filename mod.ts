@@ -1,9 +1,11 @@
 /**
  * hvsh: a debugger for guests on KVM (and, in time, on every hypervisor), as a library.
  *
+ * In this checkout, and in the shell, "hvsh" is the name of this file; elsewhere import it by its path.
+ *
  * @example A whole session: open, break, look, change, go on.
  * ```ts
- * import { flat, gpa, gva, open } from "./mod.ts";
+ * import { flat, gpa, gva, open } from "hvsh";
  * import assert from "node:assert/strict";
  *
  * // In real mode at 0x1000: inc ax; cmp ax, 5; jne 0x1000; cli; hlt

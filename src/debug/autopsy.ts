@@ -10,10 +10,13 @@ import type { HiddenMemory } from "./memory.ts";
 export interface Autopsy {
   /** The vector whose delivery failed last, if the hypervisor tells. */
   readonly vector?: number;
+  /** The error code that vector pushes, 32 bits, if it has one and the hypervisor tells. */
   readonly errorCode?: number;
   /** The linear address of the last page fault. */
   readonly cr2: bigint;
+  /** Linear address of the IDT (in real mode of the interrupt vector table). */
   readonly idtrBase: bigint;
+  /** Offset of its last byte, 16 bits. */
   readonly idtrLimit: bigint;
   /** The IDT (or IVT) entries a fault would have used, with their bytes; `error` where they can't be read. */
   readonly entries: readonly {
@@ -22,7 +25,9 @@ export interface Autopsy {
     readonly bytes?: Uint8Array;
     readonly error?: string;
   }[];
+  /** The vCPU's registers as the triple fault left them. */
   readonly registers: Registers;
+  /** The newest accesses in the trace, eight at most, oldest first. */
   readonly lastAccesses: readonly TraceEntry[];
   /** One sentence that says what is most probably wrong. */
   readonly verdict: string;

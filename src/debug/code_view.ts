@@ -20,6 +20,7 @@ export interface DisassembleOptions {
   end?: bigint;
   /** Code size; that of the vCPU's mode if left out. */
   bitness?: Bitness;
+  /** How text is written; "nasm" if left out. */
   syntax?: Syntax;
 }
 

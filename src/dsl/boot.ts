@@ -86,8 +86,11 @@ export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
 
 /** How a Linux kernel is started. */
 export interface LinuxBoot {
+  /** A bzImage of protocol 2.12 or later. */
   kernel: FileOrBytes;
+  /** The initial RAM disk, a cpio archive as the kernel wants it; none by default. */
   initrd?: FileOrBytes;
+  /** The kernel's command line; empty by default. */
   cmdline?: string;
 }
 

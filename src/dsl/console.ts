@@ -7,11 +7,19 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 /** How often a full UART is offered the rest. */
 const RETRY_MS = 5;
 
-/** Where typed bytes go; takes as many as it has room for. */
+/** Where typed bytes go; takes as many as it has room for, and tells how many that were. */
 export type ConsoleInput = (bytes: Uint8Array) => number;
 
+/** The other side of a console: that of the device which prints there, and reads what is typed. */
+export interface ConsoleEnd {
+  /** Takes what the guest printed. */
+  print(bytes: Uint8Array): void;
+  /** Says where `send` puts its bytes; the newest one given is taken. */
+  connect(input: ConsoleInput): void;
+}
+
 /** What the guest printed, and waiting for it. */
-export class GuestConsole implements Console {
+export class GuestConsole implements Console, ConsoleEnd {
   #text = "";
   /** Where the part begins that no `expect` has matched yet. */
   #cursor = 0;

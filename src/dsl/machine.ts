@@ -124,7 +124,7 @@ export class GuestMachine implements Machine {
     return this.#debugger.control.lastStop;
   }
 
-  /** Device time in nanoseconds: it stands still while the guest does. What the devices of `open()` are made with. */
+  /** Device time in nanoseconds: it stands still while the guest does. The devices of `open()` go by it. */
   get clock(): Timebase {
     return this.#clock;
   }
@@ -213,7 +213,8 @@ export class GuestMachine implements Machine {
   /**
    * Who called whom on a vCPU, by its chain of frame pointers.
    *
-   * @param options `vcpu` is its index, by default of the one that stopped last; `limit` the most frames, 64 by default.
+   * @param options `vcpu` is its index, by default of the one that stopped last; `limit` is the most frames, by
+   * default 64.
    * @throws {StateError} If the guest runs or is closed.
    */
   async backtrace(options: { vcpu?: number; limit?: number } = {}): Promise<Backtrace> {
@@ -287,6 +288,7 @@ export class GuestMachine implements Machine {
     return this.#closing ??= this.#close();
   }
 
+  /** Closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

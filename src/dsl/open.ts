@@ -82,7 +82,7 @@ export async function hosts(): Promise<Host[]> {
  * @throws {HostError} If the host refuses something.
  * @example
  * ```ts
- * import { flat, gpa, open } from "./mod.ts";
+ * import { flat, gpa, open } from "hvsh";
  * import assert from "node:assert/strict";
  * // mov al, 'A'; out 0x3f8, al... from real mode, on the backend that works everywhere
  * const code = Uint8Array.of(0xb0, 0x41, 0xba, 0xf8, 0x03, 0xee, 0xfa, 0xf4);
@@ -112,10 +112,10 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const bootMenu = options.boot?.menu ?? false;
       const configured = options.boot !== undefined && options.boot.kind !== "firmware";
       for (const device of pcDevices({ memory, cpus, pit, bootMenu, configured, time, ...ends, stop })) {
-        machine.devices.plug(device);
+        await machine.devices.add(device);
       }
     }
-    for (const device of options.devices ?? []) machine.devices.plug(device);
+    for (const device of options.devices ?? []) await machine.devices.add(device);
     return machine;
   } catch (error) {
     await backend.close();

@@ -12,7 +12,7 @@ import { Post } from "../devices/post.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
 import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
-import type { GuestConsole } from "./console.ts";
+import type { ConsoleEnd } from "./console.ts";
 
 /** What the devices of a PC depend on. */
 export interface PcOptions {
@@ -25,9 +25,9 @@ export interface PcOptions {
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
   readonly time: Timebase;
-  readonly console: GuestConsole;
+  readonly console: ConsoleEnd;
   /** What firmware tells whoever debugs it. */
-  readonly debugLog: GuestConsole;
+  readonly debugLog: ConsoleEnd;
   /** Stops the machine at the next chance. */
   readonly stop: (cause: StopCause) => void;
 }

@@ -150,9 +150,13 @@ export interface CpuidEntry {
   readonly function: number;
   /** The subleaf; 0 for a leaf without. */
   readonly index: number;
+  /** EAX of the answer. */
   readonly eax: number;
+  /** EBX of the answer. */
   readonly ebx: number;
+  /** ECX of the answer. */
   readonly ecx: number;
+  /** EDX of the answer. */
   readonly edx: number;
 }
 
