@@ -52,6 +52,7 @@ export class Shell implements Session {
   #consoleText = "";
   #sourceDepth = 0;
   #evaluating = 0;
+  #warm = false;
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
@@ -155,9 +156,26 @@ export class Shell implements Session {
   async resume(go: (vm: GuestMachine) => Promise<Stop>): Promise<Stop> {
     const vm = this.#vm;
     if (!vm) throw noGuest();
+    await this.#warmUp(vm);
     const stop = await go(vm);
     await this.#tell(stop);
     return stop;
+  }
+
+  /**
+   * Describes a stop that nobody sees, before the first run: that loads the disassembler and all else that it
+   * takes, some 200 ms that a Ctrl-C shall not wait for.
+   */
+  async #warmUp(vm: GuestMachine): Promise<void> {
+    const vcpu = vm.vcpus[this.vcpu];
+    if (this.#warm || vcpu === undefined || vm.state !== "paused") return;
+    this.#warm = true;
+    try {
+      const registers = await vcpu.registers();
+      await this.#parts.describeStop(this, { kind: "pause", vcpu, registers, rip: registers.rip });
+    } catch {
+      // What fails here fails again, and is told, when it matters.
+    }
   }
 
   async #tell(stop: Stop): Promise<void> {
