@@ -197,7 +197,7 @@ export class GuestMachine implements Machine {
    * const code = Uint8Array.of(0xb8, 0x34, 0x12, 0xf4);
    * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
    * const list = await vm.disassemble(gva(0x1000n), { count: 2 });
-   * assert.deepEqual(list.map(({ text }) => text), ["mov ax,0x1234", "hlt"]);
+   * assert.deepEqual(list.map(({ text }) => text), ["mov ax, 0x1234", "hlt"]);
    * ```
    */
   async disassemble(
