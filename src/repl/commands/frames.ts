@@ -1,9 +1,10 @@
 /** backtrace, frame, up, down and info frame. */
 import { type Backtrace, InputError } from "../../dsl/mod.ts";
+import { bitness } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluateCount, guest, symbolAt } from "./values.ts";
+import { evaluateCount, guest, registersOf, symbolAt } from "./values.ts";
 
 type Frame = Backtrace["frames"][number];
 
@@ -19,7 +20,8 @@ export async function backtrace(session: Session, rest: string): Promise<Answer>
   const trace = await read(session, asked < 0 ? 1024 : asked);
   const frames = asked < 0 ? trace.frames.slice(asked) : trace.frames.slice(0, asked);
   const first = asked < 0 ? Math.max(0, trace.frames.length + asked) : 0;
-  let text = frames.map((f, i) => `${frameLine(session, f, first + i)}\n`).join("");
+  const digits = await addressDigits(session);
+  let text = frames.map((f, i) => `${frameLine(session, f, first + i, digits)}\n`).join("");
   const why = endOf(trace);
   if (why !== undefined) text += `${session.style.dim(`(${why})`)}\n`;
   return {
@@ -41,14 +43,19 @@ function endOf(trace: Backtrace): string | undefined {
   return trace.end === "limit" ? undefined : trace.reason;
 }
 
+/** Digits of an address: 16 in 64-bit code, else 8. */
+async function addressDigits(session: Session): Promise<number> {
+  return bitness(await registersOf(session)) === 64 ? 16 : 8;
+}
+
 /** gdb's line: `#1  0x0000000000100010 in kernel_main+0x10 ()`. */
-export function frameLine(session: Session, frame: Frame, index: number): string {
+export function frameLine(session: Session, frame: Frame, index: number, digits: number): string {
   const { style } = session;
   const symbol = symbolAt(session.vm, frame.address);
   const name = symbol === undefined ? "??" : symbol;
   const mark = index === session.frame && index > 0 ? style.current(`#${index}`) : `#${index}`;
   return `${mark}${" ".repeat(Math.max(1, 4 - `#${index}`.length))}${
-    style.address(hex(frame.address, 16))
+    style.address(hex(frame.address, digits))
   } in ${style.symbol(name)} ()`;
 }
 
@@ -84,7 +91,10 @@ export async function select(session: Session, name: string, rest: string): Prom
     throw new InputError(`No frame at level ${index}.`, { remedy: `bt shows ${frames.length} of them` });
   }
   session.frame = index;
-  return { text: `${frameLine(session, frame, index)}\n`, data: frameData(session, frame, index) };
+  return {
+    text: `${frameLine(session, frame, index, await addressDigits(session))}\n`,
+    data: frameData(session, frame, index),
+  };
 }
 
 /** `info frame`. */

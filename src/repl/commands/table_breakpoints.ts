@@ -4,7 +4,7 @@ const group = "breakpoints";
 const needsGuest = true;
 
 const LOCATION_DETAILS =
-  "A location is an address as in `help expressions`: 0x7c00, *0x7c00, f000:fff0, kernel_main+4, phys(0x1000).\n" +
+  "A location is an address as `help print` tells: 0x7c00, *0x7c00, f000:fff0, kernel_main+4, phys(0x1000).\n" +
   "CONDITION is an expression ($rax == 5 && {u8}0x46c > 2) or TypeScript: (hit) => hit.registers.rax === 5n.\n" +
   "break/s takes a patch in the guest's code, break/h a debug register; else the means that disturbs least.";
 

@@ -189,6 +189,15 @@ export const MACHINE: readonly Command[] = [
     run: async (s, { words }) => (await import("./trace.ts")).trace(s, words),
   },
   {
+    names: ["console"],
+    group: "guest",
+    summary: "shows what the guest printed last",
+    usage: ["console", "console LINES"],
+    details: "What a running guest prints is shown as it comes; set console off ends that. send types.",
+    needsGuest,
+    run: async (s, { rest }) => (await import("./console.ts")).infoConsole(s, rest),
+  },
+  {
     names: ["send"],
     group: "guest",
     summary: "types at the guest's console",

@@ -1,6 +1,6 @@
 /** The view of everything at a stop: registers, code, stack, backtrace. */
 import { REGISTER_GROUPS, type Registers } from "../../dsl/mod.ts";
-import { linearRip, linearStack } from "../../dsl/x86.ts";
+import { bitness, linearRip, linearStack } from "../../dsl/x86.ts";
 import { frameLine } from "../commands/frames.ts";
 import { registerView } from "../commands/registers.ts";
 import { countSetting } from "../commands/settings.ts";
@@ -24,7 +24,7 @@ export async function contextView(session: Session, registers: Registers): Promi
   }
   out += section(session, "code") + await guarded(session, () => code(session, registers));
   out += section(session, "stack") + await guarded(session, () => words(session, registers));
-  out += await guarded(session, () => frames(session));
+  out += await guarded(session, () => frames(session, bitness(registers) === 64 ? 16 : 8));
   return out;
 }
 
@@ -81,10 +81,12 @@ async function words(session: Session, registers: Registers): Promise<string> {
   return stackLines(slots, word * 2, session.style, session.width);
 }
 
-async function frames(session: Session): Promise<string> {
+async function frames(session: Session, digits: number): Promise<string> {
   const trace = await guest(session).backtrace({ vcpu: session.vcpu, limit: FRAMES });
   // One frame says nothing that the code above does not.
   if (trace.frames.length < 2) return "";
-  const lines = trace.frames.map((frame, i) => `${clip(frameLine(session, frame, i), session.width)}\n`);
+  const lines = trace.frames.map((frame, i) =>
+    `${clip(frameLine(session, frame, i, digits), session.width)}\n`
+  );
   return section(session, "backtrace") + lines.join("");
 }

@@ -144,7 +144,7 @@ Deno.test("stack lines name what they point to, and show text", () => {
   };
   assert.equal(
     stackLines([slot], 16, plainStyle, 100),
-    '0x0100 +00  0x0000000000002000 <buf> -> 0x6f6c6c6568 "hello"  rsp\n',
+    '0x0100 +00  rsp  0x0000000000002000 <buf> -> 0x6f6c6c6568 "hello"\n',
   );
-  assert.equal(stackLines([slot], 16, plainStyle, 20), "0x0100 +00  0x00000…\n");
+  assert.equal(stackLines([slot], 16, plainStyle, 20), "0x0100 +00  rsp  0x…\n");
 });

@@ -1,4 +1,4 @@
-import { ascii, clip, hex } from "./text.ts";
+import { ascii, clip, hex, pad } from "./text.ts";
 import type { Style } from "../style.ts";
 
 /** One word of the stack and where following it as a pointer leads. */
@@ -49,16 +49,17 @@ export async function follow(
   return chain;
 }
 
-/** Slots, one a line: `0x7bf0 +0x00: 0x0000000000007c05 <start+5> -> 0x...`. */
+/** Slots, one a line: `0x7bf0 +00  rsp  0x0000000000007c05 <start+0x5> -> 0x...`. */
 export function stackLines(slots: readonly StackSlot[], digits: number, style: Style, width: number): string {
+  const marks = Math.max(0, ...slots.map((slot) => slot.registers.join(" ").length));
   return slots.map((slot) => {
     const name = (symbol?: string) => (symbol === undefined ? "" : ` <${style.symbol(symbol)}>`);
     const chain = slot.chain.map((c) => ` -> ${hex(c.value)}${name(c.symbol)}`).join("");
-    const who = slot.registers.length === 0 ? "" : `  ${style.register(slot.registers.join(" "))}`;
+    const who = marks === 0 ? "" : `${pad(style.register(slot.registers.join(" ")), marks)}  `;
     const text = printable(slot.chain.at(-1)?.value ?? slot.value);
-    const line = `${style.address(hex(slot.address, 4))} ${style.dim(`+${bareOffset(slot.offset)}`)}  ${
+    const line = `${style.address(hex(slot.address, 4))} ${style.dim(`+${bareOffset(slot.offset)}`)}  ${who}${
       hex(slot.value, digits)
-    }${name(slot.symbol)}${chain}${text}${who}`;
+    }${name(slot.symbol)}${chain}${text}`;
     return `${clip(line, width)}\n`;
   }).join("");
 }
