@@ -28,6 +28,8 @@ export interface CommandLine {
   json: boolean;
   batch: boolean;
   quiet: boolean;
+  /** Whether lines of files are shown before they run, as if typed. */
+  echo: boolean;
   /** Whether ~/.config/hvsh is left alone. */
   norc: boolean;
   /** Whether the prompt comes after the actions. */
@@ -136,6 +138,11 @@ export const OPTIONS: readonly OptionRow[] = [
   },
   { names: ["-i", "--interactive"], help: "prompt after -c and -x", take: (o) => o.interactive = true },
   { names: ["--batch"], help: "never prompt", take: (o) => o.batch = true },
+  {
+    names: ["--echo"],
+    help: "show each line of a file of commands before it runs",
+    take: (o) => o.echo = true,
+  },
   { names: ["--json"], help: "print each answer as one line of JSON", take: (o) => o.json = true },
   { names: ["-q", "--quiet"], help: "no greeting", take: (o) => o.quiet = true },
   { names: ["--norc"], help: "don't run ~/.config/hvsh/hvshrc and init.ts", take: (o) => o.norc = true },
@@ -169,6 +176,7 @@ export function parseOptions(argv: readonly string[]): CommandLine {
     json: false,
     batch: false,
     quiet: false,
+    echo: false,
     norc: false,
     interactive: false,
   };

@@ -20,6 +20,7 @@ export async function runShell(line: CommandLine): Promise<void> {
     style: wantsColor(terminal.terminal && !line.json) ? await colorStyle() : plainStyle,
     output,
     json: line.json,
+    echo: line.echo,
     // Not all of the library: a start with a guest shall load only what opening one takes.
     open: async (options) => (await import("../dsl/open.ts")).open(options),
     library: async () => ({ ...await import("../dsl/mod.ts") }),

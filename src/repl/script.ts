@@ -6,6 +6,8 @@ export interface ScriptRunner {
   readonly vm: unknown;
   /** Set once a line said `quit`. */
   readonly exitCode: number | undefined;
+  /** Shows a line before it runs; a comment or a blank line too. Undefined: nothing is shown. */
+  readonly echo?: (line: string) => void;
   execute(line: string): Promise<void>;
   foreground<T>(work: () => Promise<T>): Promise<T>;
   isUnfinished(text: string): Promise<boolean>;
@@ -58,6 +60,7 @@ export async function runLines(
   const run = async () => {
     const input = pending;
     pending = "";
+    shell.echo?.(input);
     try {
       await shell.foreground(() => shell.execute(input));
     } catch (error) {
@@ -67,7 +70,10 @@ export async function runLines(
   for await (const line of lines) {
     number++;
     if (pending === "") {
-      if (line.trim() === "" || line.trimStart().startsWith("#")) continue;
+      if (line.trim() === "" || line.trimStart().startsWith("#")) {
+        shell.echo?.(line);
+        continue;
+      }
       first = number;
       pending = line;
     } else {

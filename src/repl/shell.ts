@@ -18,6 +18,8 @@ export interface ShellParts {
   readonly style: Style;
   readonly output: Output;
   readonly json: boolean;
+  /** Whether lines of files are shown before they run. */
+  readonly echo?: boolean;
   /** Opens a guest. */
   open(options: OpenOptions): Promise<GuestMachine>;
   /** What TypeScript at the prompt finds by name. */
@@ -39,6 +41,8 @@ export class Shell implements Session {
   options: OpenOptions;
   contextShown: boolean;
   readonly settings = new Map<string, string>();
+  /** Shows a line of a file before it runs, if that was asked for. */
+  readonly echo?: (line: string) => void;
   /** Set once the shell shall be left: with this exit code. */
   exitCode: number | undefined;
   #parts: ShellParts;
@@ -58,6 +62,12 @@ export class Shell implements Session {
     this.#parts = parts;
     this.options = parts.options;
     this.contextShown = parts.output.terminal && !parts.json;
+    if (parts.echo) {
+      this.echo = (line) => {
+        const comment = line.trim() === "" || line.startsWith("#");
+        parts.output.write(`${comment ? this.style.heading(line) : this.prompt + line}\n`);
+      };
+    }
     this.#typescript = new TypeScript({
       host: this,
       library: () => parts.library(),
