@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import type { Backend, BackendVcpu } from "./backend.ts";
 import { InputError, StateError, UnsupportedError } from "./errors.ts";
 import type { DebugExit, VmExit } from "./exit.ts";
@@ -457,4 +458,41 @@ Deno.test("what it has not is refused with reason and remedy; what makes no sens
   await backend.close();
   assert.throws(() => vcpu.run(), StateError);
   assert.throws(() => backend.memory.read(0n, new Uint8Array(1)), StateError);
+});
+
+Deno.test("whatever a guest holds as code and registers, it comes to an exit and never to an exception of ours", async () => {
+  const general = [
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "rsp",
+    "rbp",
+    "gdtr_base",
+    "idtr_base",
+    "tr_base",
+  ] as const;
+  const value = fc.oneof(fc.bigInt(0n, 0x200000n), fc.bigInt(0n, (1n << 64n) - 1n));
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom<16 | 32 | 64>(16, 32, 64),
+      fc.uint8Array({ minLength: 1, maxLength: 64 }),
+      fc.record(Object.fromEntries(general.map((name) => [name, value]))),
+      fc.boolean(),
+      async (mode, code, registers, stepping) => {
+        await using g = await guest(mode, "");
+        await g.backend.memory.write(BigInt(CODE), code);
+        await g.vcpu.setRegisters(registers as RegisterValues);
+        for (let i = 0; i < (stepping ? 30 : 3); i++) {
+          const exit = stepping ? await g.vcpu.step({ interrupts: true }) : await g.vcpu.run();
+          assert.ok(exit.kind !== "gone" && exit.kind !== "unsupported");
+          if (["halt", "shutdown", "internal-error"].includes(exit.kind)) return;
+          if (i % 7 === 0) await g.backend.interrupts?.inject(0, i);
+        }
+      },
+    ),
+    { numRuns: 200, seed: 4 },
+  );
 });

@@ -17,6 +17,11 @@ export class Decoder {
   /** What is left of the code page, and how much of it was used. */
   #page: Uint8Array = new Uint8Array(0);
   #used = 0;
+  /** Segment override, if there was one. */
+  #override: number | undefined;
+  /** Whether the address is relative to the next instruction, which is known once the immediates are. */
+  #relative = false;
+  #displacement = 0n;
 
   constructor(core: Core) {
     this.#core = core;
@@ -98,8 +103,6 @@ export class Decoder {
     }
   }
 
-  #override: number | undefined;
-
   #sizes(insn: Instruction, form: number): void {
     if (this.#core.code === 8) {
       if ((form & FORM.BRANCH) !== 0) insn.operandSize = 8;
@@ -168,9 +171,6 @@ export class Decoder {
     insn.offset = offset & MASK[insn.addressSize];
     this.#displacement = offset;
   }
-
-  #relative = false;
-  #displacement = 0n;
 
   #immediates(insn: Instruction, form: number): void {
     const size = insn.operandSize;
