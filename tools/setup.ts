@@ -1,8 +1,8 @@
 /**
  * `deno task setup`: installs the Debian packages that tests and labs use, where it may; says what is missing where it
- * may not. hvsh itself needs none of them, so this never fails for one.
+ * may not. hvsh itself needs none of them, so this never fails for one. Arguments name packages: only those then.
  */
-import { missingPackages, type Package, skipReport } from "../tests/lab/packages.ts";
+import { missingPackages, type Package, PACKAGES, skipReport } from "../tests/lab/packages.ts";
 
 /** How apt may be run: as root, by sudo without a password, or not at all. */
 function privilege(): string[] | null {
@@ -53,8 +53,10 @@ function exists(path: string): boolean {
   }
 }
 
-function main(): number {
-  const missing = withoutBootChanges(missingPackages());
+/** @param wanted Names of packages; all of the table if there are none. */
+function main(wanted: readonly string[]): number {
+  const packages = wanted.length === 0 ? PACKAGES : PACKAGES.filter(({ name }) => wanted.includes(name));
+  const missing = withoutBootChanges(missingPackages(packages));
   if (missing.length === 0) {
     console.log("setup: nothing to install.");
     return 0;
@@ -87,7 +89,7 @@ function main(): number {
     console.log("setup: not all at once; one by one.");
     for (const name of names) install([name]);
   }
-  const left = missingPackages();
+  const left = missingPackages(packages);
   if (left.length === 0) {
     console.log("setup: every package is there.");
     return 0;
@@ -97,4 +99,4 @@ function main(): number {
   return 0;
 }
 
-Deno.exit(main());
+Deno.exit(main(Deno.args));

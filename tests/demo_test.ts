@@ -1,0 +1,47 @@
+/** `deno task demo` shows what it promises, unattended. */
+import assert from "node:assert/strict";
+import { hosts } from "../mod.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const decoder = new TextDecoder();
+
+async function run(args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-A", "--no-check", "--unstable-lazy-dynamic-imports", ...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  assert.equal(code, 0, decoder.decode(stderr));
+  return decoder.decode(stdout);
+}
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+const bios = await Deno.stat("/usr/share/seabios/bios.bin").then(() => true, () => false);
+const missing = !kvm?.usable ? `no KVM: ${kvm?.reason}` : bios ? undefined : "no seabios: deno task setup";
+if (missing !== undefined) console.log(`skipped: the demo with SeaBIOS: ${missing}`);
+
+Deno.test({
+  name: "the demo shows SeaBIOS from its reset vector to its menu",
+  ignore: missing !== undefined,
+  async fn() {
+    const text = await run(["tools/demo.ts"]);
+    assert.match(text, /=> 0xfffffff0:\tjmp 0xf000:0x/, "the reset vector");
+    assert.match(text, /Catchpoint 1 \(port 0x70 <- 0x8f\)/, "a break on a port");
+    assert.match(text, /^\$1 = 83 'S'$/m, "a breakpoint whose condition knows the letter");
+    assert.match(text, /BeaBIOS \(version/, "the changed register shows");
+    assert.match(text, /Found 2 serial ports/, "the firmware takes our device for a serial port");
+    assert.match(text, /Select boot device/, "the boot menu answers");
+    assert.match(text, /\d{4} exits/, "exit statistics");
+  },
+});
+
+Deno.test("without SeaBIOS or KVM the demo shows a small kernel", async () => {
+  const script = "scripts/demo_fixture.hvsh";
+  const kernel = ["--backend", "fake", "-m", "64", "-kernel", "fixtures/elf64.bin"];
+  const text = await run(["src/repl/main.ts", "-q", "--norc", "--echo", ...kernel, "-x", script]);
+  assert.match(text, /Breakpoint 1, .* in inner \(\)/);
+  assert.match(text, /#3 .* in _start\+0x13 \(\)/);
+  assert.match(text, /port 0x0777 -> 0x31/);
+  assert.match(text, /\[The guest exited with code 47\]/);
+});
