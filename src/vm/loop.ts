@@ -306,7 +306,13 @@ export class RunLoop {
     options: StepOptions | undefined,
   ): MaybePromise<StopCause | undefined> | typeof AGAIN {
     if (exit.kind === "debug") return this.#stepped(vcpu, exit, options);
-    if (exit.kind === "slice") return turn().then(() => this.#request ?? this.step(vcpu, options));
+    if (exit.kind === "slice") {
+      // A vCPU that sleeps for ever never executes the instruction that was to be stepped.
+      return then(vcpu.idle(), (idle): MaybePromise<StopCause | undefined> => {
+        if (idle === "halted-forever") return { kind: "halt" };
+        return turn().then(() => this.#request ?? this.step(vcpu, options));
+      });
+    }
     const cause = this.#judge(vcpu, exit);
     if (cause instanceof Promise) return cause.then((c) => c ?? this.step(vcpu, options));
     if (cause !== undefined) return cause;
