@@ -4,7 +4,7 @@ import type { BootImage } from "../x86/boot/image.ts";
 import { linuxImage } from "../x86/boot/linux.ts";
 import { bootSectorImage, firmwareImage, flatImage } from "../x86/boot/raw.ts";
 
-/** A file's path, or its contents. */
+/** A file's path (from the working folder) or URL, or its contents. Files are read when the guest is opened. */
 export type FileOrBytes = string | URL | Uint8Array;
 
 /** What a guest boots: made by `firmware`, `bootSector`, `flat`, `elf` or `linux`. */
@@ -39,7 +39,12 @@ export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSp
   return { ...spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory)), menu };
 }
 
-/** Boots a boot sector at 0000:7c00 in real mode, with DL = 0x80 and no BIOS behind it. */
+/**
+ * Boots a boot sector at 0000:7c00 in real mode, with DL = 0x80 and no BIOS behind it.
+ *
+ * @param image The sector, and as much behind it as fits below the end of conventional memory (608 KiB).
+ * Without 55 aa at offset 510 it is started too; `vm.boot.notes` says so.
+ */
 export function bootSector(image: FileOrBytes): BootSpec {
   return spec("boot-sector", image, (bytes, memory) => bootSectorImage(bytes, memory));
 }
@@ -52,7 +57,20 @@ export interface FlatBoot {
   mode?: "real" | "protected" | "long";
 }
 
-/** Boots a binary without headers at its first byte. */
+/**
+ * Boots a binary without headers at its first byte.
+ *
+ * @example
+ * ```ts
+ * import { flat, open } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * const code = Uint8Array.of(0x48, 0xff, 0xc0, 0xf4); // inc rax; hlt
+ * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x20_0000, mode: "long" }) });
+ * const stop = await vm.step();
+ * assert.deepEqual([stop.rip, stop.registers.rax], [0x20_0003n, 1n]);
+ * ```
+ */
 export function flat(image: FileOrBytes, options: FlatBoot = {}): BootSpec {
   return spec("flat", image, (bytes, memory) => flatImage(bytes, { ...options, memory }));
 }
@@ -67,7 +85,11 @@ export interface ElfBoot {
   protocol?: ElfProtocol;
 }
 
-/** Boots a kernel in an ELF file (or a flat multiboot kernel). */
+/**
+ * Boots a kernel in an ELF file (or a flat multiboot kernel): by multiboot 1, by PVH, or plainly at its entry,
+ * in protected mode or for ELF64 in long mode. `vm.boot` says which protocol was taken; the file's symbols are in
+ * `vm.symbols`.
+ */
 export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
   return spec("elf", image, async (bytes, memory) => {
     const modules: BootModule[] = [];
@@ -94,7 +116,7 @@ export interface LinuxBoot {
   cmdline?: string;
 }
 
-/** Boots a bzImage by Linux's 64-bit boot protocol. */
+/** Boots a bzImage by Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst, section 1.15). */
 export function linux(options: LinuxBoot): BootSpec {
   return spec("linux", options.kernel, async (bytes, memory) =>
     linuxImage(bytes, {

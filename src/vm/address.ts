@@ -15,7 +15,7 @@ export type Gpa = bigint & { readonly space: "gpa" };
 /** A linear address: what segmentation gives and paging takes, in bytes. */
 export type Gva = bigint & { readonly space: "gva" };
 
-/** A linear address made of a real-mode segment and an offset, which it still knows: it is shown as `f000:fff0`. */
+/** A linear address made of a real-mode segment and offset, which it still knows: shown as `f000:fff0`. */
 export type Segmented = bigint & {
   readonly space: "gva";
   /** The segment, 16 bits. */

@@ -123,7 +123,7 @@ export interface StepOptions {
   readonly execute?: boolean;
 }
 
-/** A pending or injected exception, interrupt or NMI, and what shadows them (KVM api.rst, KVM_GET_VCPU_EVENTS). */
+/** Pending and injected exceptions, interrupts, NMIs, and what shadows them (KVM_GET_VCPU_EVENTS). */
 export interface VcpuEvents {
   /**
    * The exception being delivered, or with `pending` one that has been raised and may still be turned into

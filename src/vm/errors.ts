@@ -87,7 +87,7 @@ export class InputError extends HvshError {
   override name = "InputError";
 }
 
-/** Something waited for did not happen within its limit: a pattern on the console. A guest's time limit is a stop. */
+/** A pattern did not come on the console within its limit. A guest that runs too long is a stop instead. */
 export class TimeoutError extends HvshError {
   /** "TimeoutError". */
   override name = "TimeoutError";

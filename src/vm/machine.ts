@@ -356,9 +356,9 @@ export interface Machine extends AsyncDisposable {
    * ```
    */
   step(request?: number | StepRequest): Promise<Stop>;
-  /** One instruction, but a call (or REP, or software interrupt) as one. @throws {StateError} If it runs or is closed. */
+  /** One instruction, but a call (or REP, or software interrupt) as one. @throws {StateError} As `step`. */
   stepOver(options?: { vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop>;
-  /** Until the present function has returned, found by its RET. @throws {StateError} If it runs or is closed. */
+  /** Until the present function has returned, found by its RET. @throws {StateError} As `step`. */
   stepOut(options?: { vcpu?: number } & RunLimit): Promise<Stop>;
   /**
    * Until one vCPU reaches `address`: a `step` stop, unless something else stops before.
@@ -373,7 +373,7 @@ export interface Machine extends AsyncDisposable {
    * @throws {StateError} If the machine is closed.
    */
   pause(): Promise<Stop>;
-  /** Every stop from now on, until the machine is closed; of more than 1024 not taken yet the oldest are dropped. */
+  /** Every stop from now on, until the machine is closed; the newest 1024 wait to be taken. */
   stops(): AsyncIterableIterator<Stop>;
   /**
    * Back to power-on: vCPUs, devices, interrupt controllers, and the boot image loaded anew. Other memory stays.
@@ -382,7 +382,7 @@ export interface Machine extends AsyncDisposable {
    * @throws {UnsupportedError} If the backend can't.
    */
   reset(): Promise<void>;
-  /** Throws unless the capability is usable. @throws {UnsupportedError} If it is not; carries reason and remedy. */
+  /** Makes sure that a capability is usable. @throws {UnsupportedError} If not; carries reason and remedy. */
   require(name: CapabilityName | string): void;
   /** Disposal leaves the guest be. @throws {UnsupportedError} If it can't outlive this process. */
   keep(): void;
