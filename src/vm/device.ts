@@ -72,6 +72,15 @@ export interface Device {
   read?(offset: number, data: Uint8Array, range: DeviceRange): void;
   /** The guest writes `data` (little-endian; valid during the call only). */
   write?(offset: number, data: Uint8Array, range: DeviceRange): void;
+  /**
+   * INS: the guest reads the same port several times at once. Fill `data` with what `data.length / size` calls of
+   * `read` would have given; what is left alone reads as ones. Left out: `read` is called for each unit.
+   *
+   * @param size Bytes of a unit: 1, 2 or 4.
+   */
+  readString?(offset: number, data: Uint8Array, size: number, range: DeviceRange): void;
+  /** OUTS: the guest writes the units of `data` to the same port. Left out: `write` is called for each unit. */
+  writeString?(offset: number, data: Uint8Array, size: number, range: DeviceRange): void;
   /** Called once when the device is plugged in. */
   attach?(host: DeviceHost): void;
   /** Called when the device is taken out or the machine closes. */

@@ -33,8 +33,18 @@ export function dispatch(exit: AccessExit, buses: Buses): Device | undefined {
   }
 }
 
-/** INS and OUTS hand over several units at once; a device sees them one by one. */
+/**
+ * INS and OUTS hand over several units at once. A device that takes them so gets them so, if a whole unit lies in
+ * its range; any other sees them one by one.
+ */
 function eachUnit(exit: PortExit, bus: Bus, direction: "read" | "write"): Device | undefined {
+  const found = bus.find(exit.port);
+  const method = direction === "read" ? "readString" : "writeString";
+  if (found?.device[method] !== undefined && BigInt(exit.port) + BigInt(exit.size) <= found.end) {
+    if (direction === "read") exit.data.fill(0xff);
+    found.device[method](Number(BigInt(exit.port) - found.start), exit.data, exit.size, found.range);
+    return found.device;
+  }
   let device: Device | undefined;
   for (let i = 0; i < exit.count; i++) {
     device = bus[direction](exit.port, exit.data.subarray(i * exit.size, (i + 1) * exit.size));

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { Bus } from "./bus.ts";
+import type { Device } from "./device.ts";
+import { dispatch } from "./dispatch.ts";
+
+function buses(device: Device) {
+  const all = { port: new Bus("port"), mmio: new Bus("mmio") };
+  all.port.add(device);
+  return all;
+}
+
+/** A device that notes its calls; it answers string reads with 1, 2, 3 and leaves the rest. */
+function strings(calls: unknown[]): Device {
+  return {
+    name: "strings",
+    ports: { start: 0x100, length: 3 },
+    read: (offset, data) => void calls.push(["read", offset, data.length]),
+    write: (offset, data) => void calls.push(["write", offset, ...data]),
+    readString(offset, data, size) {
+      calls.push(["readString", offset, size, data.length]);
+      data.set([1, 2, 3]);
+    },
+    writeString: (offset, data, size) => void calls.push(["writeString", offset, size, ...data]),
+  };
+}
+
+Deno.test("dispatch: string I/O goes to a device in one call if it takes it so", () => {
+  const calls: unknown[] = [];
+  const all = buses(strings(calls));
+  const data = new Uint8Array(6);
+  dispatch({ kind: "io-in", port: 0x101, size: 2, count: 3, data }, all);
+  assert.deepEqual([...data], [1, 2, 3, 0xff, 0xff, 0xff]);
+  dispatch({ kind: "io-out", port: 0x100, size: 1, count: 2, data: Uint8Array.of(7, 8) }, all);
+  assert.deepEqual(calls, [["readString", 1, 2, 6], ["writeString", 0, 1, 7, 8]]);
+});
+
+Deno.test("dispatch: single accesses, and units that span the range's end, are accesses of their own", () => {
+  const calls: unknown[] = [];
+  const all = buses(strings(calls));
+  dispatch({ kind: "io-in", port: 0x100, size: 2, count: 1, data: new Uint8Array(2) }, all);
+  dispatch({ kind: "io-in", port: 0x102, size: 2, count: 2, data: new Uint8Array(4) }, all);
+  assert.deepEqual(calls, [["read", 0, 2], ["read", 2, 1], ["read", 2, 1]]);
+});
+
+Deno.test("dispatch: a device without string accesses sees each unit", () => {
+  const calls: unknown[] = [];
+  const { name, ports, read, write } = strings(calls);
+  const all = buses({ name, ports, read, write });
+  dispatch({ kind: "io-out", port: 0x100, size: 2, count: 2, data: Uint8Array.of(1, 2, 3, 4) }, all);
+  assert.deepEqual(calls, [["write", 0, 1, 2], ["write", 0, 3, 4]]);
+});
