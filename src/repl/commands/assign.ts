@@ -1,5 +1,5 @@
 /** set: registers, memory, MSRs, variables and settings. */
-import { InputError, registerBits, type RegisterName } from "../../dsl/mod.ts";
+import { InputError, registerBits, type RegisterName, type Registers } from "../../dsl/mod.ts";
 import { cpuMode, type SegmentName, SEGMENTS } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { type Node, parseAssignment, type RegisterPart, type Value, withPart } from "../expression.ts";
@@ -91,8 +91,7 @@ async function assignRegister(session: Session, part: RegisterPart, given: Value
     part.register === "rip" && part.bits === 64 && given.pointer && given.segment === undefined &&
     given.space !== "gpa"
   ) {
-    const { at } = placeOf(given, registers);
-    value = cpuMode(registers) === "long" ? at : BigInt.asUintN(32, at - registers.cs_base);
+    value = ripFor(given, registers);
   }
   checkFits(
     value,
@@ -109,6 +108,26 @@ async function assignRegister(session: Session, part: RegisterPart, given: Value
     changed[`${part.register as SegmentName}_base`] = whole * 16n;
   }
   await vcpu.setRegisters(changed);
+}
+
+/**
+ * The RIP that makes the code at a value run: its offset in CS.
+ *
+ * @throws {InputError} If CS does not reach there in real mode.
+ */
+export function ripFor(value: Value, registers: Registers): bigint {
+  const { at, space } = placeOf(value, registers);
+  if (value.segment === "cs") return BigInt.asUintN(64, value.value);
+  if (space === "gpa") throw new InputError("RIP is a linear address's offset, not a physical address");
+  const mode = cpuMode(registers);
+  if (mode === "long") return at;
+  const offset = BigInt.asUintN(32, at - registers.cs_base);
+  if ((mode === "real" || mode === "virtual-8086") && offset > 0xffffn) {
+    throw new InputError(`${hex(at)} is out of reach of CS, whose base is ${hex(registers.cs_base)}`, {
+      remedy: "set $cs first; in real mode that sets its base too",
+    });
+  }
+  return offset;
 }
 
 function checkFits(value: bigint, bits: number, what: string): void {

@@ -2,6 +2,7 @@
 import { type GuestMachine, InputError, type Stop } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
+import { ripFor } from "./assign.ts";
 import { splitLocation } from "./breakpoints.ts";
 import { guestState } from "./state.ts";
 import { evaluateAddress, evaluateCount, guest, linearPc, vcpuOf } from "./values.ts";
@@ -90,11 +91,8 @@ export async function jump(session: Session, { rest }: Invocation): Promise<void
     throw new InputError("Argument required (starting address).", { remedy: "jump ADDRESS" });
   }
   const vcpu = vcpuOf(session);
-  const { value, at, space } = await evaluateAddress(session, location);
-  const registers = await vcpu.registers();
-  const long = await linearPc(session) === registers.rip;
-  const offset = value.segment === "cs" || space === "gpa" || long ? value.value : at - registers.cs_base;
-  await vcpu.setRegisters({ rip: BigInt.asUintN(64, offset) });
+  const { value } = await evaluateAddress(session, location);
+  await vcpu.setRegisters({ rip: ripFor(value, await vcpu.registers()) });
   await go(session, (vm) => vm.continue());
 }
 
