@@ -105,13 +105,24 @@ Deno.test("KVM's requests, capabilities, exit reasons and flags have the headers
 });
 
 Deno.test("Linux's structures and constants are those of the headers", async () => {
-  const { timespec, itimerspec, sigevent, sysinfo, LINUX, sigset, KERNEL_SIGSET_BYTES } = linux;
+  const { timespec, itimerspec, sigevent, statx, sysinfo, LINUX, sigset, KERNEL_SIGSET_BYTES } = linux;
   await compare(
-    ["errno.h", "fcntl.h", "signal.h", "time.h", "sys/eventfd.h", "sys/mman.h", "sys/sysinfo.h"],
+    [
+      "errno.h",
+      "fcntl.h",
+      "signal.h",
+      "time.h",
+      "unistd.h",
+      "sys/eventfd.h",
+      "sys/mman.h",
+      "sys/stat.h",
+      "sys/sysinfo.h",
+    ],
     [
       ...structure("timespec", timespec),
       ...structure("itimerspec", itimerspec),
       ...structure("sigevent", sigevent).filter((q) => !q.expression.includes("_pad")),
+      ...structure("statx", statx).filter((q) => !/_rest|__spare/.test(q.expression)),
       ...structure("sysinfo", sysinfo),
       { expression: "sizeof(sigset_t)", ours: sigset.size },
       { expression: "(_NSIG - 1) / 8", ours: KERNEL_SIGSET_BYTES },

@@ -39,9 +39,26 @@ export const sysinfo = struct({
   mem_unit: u32,
 });
 
+/** `struct statx` (statx(2)) as far as hvsh reads it; times, device numbers and spares follow. */
+export const statx = struct({
+  stx_mask: u32,
+  stx_blksize: u32,
+  stx_attributes: u64,
+  stx_nlink: u32,
+  stx_uid: u32,
+  stx_gid: u32,
+  stx_mode: u16,
+  __spare0: u16,
+  stx_ino: u64,
+  stx_size: u64,
+  _rest: bytes(208),
+});
+
 /** Constants under their C names. */
 export const LINUX = {
+  O_RDONLY: 0,
   O_RDWR: 2,
+  O_NONBLOCK: 0x800,
   O_CLOEXEC: 0x80000,
   PROT_READ: 1,
   PROT_WRITE: 2,
@@ -57,4 +74,11 @@ export const LINUX = {
   SIG_SETMASK: 2,
   EFD_CLOEXEC: 0x80000,
   EFD_NONBLOCK: 0x800,
+  SEEK_END: 2,
+  AT_EMPTY_PATH: 0x1000,
+  STATX_BASIC_STATS: 0x7ff,
+  S_IFMT: 0o170000,
+  S_IFREG: 0o100000,
+  S_IFBLK: 0o060000,
+  S_IFDIR: 0o040000,
 } as const;
