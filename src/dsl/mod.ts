@@ -7,6 +7,7 @@ export type {
   Rom,
   VcpuEvents,
 } from "../vm/backend.ts";
+export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
 export type * from "../vm/breakpoint.ts";
 export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
 export type { Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";

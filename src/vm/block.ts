@@ -27,6 +27,7 @@ export type BlockFaultKind =
 
 /** Why a transfer failed: what the guest is told follows from `kind`, what the user is told stands in the rest. */
 export interface BlockFault {
+  /** What kind of failure: the device makes the guest's error code of it. */
   readonly kind: BlockFaultKind;
   /** One sentence: what happened, with the name of the file. */
   readonly message: string;
