@@ -1,5 +1,5 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
-import { HvshError } from "../vm/errors.ts";
+import { InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
@@ -70,9 +70,14 @@ export class RunControl {
       : request;
     const chosen = vcpu === undefined ? this.current : this.#parts.backend.vcpus[vcpu];
     if (chosen === undefined) {
-      return Promise.reject(new HvshError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
+      return Promise.reject(new InputError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
     }
-    return this.run("step", () => this.#steps(chosen, count, { interrupts }, each));
+    if (!Number.isInteger(count) || count < 0) {
+      return Promise.reject(new InputError(`a number of steps is a whole number, not ${count}`));
+    }
+    // Device time does not move for one instruction: setting the clock going would cost a part of the step.
+    const timeless = count === 1 && each === undefined;
+    return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), {}, timeless);
   }
 
   /** The next stop if the guest runs; the last one (or a new one) if it stands still. */
@@ -107,36 +112,45 @@ export class RunControl {
   /**
    * Runs `body` as the one thing that moves the guest, and reports its stop.
    *
+   * @param timeless Whether device time stands still meanwhile.
    * @throws {StateError} If the guest runs or the machine is closed.
    */
-  run(what: string, body: () => MaybePromise<VcpuStop>, limit: RunLimit = {}): Promise<Stop> {
+  run(
+    what: string,
+    body: () => MaybePromise<VcpuStop>,
+    limit: RunLimit = {},
+    timeless = false,
+  ): Promise<Stop> {
     if (this.state !== "paused") return Promise.reject(notNow(this.state, what));
+    const { loop, clock } = this.#parts;
     this.state = "running";
-    this.#parts.loop.begin();
-    this.#parts.clock.resume();
-    const running = this.#run(body, limit);
-    // A run that never waited is over by now.
-    this.#running = this.state === "running" ? running : undefined;
-    return running;
-  }
-
-  async #run(body: () => MaybePromise<VcpuStop>, limit: RunLimit): Promise<Stop> {
-    const { loop } = this.#parts;
+    loop.begin();
+    if (!timeless) clock.resume();
     const timer = limit.timeoutMs === undefined
       ? undefined
       : setTimeout(() => loop.ask({ kind: "timeout" }), limit.timeoutMs);
-    try {
-      const outcome = body();
-      const stopped = outcome instanceof Promise ? await outcome.catch((e) => this.#explain(e)) : outcome;
-      const stop = this.#report(stopped);
-      return stop instanceof Promise ? await stop : stop;
-    } catch (error) {
-      return await this.#report(this.#explain(error));
-    } finally {
+    const ended = () => {
       if (timer !== undefined) clearTimeout(timer);
-      this.#parts.clock.pause();
+      if (!timeless) clock.pause();
       this.#running = undefined;
       if (this.state === "running") this.state = "paused";
+    };
+    const stop = this.#attempt(body);
+    if (!(stop instanceof Promise)) {
+      ended();
+      return Promise.resolve(stop);
+    }
+    return this.#running = stop.finally(ended);
+  }
+
+  #attempt(body: () => MaybePromise<VcpuStop>): MaybePromise<Stop> {
+    try {
+      const outcome = body();
+      return outcome instanceof Promise
+        ? outcome.catch((error) => this.#explain(error)).then((stopped) => this.#report(stopped))
+        : this.#report(outcome);
+    } catch (error) {
+      return this.#report(this.#explain(error));
     }
   }
 
@@ -245,11 +259,7 @@ export class RunControl {
 
   #publish(vcpu: BackendVcpu, cause: StopCause, registers: Registers): MaybePromise<Stop> {
     const face = this.#parts.vcpus[vcpu.index];
-    const stop = Object.assign({}, internalAsStep(cause), {
-      vcpu: face,
-      registers,
-      rip: registers.rip,
-    }) as Stop;
+    const stop: Stop = { ...internalAsStep(cause), vcpu: face, registers, rip: registers.rip };
     this.lastStop = stop;
     this.#feed.publish(stop);
     const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
