@@ -56,4 +56,4 @@ export {
 export type { ConsoleEnd, ConsoleInput } from "./console.ts";
 export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
-export { attach, type AttachOptions, hosts, open, type OpenOptions } from "./open.ts";
+export { attach, type AttachOptions, HostError, hosts, open, type OpenOptions } from "./open.ts";

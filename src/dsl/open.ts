@@ -7,6 +7,8 @@ import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
 import { pcDevices } from "./pc.ts";
 
+export { HostError } from "../host/error.ts";
+
 /** How a guest is opened. */
 export interface OpenOptions {
   /** Which hypervisor; the best usable one if left out, and `vm.backend` says which. */

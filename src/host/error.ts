@@ -18,7 +18,13 @@ export class HostError extends Error {
   /** One sentence: what the user can do, where that is known. */
   readonly remedy?: string;
 
-  /** @param call What was called. @param errno What it left in errno. @param options The cause and the remedy. */
+  /**
+   * Makes the error from what the call left behind.
+   *
+   * @param call What was called.
+   * @param errno What it left in errno.
+   * @param options The cause, and the remedy if it is not the errno's usual one.
+   */
   constructor(call: string, errno: number, options: { cause?: unknown; remedy?: string } = {}) {
     const name = errno === 0 ? "HostError" : errnoName(errno);
     const meaning = errnoMeaning(errno);
