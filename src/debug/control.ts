@@ -135,7 +135,14 @@ export class RunControl {
       this.#running = undefined;
       if (this.state === "running") this.state = "paused";
     };
-    const stop = this.#attempt(body);
+    let stop: MaybePromise<Stop>;
+    try {
+      stop = this.#attempt(body);
+    } catch (error) {
+      // Not even the stop could be told: the hypervisor refuses the registers too.
+      ended();
+      return Promise.reject(error);
+    }
     if (!(stop instanceof Promise)) {
       ended();
       return Promise.resolve(stop);
