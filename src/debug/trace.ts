@@ -41,6 +41,9 @@ export class AccessTrace implements Trace, Recorder {
   readonly #value: Uint8Array;
   readonly #rip: BigUint64Array;
   readonly #device: (Device | undefined)[];
+  /** How many accesses there were, by `CODE`. */
+  readonly #accesses = new Float64Array(KINDS.length);
+  /** How many other exits, by kind. */
   readonly #kinds = new Map<string, number>();
   readonly #ports = new Map<number, Tally>();
   readonly #others = new Map<string, Tally>();
@@ -61,8 +64,10 @@ export class AccessTrace implements Trace, Recorder {
   access(vcpu: BackendVcpu, exit: AccessExit, device: Device | undefined): void {
     const slot = this.#sequence++ % this.capacity;
     const { data } = exit;
+    const code = CODE[exit.kind];
     this.#time[slot] = performance.now() - this.#start;
-    this.#code[slot] = CODE[exit.kind];
+    this.#code[slot] = code;
+    this.#accesses[code]++;
     this.#vcpu[slot] = vcpu.index;
     this.#rip[slot] = vcpu.rip;
     this.#device[slot] = device;
@@ -81,7 +86,6 @@ export class AccessTrace implements Trace, Recorder {
     this.#size[slot] = size;
     const at = slot * 8;
     for (let i = 0; i < 8; i++) this.#value[at + i] = i < size ? data[i] : 0;
-    this.#tallyKind(exit.kind);
   }
 
   other(_vcpu: BackendVcpu, exit: VmExit): void {
@@ -118,13 +122,18 @@ export class AccessTrace implements Trace, Recorder {
       return { kind: kind as "mmio" | "msr", address: BigInt(address), ...tally };
     });
     const busiest = [...ports, ...others].sort((a, b) => b.reads + b.writes - a.reads - a.writes);
-    let total = 0;
-    for (const count of this.#kinds.values()) total += count;
-    return { total, kinds: Object.fromEntries(this.#kinds), addresses: busiest };
+    const kinds: Record<string, number> = {};
+    KINDS.forEach((kind, code) => {
+      if (this.#accesses[code] > 0) kinds[kind] = this.#accesses[code];
+    });
+    Object.assign(kinds, Object.fromEntries(this.#kinds));
+    const total = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+    return { total, kinds, addresses: busiest };
   }
 
   clear(): void {
     this.#first = this.#sequence;
+    this.#accesses.fill(0);
     this.#kinds.clear();
     this.#ports.clear();
     this.#others.clear();

@@ -20,8 +20,13 @@ export class ManagedVcpu implements Vcpu {
     this.memory = new PagedMemory(() => this.#backend.registers(), physical);
   }
 
-  async registers(): Promise<Registers> {
-    return await this.#still().registers();
+  registers(): Promise<Registers> {
+    try {
+      // Asked after every step of a script's loop: one promise, and no turn of the queue more than it takes.
+      return Promise.resolve(this.#still().registers());
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async setRegisters(values: RegisterValues): Promise<void> {

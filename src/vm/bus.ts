@@ -75,7 +75,7 @@ export class Bus {
     data.fill(0xff);
     const found = this.find(address);
     if (found?.device.read === undefined) return found?.device;
-    found.device.read(Number(BigInt(address) - found.start), cut(found, address, data), found.range);
+    found.device.read(offsetIn(found, address), cut(found, address, data), found.range);
     return found.device;
   }
 
@@ -83,7 +83,7 @@ export class Bus {
   write(address: number | bigint, data: Uint8Array): Device | undefined {
     const found = this.find(address);
     if (found?.device.write === undefined) return found?.device;
-    found.device.write(Number(BigInt(address) - found.start), cut(found, address, data), found.range);
+    found.device.write(offsetIn(found, address), cut(found, address, data), found.range);
     return found.device;
   }
 
@@ -119,6 +119,11 @@ export function rangesOf(device: Device, space: "port" | "mmio"): PlacedRange[] 
     }
     return { device, space, start, end: start + length, range };
   });
+}
+
+/** Bytes from the range's start; without making a `bigint` for a port. */
+function offsetIn(range: PlacedRange, address: number | bigint): number {
+  return typeof address === "number" ? address - Number(range.start) : Number(address - range.start);
 }
 
 function cut(range: PlacedRange, address: number | bigint, data: Uint8Array): Uint8Array {
