@@ -89,12 +89,16 @@ test("a command that leaves its standard input open and unread ends all the same
   assert.equal((await lab.exec(["true"], { stdin: never })).code, 0);
 });
 
-test("a command that ignores SIGTERM is killed when its time is over", async () => {
+test("a command whose time is over is ended, and killed when it ignores SIGTERM", async () => {
   const lab = await kvm.get();
-  const { code, timedOut } = await lab.exec(["sh", "-c", "trap '' TERM INT HUP; while :; do sleep 1; done"], {
-    timeoutMs: 500,
+  assert.deepEqual(await lab.exec(["sleep", "600"], { timeoutMs: 300 }), { code: 143, timedOut: true });
+  let end: (name: Deno.Signal) => void = () => {};
+  // Only once it has said so is the trap set.
+  const stubborn = await lab.exec(["sh", "-c", "trap '' TERM INT HUP; echo up; while :; do sleep 1; done"], {
+    started: (command) => end = command.end,
+    stdout: () => end("SIGTERM"),
   });
-  assert.deepEqual([code, timedOut], [137, true]);
+  assert.equal(stubborn.code, 137);
 });
 
 test("several commands run at once, and one too many is refused with a remedy", async () => {
