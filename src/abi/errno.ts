@@ -54,6 +54,7 @@ export const ERRNO = {
   EHOSTUNREACH: 113,
   EALREADY: 114,
   EINPROGRESS: 115,
+  EDQUOT: 122,
 } as const;
 
 /** Name of an errno that this table knows, such as `EINVAL`. */
@@ -92,6 +93,7 @@ const MEANINGS: Partial<Record<ErrnoName, string>> = {
   ENOTTY: "the file does not know this request",
   EFBIG: "file too large",
   ENOSPC: "no space left",
+  EDQUOT: "disk quota exceeded",
   EROFS: "read-only file system",
   ENOSYS: "the kernel lacks this function",
   EOVERFLOW: "value too large",

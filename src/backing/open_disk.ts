@@ -1,0 +1,104 @@
+/** Opens what a user names as a disk: a path or bytes, read-only, read-write, or with an overlay. */
+import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import { FileClusters } from "./file_clusters.ts";
+import { MemoryClusters } from "./memory_clusters.ts";
+import { MemoryDisk } from "./memory_disk.ts";
+import { Overlay } from "./overlay.ts";
+import { RawFile } from "./raw_file.ts";
+
+/** What happens to what the guest writes: it is refused, goes to the disk, or beside it. */
+export type DiskMode = "read-only" | "read-write" | "overlay";
+
+/** How a disk is opened. */
+export interface DiskOptions {
+  /** Default: "overlay" if `overlay` is given, else "read-write". */
+  readonly mode?: DiskMode;
+  /** A file for the changes, made if there is none and kept; without it an overlay is in memory. */
+  readonly overlay?: string;
+  /** Bytes of changes that an overlay in memory takes. Default: 1 GiB. */
+  readonly limit?: number;
+  /** Takes a file that looks like a qcow2, VMDK or other image as the plain sectors it is not. */
+  readonly raw?: boolean;
+  /** For bytes: what messages call it. */
+  readonly name?: string;
+}
+
+/** An open disk, to be closed by disposal. */
+export interface Disk extends BlockBacking, Disposable {
+  /** What the user should know about it, in sentences. */
+  readonly notes: readonly string[];
+  /** The changes, if they go to an overlay. */
+  readonly overlay?: DiskOverlay;
+}
+
+/** What can be done with an overlay while the guest runs. */
+export interface DiskOverlay {
+  /** Bytes that differ, or may differ, from the disk. */
+  readonly changed: number;
+  /** Writes the changes to the disk. Gives why it failed, if it did. @throws {InputError} If the disk can't be opened for writing. */
+  commit(): BlockFault | undefined;
+  /** Forgets the changes: the guest sees the disk's bytes again. Gives why it failed, if it did. */
+  drop(): BlockFault | undefined;
+}
+
+/**
+ * Opens a disk.
+ *
+ * @param source A path of an image file or block device, or bytes (used, not copied).
+ * @throws {InputError} If it can't be opened, or is no disk.
+ */
+export function openDisk(source: string | Uint8Array, options: DiskOptions = {}): Disk {
+  const mode = options.mode ?? (options.overlay === undefined ? "read-write" : "overlay");
+  const base = (write: boolean) =>
+    typeof source === "string"
+      ? new RawFile(source, { write, raw: options.raw })
+      : new MemoryDisk(source, { name: options.name, readOnly: !write });
+  if (mode !== "overlay") return new OpenDisk(base(mode === "read-write"));
+  using cleanup = new DisposableStack();
+  const lower: BlockBacking & Partial<Disposable> & { readonly notes: readonly string[] } = base(false);
+  cleanup.defer(() => lower[Symbol.dispose]?.());
+  const store = options.overlay === undefined
+    ? new MemoryClusters(lower.name, options.limit)
+    : new FileClusters(options.overlay, lower.size);
+  cleanup.move();
+  const overlay = new Overlay({ base: lower, store, target: () => base(true) });
+  return new OpenDisk(overlay, lower.notes, overlay);
+}
+
+class OpenDisk implements Disk {
+  readonly name: string;
+  readonly size: number;
+  readonly readOnly: boolean;
+  readonly notes: readonly string[];
+  readonly overlay?: DiskOverlay;
+  readonly #disk: BlockBacking & Partial<Disposable>;
+
+  constructor(
+    disk: BlockBacking & Partial<Disposable> & { readonly notes?: readonly string[] },
+    notes: readonly string[] = disk.notes ?? [],
+    overlay?: DiskOverlay,
+  ) {
+    this.#disk = disk;
+    this.name = disk.name;
+    this.size = disk.size;
+    this.readOnly = disk.readOnly;
+    this.notes = notes;
+    if (overlay !== undefined) this.overlay = overlay;
+  }
+
+  read(at: number, into: Uint8Array): BlockFault | undefined {
+    return this.#disk.read(at, into);
+  }
+
+  write(at: number, bytes: Uint8Array): BlockFault | undefined {
+    return this.#disk.write(at, bytes);
+  }
+
+  flush(): BlockFault | undefined {
+    return this.#disk.flush();
+  }
+
+  [Symbol.dispose](): void {
+    this.#disk[Symbol.dispose]?.();
+  }
+}
