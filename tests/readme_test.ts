@@ -1,5 +1,6 @@
 /** README.md says what is so: its session is a transcript that a test plays, its commands and files exist. */
 import assert from "node:assert/strict";
+import { hosts } from "../mod.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const readme = await Deno.readTextFile(new URL("README.md", ROOT));
@@ -33,3 +34,39 @@ Deno.test("every task it names is there", async () => {
   assert.ok(named.size >= 5);
   for (const name of named) assert.ok(name in tasks, `README.md names the task ${name}`);
 });
+
+/** The TypeScript blocks, each as a file that can be run. */
+const examples = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => code);
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+if (!kvm?.usable) console.log(`skipped: README.md's examples: no KVM: ${kvm?.reason}`);
+
+for (const [i, code] of examples.entries()) {
+  Deno.test({
+    name: `example ${i + 1} of README.md runs`,
+    ignore: !kvm?.usable,
+    async fn() {
+      const folder = await Deno.makeTempDir();
+      try {
+        const isTest = code.includes("Deno.test(");
+        const file = `${folder}/${isTest ? "example_test.ts" : "example.ts"}`;
+        await Deno.writeTextFile(file, code.replaceAll('from "./', `from "${ROOT}`));
+        const { code: status, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: [isTest ? "test" : "run", "-A", "--config", new URL("deno.json", ROOT).pathname, file],
+          cwd: ROOT,
+          env: { NO_COLOR: "1" },
+        }).output();
+        const said = new TextDecoder().decode(stdout);
+        assert.equal(status, 0, said + new TextDecoder().decode(stderr));
+        // What the comments promise: `console.log(...); // 49: ...` prints 49.
+        for (const [, promised] of code.matchAll(/^console\.log\(.*\); \/\/ ([^:\n]+)/gm)) {
+          assert.ok(said.includes(promised.trim()), `prints ${promised}, not:\n${said}`);
+        }
+        if (isTest) assert.match(said, /1 passed/);
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  });
+}
+
+Deno.test("it has examples of a script and of a test", () => assert.ok(examples.length >= 2));
