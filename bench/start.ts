@@ -1,9 +1,10 @@
 /** How long the shell takes from its start to its end, as whole processes, against an empty program. */
 
+import { fileURLToPath } from "node:url";
 import { type Effort, type Figure, type Measured, Obstacle, summary } from "./figure.ts";
 
-const SHELL = new URL("../src/repl/main.ts", import.meta.url).pathname;
-const EMPTY = new URL("./empty.ts", import.meta.url).pathname;
+const SHELL = fileURLToPath(new URL("../src/repl/main.ts", import.meta.url));
+const EMPTY = fileURLToPath(new URL("./empty.ts", import.meta.url));
 /** What `deno task hvsh` runs with. */
 const FLAGS = ["run", "-A", "--no-check"];
 

@@ -1,5 +1,6 @@
 /** C programs that do the same work: built when they are needed, asked in turn with hvsh. */
 
+import { fileURLToPath } from "node:url";
 import { Obstacle, type Side } from "./figure.ts";
 
 const SOURCES = new URL("./twins/", import.meta.url);
@@ -64,8 +65,8 @@ export class Twin implements AsyncDisposable {
 
 async function build(name: string): Promise<string> {
   await Deno.mkdir(BUILT, { recursive: true });
-  const program = new URL(name, BUILT).pathname;
-  const source = new URL(`${name}.c`, SOURCES).pathname;
+  const program = fileURLToPath(new URL(name, BUILT));
+  const source = fileURLToPath(new URL(`${name}.c`, SOURCES));
   const { code, stderr } = await new Deno.Command("cc", { args: ["-O2", "-o", program, source] }).output();
   if (code !== 0) {
     throw new Obstacle(

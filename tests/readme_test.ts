@@ -1,5 +1,6 @@
 /** README.md says what is so: its session is a transcript that a test plays, its commands and files exist. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { hosts } from "../mod.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -51,7 +52,7 @@ for (const [i, code] of examples.entries()) {
         const file = `${folder}/${isTest ? "example_test.ts" : "example.ts"}`;
         await Deno.writeTextFile(file, code.replaceAll('from "./', `from "${ROOT}`));
         const { code: status, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-          args: [isTest ? "test" : "run", "-A", "--config", new URL("deno.json", ROOT).pathname, file],
+          args: [isTest ? "test" : "run", "-A", "--config", fileURLToPath(new URL("deno.json", ROOT)), file],
           cwd: ROOT,
           env: { NO_COLOR: "1" },
         }).output();

@@ -1,5 +1,6 @@
 /** Every script under scripts/ runs as its header says, and prints what it promises. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { hosts } from "../mod.ts";
 
 const SCRIPTS = new URL("../scripts/", import.meta.url);
@@ -54,7 +55,7 @@ for (const [name, { bios: needsBios, args, prints }] of Object.entries(EXPECTED)
       const folder = await Deno.makeTempDir();
       try {
         const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-          args: ["run", "-A", "--no-check", new URL(name, SCRIPTS).pathname, ...args?.(folder) ?? []],
+          args: ["run", "-A", "--no-check", fileURLToPath(new URL(name, SCRIPTS)), ...args?.(folder) ?? []],
           env: { NO_COLOR: "1" },
         }).output();
         const text = new TextDecoder().decode(stdout);

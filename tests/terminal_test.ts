@@ -1,6 +1,7 @@
 /** The shell under a real terminal: typing, Ctrl-C, output while typing, and every way out. */
 
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { noTmux, Terminal } from "./tmux.ts";
 
 const REASON = noTmux();
@@ -12,8 +13,8 @@ const KVM = await Deno.open("/dev/kvm", { read: true, write: true }).then((file)
 if (!KVM) console.log("terminal tests use the fake backend: /dev/kvm can't be opened");
 const BACKEND = KVM ? "kvm" : "fake";
 
-const MAIN = new URL("../src/repl/main.ts", import.meta.url).pathname;
-const CONFIG = new URL("../deno.json", import.meta.url).pathname;
+const MAIN = fileURLToPath(new URL("../src/repl/main.ts", import.meta.url));
+const CONFIG = fileURLToPath(new URL("../deno.json", import.meta.url));
 
 /** jmp $ */
 const SPIN = Uint8Array.of(0xeb, 0xfe);
