@@ -45,11 +45,14 @@ export class Bus {
       all.push(range);
     }
     this.#replace(all);
+    for (const range of placed) this.#mapPorts(range, range);
   }
 
   /** Takes every range of `device` off the bus. */
   remove(device: Device): void {
+    const gone = this.#ranges.filter((r) => r.device === device);
     this.#replace(this.#ranges.filter((r) => r.device !== device));
+    for (const range of gone) this.#mapPorts(range, undefined);
   }
 
   /** The range that holds `address`, if any. */
@@ -90,9 +93,11 @@ export class Bus {
   #replace(ranges: PlacedRange[]): void {
     this.#ranges = ranges.sort((a, b) => (a.start < b.start ? -1 : 1));
     this.#last = undefined;
-    if (this.#space !== "port") return;
-    this.#ports.fill(undefined);
-    for (const range of this.#ranges) this.#ports.fill(range, Number(range.start), Number(range.end));
+  }
+
+  /** Only what changed: a PC has a dozen devices, plugged in one by one. */
+  #mapPorts({ start, end }: PlacedRange, to: PlacedRange | undefined): void {
+    if (this.#space === "port") this.#ports.fill(to, Number(start), Number(end));
   }
 }
 

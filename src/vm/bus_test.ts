@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Bus } from "./bus.ts";
+import type { Device } from "./device.ts";
+import { InputError } from "./errors.ts";
+
+const RANGE = fc.record({ start: fc.nat(40), length: fc.integer({ min: 1, max: 6 }) });
+
+Deno.test("whatever is plugged in and out, each port finds the device that is there", () => {
+  const moves = fc.array(fc.tuple(fc.array(RANGE, { minLength: 1, maxLength: 3 }), fc.nat(5), fc.boolean()));
+  fc.assert(
+    fc.property(moves, (list) => {
+      const bus = new Bus("port");
+      const plugged: Device[] = [];
+      for (const [ports, which, remove] of list) {
+        if (remove && plugged.length > 0) bus.remove(plugged.splice(which % plugged.length, 1)[0]);
+        const device: Device = { name: `device ${plugged.length}`, ports };
+        try {
+          bus.add(device);
+          plugged.push(device);
+        } catch (error) {
+          assert(error instanceof InputError);
+        }
+        for (let port = 0; port < 50; port++) {
+          const there = plugged.filter((d) =>
+            (d.ports as typeof ports).some((r) => port >= r.start && port < r.start + r.length)
+          );
+          assert.equal(there.length <= 1, true);
+          assert.equal(bus.find(port)?.device, there[0]);
+        }
+      }
+    }),
+    { seed: 1, numRuns: 300 },
+  );
+});
+
+Deno.test("a device gets the offset in its range, for ports and for MMIO", () => {
+  const offsets: number[] = [];
+  const read = (offset: number) => void offsets.push(offset);
+  const device = {
+    name: "d",
+    ports: { start: 0x60, length: 8 },
+    mmio: { start: 1n << 40n, length: 16 },
+    read,
+  };
+  const port = new Bus("port");
+  const mmio = new Bus("mmio");
+  port.add(device);
+  mmio.add(device);
+  port.read(0x64, new Uint8Array(1));
+  mmio.read((1n << 40n) + 12n, new Uint8Array(4));
+  assert.deepEqual(offsets, [4, 12]);
+});
