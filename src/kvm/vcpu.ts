@@ -37,6 +37,10 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   #closed = false;
   #traps: Traps = { hardware: [], int3: false };
   #mode: number = MODE.run;
+  /** `struct kvm_guest_debug` by mode, for the present traps: a breakpoint passed over takes two of them. */
+  readonly #encoded: Uint8Array<ArrayBuffer>[] = [];
+  /** Whether the last entry may have ended with the vCPU asleep in KVM: EINTR, or HLT stepped over. */
+  #mayIdle = true;
   /** An access was reported, and its instruction is not finished. */
   #inFlight = false;
   /** The access in flight was reported by `step`. */
@@ -139,6 +143,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
         bytes[AT.immediateExit] = this.#kicked ? 1 : 0;
         if (result < 0 && errno() === ERRNO.EINTR) continue;
       }
+      this.#mayIdle = result < 0 || this.#stepping;
       if (result < 0) return this.#interrupted();
       const exit = this.#decoder.decode();
       switch (exit.kind) {
@@ -204,15 +209,19 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   #setMode(mode: number): void {
     if (this.#closed) throw machineClosed();
     this.state.flush();
+    this.fd.setGuestDebug(this.#encoded[mode] ??= this.#encodeMode(mode));
+    this.#mode = mode;
+  }
+
+  #encodeMode(mode: number): Uint8Array<ArrayBuffer> {
     const step = mode !== MODE.run;
-    this.fd.setGuestDebug(encodeGuestDebug(this.#traps, {
+    return encodeGuestDebug(this.#traps, {
       singleStep: step,
       blockInterrupts: (mode & MODE.blockInterrupts) !== 0 &&
         (this.context.debugFlags & FLAG.GUESTDBG_BLOCKIRQ) !== 0,
       armed: { data: true, execute: !step || (mode & MODE.execute) !== 0 },
       int3: !step || (mode & MODE.execute) !== 0,
-    }));
-    this.#mode = mode;
+    });
   }
 
   kick(): void {
@@ -224,6 +233,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   setTraps(traps: Traps): void {
     checkTraps(traps);
     this.#traps = { hardware: [...traps.hardware], int3: traps.int3 };
+    this.#encoded.length = 0;
     this.#mode = MODE.unknown;
   }
 
@@ -264,7 +274,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
   #wake(): void {
     this.#halted = false;
-    if (this.context.irqchip && this.fd.getMpState() === FLAG.MP_STATE_HALTED) {
+    if (this.context.irqchip && this.#mayIdle && this.fd.getMpState() === FLAG.MP_STATE_HALTED) {
       this.fd.setMpState(FLAG.MP_STATE_RUNNABLE);
     }
   }
