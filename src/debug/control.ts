@@ -207,32 +207,24 @@ export class RunControl {
     options: StepOptions,
     each: StepRequest["each"],
   ): MaybePromise<VcpuStop> {
+    const { loop } = this.#parts;
     for (let left = count; left > 0; left--) {
-      const cause = this.#oneOf(vcpu, options, each);
+      let cause = this.one(vcpu, options);
+      if (!(cause instanceof Promise)) {
+        cause ??= loop.request;
+        if (cause === undefined && each !== undefined) cause = shown(vcpu, each);
+      } else {
+        cause = cause.then((c) => c ?? loop.request ?? (each && shown(vcpu, each)));
+      }
       if (cause instanceof Promise) {
+        const rest = left - 1;
         return cause.then((c) =>
-          c === undefined ? this.#steps(vcpu, left - 1, options, each) : { vcpu, cause: c }
+          c === undefined ? this.#steps(vcpu, rest, options, each) : { vcpu, cause: c }
         );
       }
       if (cause !== undefined) return { vcpu, cause };
     }
-    return { vcpu, cause: { kind: "step" } };
-  }
-
-  /** One of several steps: a pause or the caller's `each` may end them. */
-  #oneOf(
-    vcpu: BackendVcpu,
-    options: StepOptions,
-    each: StepRequest["each"],
-  ): MaybePromise<StopCause | undefined> {
-    const { loop } = this.#parts;
-    const stepped = this.one(vcpu, options);
-    if (each === undefined && !(stepped instanceof Promise)) return stepped ?? loop.request;
-    return then(stepped, (cause) => {
-      const ended = cause ?? loop.request;
-      if (ended !== undefined || each === undefined) return ended;
-      return then(vcpu.registers(), (registers) => each(registers) === false ? { kind: "step" } : undefined);
-    });
+    return { vcpu, cause: STEPPED };
   }
 
   /** One instruction, then the watchpoints it touched and the breakpoint it landed on. */
@@ -254,8 +246,13 @@ export class RunControl {
   /** Makes the public Stop: instructions finished, patches looked after, one-shot breakpoints gone. */
   #report({ vcpu, cause }: VcpuStop): MaybePromise<Stop> {
     const { loop, patches } = this.#parts;
+    const settled = loop.settle(vcpu);
+    if (settled === undefined && patches.size === 0) {
+      const registers = vcpu.registers();
+      if (!(registers instanceof Promise)) return this.#publish(vcpu, cause, registers);
+    }
     return then(
-      loop.settle(vcpu),
+      settled,
       () =>
         then(
           patches.size === 0 ? undefined : patches.refresh(),
@@ -266,7 +263,10 @@ export class RunControl {
 
   #publish(vcpu: BackendVcpu, cause: StopCause, registers: Registers): MaybePromise<Stop> {
     const face = this.#parts.vcpus[vcpu.index];
-    const stop: Stop = { ...internalAsStep(cause), vcpu: face, registers, rip: registers.rip };
+    const told = internalAsStep(cause);
+    const stop: Stop = told.kind === "step"
+      ? { kind: "step", vcpu: face, registers, rip: registers.rip }
+      : { ...told, vcpu: face, registers, rip: registers.rip };
     this.lastStop = stop;
     this.#feed.publish(stop);
     const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
@@ -293,6 +293,18 @@ export class RunControl {
     const reason = error instanceof Error ? error.message : String(error);
     return { vcpu, cause: { kind: "fault", reason, error } };
   }
+}
+
+const STEPPED: StopCause = { kind: "step" };
+
+/** Shows the registers after a step to the caller's `each`, which may end the steps. */
+function shown(
+  vcpu: BackendVcpu,
+  each: NonNullable<StepRequest["each"]>,
+): MaybePromise<StopCause | undefined> {
+  const registers = vcpu.registers();
+  if (registers instanceof Promise) return registers.then((r) => each(r) === false ? STEPPED : undefined);
+  return each(registers) === false ? STEPPED : undefined;
 }
 
 /** Breakpoints of `runUntil` and its like have no number: reaching one is the end of a step. */

@@ -106,7 +106,7 @@ export class ExitDecoder {
         page.bytes[MSR.error] = 1;
       },
     };
-    this.#debug = { kind: "debug", exception: 1, dr6: 0n, pc: 0n };
+    this.#debug = { kind: "debug", exception: 1, dr6: 0n, pc: 0n, hits: 0 };
     for (let length = 0; length <= 8; length++) {
       this.#mmioViews.push(page.bytes.subarray(MMIO.data, MMIO.data + length));
     }
@@ -169,6 +169,7 @@ export class ExitDecoder {
     const exit = this.#debug;
     exit.exception = 1;
     exit.dr6 = 0xffff_4ff0n;
+    exit.hits = 0;
     exit.pc = pc;
     return exit;
   }
@@ -186,6 +187,7 @@ export class ExitDecoder {
     const { words32, words64 } = this.#page;
     exit.exception = words32[DEBUG.exception / 4];
     exit.dr6 = words64[DEBUG.dr6 / 8];
+    exit.hits = words32[DEBUG.dr6 / 4] & 0xf;
     exit.pc = words64[DEBUG.pc / 8];
     return exit;
   }

@@ -68,6 +68,8 @@ export interface DebugExit {
   readonly exception: number;
   /** DR6 of this event (BS is bit 14, B0..B3 are bits 0..3). */
   readonly dr6: bigint;
+  /** B0..B3 of `dr6` as a number, where the backend has it at hand: steps look at it thousands of times. */
+  readonly hits?: number;
   /** Linear address of the instruction that is reported (for #BP: of the INT3 itself). */
   readonly pc: bigint;
 }

@@ -327,7 +327,7 @@ export class RunLoop {
     options: StepOptions | undefined,
   ): MaybePromise<StopCause | undefined> {
     if (exit.exception === BP) return then(this.#reflect(vcpu, exit), () => this.step(vcpu, options));
-    if ((exit.dr6 & DR6_HITS) === 0n) return undefined;
+    if ((exit.hits ?? Number(exit.dr6 & DR6_HITS)) === 0) return undefined;
     return then(
       this.#supervisor.trap(vcpu, exit),
       (verdict) => verdict === NOT_OURS ? undefined : verdict,
