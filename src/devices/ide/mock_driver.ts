@@ -9,6 +9,20 @@ import { ideController, type IdeControllerOptions } from "./ide_controller.ts";
 /** Where the bus master registers are when `configured`. */
 export const BUS_MASTER = 0xc000;
 
+/** Contents of new stores, by sectors: making them anew for each would be most of a test's time. */
+const CONTENTS = new Map<number, Uint8Array>();
+
+/** Bytes that differ from sector to sector. */
+function contents(sectors: number): Uint8Array {
+  let bytes = CONTENTS.get(sectors);
+  if (bytes === undefined) {
+    bytes = new Uint8Array(sectors * 512);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = (i >> 9) + (i & 1 ? i : 0);
+    CONTENTS.set(sectors, bytes);
+  }
+  return bytes.slice();
+}
+
 /** A store in memory that fails where it is told to. */
 export class TestStore implements BlockBacking {
   readonly name = "test";
@@ -19,7 +33,7 @@ export class TestStore implements BlockBacking {
   flushes = 0;
 
   constructor(sectors: number, readOnly = false) {
-    this.bytes = Uint8Array.from({ length: sectors * 512 }, (_, i) => (i >> 9) + (i & 1 ? i : 0));
+    this.bytes = contents(sectors);
     this.readOnly = readOnly;
   }
 
