@@ -80,7 +80,7 @@ export function createDebugger(backend: Backend, buses: Buses, clock: MachineClo
     },
     settle: (vcpu) => loop.settle(vcpu),
     unlessAsked: (answer) => loop.unlessAsked(answer),
-    stepOff: (vcpu, registers) => stepper.leave(vcpu, registers),
+    stepOff: (vcpu, registers, under) => stepper.leave(vcpu, registers, under),
   });
   const loop: RunLoop = new RunLoop(backend, buses, traps, trace, guarded, clock);
   const stepper: Stepper = new Stepper(loop, patches, read);

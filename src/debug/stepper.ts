@@ -46,10 +46,19 @@ export class Stepper {
    * Off the breakpoint under RIP, and out from among the bytes of its patch: going on there would run half of it.
    *
    * @param registers Of now.
+   * @param under The patch under RIP, where the caller knows it: saves page walks.
    */
-  leave(vcpu: BackendVcpu, registers: Registers): MaybePromise<StopCause | undefined> {
-    const stepped = this.stepFrom(vcpu, registers);
-    return this.#patches.wide ? then(stepped, (cause) => cause ?? this.clear(vcpu)) : stepped;
+  leave(vcpu: BackendVcpu, registers: Registers, under?: Patch): MaybePromise<StopCause | undefined> {
+    const stepped = under === undefined ? this.stepFrom(vcpu, registers) : this.#without(under, vcpu);
+    if (!this.#patches.wide) return stepped;
+    return then(stepped, (cause) => {
+      if (cause !== undefined) return cause;
+      // The only patch there is: RIP tells whether it is among its bytes.
+      const alone = under !== undefined && this.#patches.size === 1;
+      const beyond = vcpu.rip - registers.rip;
+      if (alone && (beyond <= 0n || beyond >= BigInt(under.code.length))) return undefined;
+      return this.clear(vcpu);
+    });
   }
 
   /** Steps until RIP is not among the bytes of a patch. Breakpoints on the way stop as ever. */

@@ -35,7 +35,11 @@ export interface TrapParts {
   /** Waits for an asynchronous condition, but not for ever: a pause or a time limit ends it. */
   readonly unlessAsked: <T>(answer: Promise<T>) => Promise<T | undefined>;
   /** Runs the instruction under the vCPU's RIP without its breakpoints. */
-  readonly stepOff: (vcpu: BackendVcpu, registers: Registers) => MaybePromise<StopCause | undefined>;
+  readonly stepOff: (
+    vcpu: BackendVcpu,
+    registers: Registers,
+    under?: Patch,
+  ) => MaybePromise<StopCause | undefined>;
 }
 
 /** DR6.BS: a single step. */
@@ -185,13 +189,19 @@ export class Traps implements Supervisor {
         const back = rip === behind.rip ? undefined : vcpu.setRegisters({ rip });
         return then(
           back,
-          () => then(vcpu.registers(), (registers) => this.#executed(vcpu, registers, address)),
+          () => then(vcpu.registers(), (registers) => this.#executed(vcpu, registers, address, patch)),
         );
       });
     });
   }
 
   #patchAt(registers: Registers, address: bigint, kind: PatchKind): MaybePromise<Patch | undefined> {
+    // A breakpoint that was given by this linear address: no need to walk the page tables for it.
+    for (const { at, space, how, enabled, gpa } of this.#parts.breakpoints.values()) {
+      if (at !== address || how !== kind || !enabled || space !== "gva" || gpa === undefined) continue;
+      const patch = this.#parts.patches.at(gpa);
+      if (patch?.inserted) return patch;
+    }
     return then(physical(registers, address, this.#parts.read), (gpa) => {
       const patch = this.#parts.patches.at(gpa);
       return patch?.kind === kind && patch.inserted ? patch : undefined;
@@ -218,13 +228,18 @@ export class Traps implements Supervisor {
   }
 
   /** The vCPU stands before an instruction with a breakpoint on it: judge, and if none stops, step off. */
-  #executed(vcpu: BackendVcpu, registers: Registers, address: bigint): MaybePromise<StopCause | undefined> {
+  #executed(
+    vcpu: BackendVcpu,
+    registers: Registers,
+    address: bigint,
+    under?: Patch,
+  ): MaybePromise<StopCause | undefined> {
     return then(
       this.executeAt(registers, address),
       (found) =>
         then(
           found.length === 0 ? undefined : this.#judgeExecute(vcpu, registers, found),
-          (cause) => cause ?? this.#parts.stepOff(vcpu, registers),
+          (cause) => cause ?? this.#parts.stepOff(vcpu, registers, under),
         ),
     );
   }

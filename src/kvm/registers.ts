@@ -36,27 +36,21 @@ export function segmentMember(name: SegmentName): Exclude<SegmentName, "ldtr"> |
 /** The control registers that stand in `struct kvm_sregs` as 64-bit words. */
 export const SREGS_CONTROL = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base"] as const;
 
-/** Byte `byte` of a 64-bit word, as a number. */
-function byteOf(word: bigint, byte: number): number {
-  return Number((word >> BigInt(byte * 8)) & 0xffn);
-}
-
-/** Access rights of a segment (SDM vol. 3C, 25.4.1) from the second and third word of a `struct kvm_segment`. */
-function attributesOf(second: bigint, third: bigint): bigint {
-  const at = (member: keyof typeof SEGMENT) =>
-    SEGMENT[member] >= 16 ? byteOf(third, SEGMENT[member] - 16) : byteOf(second, SEGMENT[member] - 8);
+/** Access rights of a segment (SDM vol. 3C, 25.4.1) from the `struct kvm_segment` at byte `at`. */
+function attributesOf(bytes: Uint8Array, at: number): bigint {
   return BigInt(
-    at("type") | (at("s") << 4) | (at("dpl") << 5) | (at("present") << 7) | (at("avl") << 12) |
-      (at("l") << 13) |
-      (at("db") << 14) | (at("g") << 15) | (at("unusable") << 16),
+    bytes[at + SEGMENT.type] | (bytes[at + SEGMENT.s] << 4) | (bytes[at + SEGMENT.dpl] << 5) |
+      (bytes[at + SEGMENT.present] << 7) | (bytes[at + SEGMENT.avl] << 12) | (bytes[at + SEGMENT.l] << 13) |
+      (bytes[at + SEGMENT.db] << 14) | (bytes[at + SEGMENT.g] << 15) | (bytes[at + SEGMENT.unusable] << 16),
   );
 }
 
 /** Snapshots are cut from larger pieces: making a typed array for each would cost more than the copy. */
 const CHUNK_SNAPSHOTS = 64;
 let chunk = new BigUint64Array(0);
-/** The same bytes, as `RunPage.snapshot` has them. */
-let chunkBytes = new Float64Array(0);
+/** The same memory, as `RunPage.snapshot` has it, and as bytes. */
+let chunkDoubles = new Float64Array(0);
+let chunkBytes = new Uint8Array(0);
 let chunkUsed = 0;
 
 /**
@@ -84,6 +78,8 @@ class Snapshot {
   readonly rip: bigint;
   readonly rflags: bigint;
   readonly #words: BigUint64Array;
+  /** The same memory. */
+  readonly #bytes: Uint8Array;
   readonly #base: number;
   readonly #source: SlowGroups;
   readonly #generation: number;
@@ -91,8 +87,9 @@ class Snapshot {
   #fpu: Uint8Array | undefined;
   #xcr0: bigint | undefined;
 
-  constructor(words: BigUint64Array, base: number, source: SlowGroups) {
+  constructor(words: BigUint64Array, bytes: Uint8Array, base: number, source: SlowGroups) {
     this.#words = words;
+    this.#bytes = bytes;
     this.#base = base;
     this.#source = source;
     this.#generation = source.generation;
@@ -146,7 +143,7 @@ class Snapshot {
         return this.#words[this.#base + first + 1] & 0xffff_ffffn;
       });
       define(`${name}_attributes`, function () {
-        return attributesOf(this.#words[this.#base + first + 1], this.#words[this.#base + first + 2]);
+        return attributesOf(this.#bytes, (this.#base + first) * 8);
       });
     }
     for (const table of ["gdt", "idt"] as const) {
@@ -191,11 +188,12 @@ class Snapshot {
 export function takeSnapshot(words: Float64Array, source: SlowGroups): Registers {
   if (chunkUsed === chunk.length) {
     chunk = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
-    chunkBytes = new Float64Array(chunk.buffer);
+    chunkDoubles = new Float64Array(chunk.buffer);
+    chunkBytes = new Uint8Array(chunk.buffer);
     chunkUsed = 0;
   }
   const base = chunkUsed;
-  chunkBytes.set(words, base);
+  chunkDoubles.set(words, base);
   chunkUsed += SNAPSHOT_WORDS;
-  return new Snapshot(chunk, base, source) as unknown as Registers;
+  return new Snapshot(chunk, chunkBytes, base, source) as unknown as Registers;
 }
