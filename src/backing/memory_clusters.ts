@@ -16,7 +16,11 @@ export class MemoryClusters implements ClusterStore {
   readonly #places = new Map<number, number>();
   #slabs: Uint8Array[] = [];
 
-  /** @param name Of the disk, for messages. @param limit Bytes of changes that are taken. */
+  /**
+   * An empty store.
+   *
+   * @param name Of the disk, for messages. @param limit Bytes of changes that are taken.
+   */
   constructor(name: string, limit: number = DEFAULT_LIMIT) {
     this.#name = name;
     this.#limit = limit;
@@ -75,6 +79,7 @@ export class MemoryClusters implements ClusterStore {
     return undefined;
   }
 
+  /** Forgets every cluster. */
   [Symbol.dispose](): void {
     this.clear();
   }

@@ -16,7 +16,11 @@ export class MemoryDisk implements BlockBacking {
   /** What the disk holds. */
   readonly bytes: Uint8Array;
 
-  /** @throws {InputError} If there is not one sector. */
+  /**
+   * A disk over `bytes`.
+   *
+   * @throws {InputError} If there is not one sector.
+   */
   constructor(bytes: Uint8Array, options: { readonly name?: string; readonly readOnly?: boolean } = {}) {
     this.name = options.name ?? "memory";
     this.readOnly = options.readOnly ?? false;

@@ -25,7 +25,9 @@ export interface ClusterStore extends Disposable {
 
 /** What an overlay lies over, and where what is written is taken when it is kept. */
 export interface OverlayOptions {
+  /** What is read where nothing was written. */
   readonly base: BlockBacking & Partial<Disposable>;
+  /** Where the changes go. */
   readonly store: ClusterStore;
   /** Opens the base for writing. Default: the base itself. */
   readonly target?: () => BlockBacking & Partial<Disposable>;
@@ -43,7 +45,11 @@ export class Overlay implements BlockBacking, Disposable {
   readonly #cluster = new Uint8Array(CLUSTER_BYTES);
   #closed = false;
 
-  /** @param options The parts; they belong to the overlay from now on. */
+  /**
+   * An overlay over a base.
+   *
+   * @param options The parts; they belong to the overlay from now on.
+   */
   constructor(options: OverlayOptions) {
     this.#options = options;
     this.name = options.base.name;

@@ -27,7 +27,11 @@ export class RawFile implements BlockBacking, Disposable {
   /** A block device has no names of its own that vanish, and its status tells no size. */
   readonly #regular: boolean;
 
-  /** @throws {InputError} If it can't be opened, is no file, is empty, or has a format of its own. */
+  /**
+   * Opens the file at `path`.
+   *
+   * @throws {InputError} If it can't be opened, is no file, is empty, or has a format of its own.
+   */
   constructor(path: string, options: RawFileOptions = {}) {
     this.name = path;
     this.readOnly = !(options.write ?? false);

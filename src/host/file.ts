@@ -10,6 +10,7 @@ export type FileKind = "file" | "block device" | "folder" | "other";
 
 /** What the host says of an open file. */
 export interface FileStatus {
+  /** What it is. */
   readonly kind: FileKind;
   /** Bytes; 0 for a block device. */
   readonly size: number;

@@ -28,8 +28,11 @@ const STANDBY = 0x00;
 
 /** A disk over a store of sectors. */
 export class AtaDisk extends IdeDrive {
+  /** "disk" and the name of its store. */
   readonly title: string;
+  /** The signature of disks. */
   protected readonly signature = 0x0000;
+  /** Ready at once. */
   protected readonly idleStatus: number = a.STATUS_READY;
   readonly #backing: BlockBacking;
   readonly #identity: Identity;
@@ -39,7 +42,11 @@ export class AtaDisk extends IdeDrive {
   /** Why the last transfer with the medium failed. */
   #fault: BlockFault | undefined;
 
-  /** @throws {InputError} If the store has not one sector. */
+  /**
+   * Makes a disk.
+   *
+   * @throws {InputError} If the store has not one sector.
+   */
   constructor(backing: BlockBacking, identity: Identity) {
     super();
     this.#backing = backing;
@@ -56,11 +63,13 @@ export class AtaDisk extends IdeDrive {
     this.powerOn();
   }
 
+  /** As after power-on. */
   override powerOn(): void {
     this.#disk = initialDisk(this.#standard);
     super.powerOn();
   }
 
+  /** Registers, settings and buffer; not the medium. */
   save(): SavedDisk {
     return {
       registers: { ...this.state },
@@ -70,6 +79,7 @@ export class AtaDisk extends IdeDrive {
     };
   }
 
+  /** A function that takes what `save` gave. @throws {InputError} If it is not usable. */
   prepare(given: unknown): () => void {
     const saved = checkedDisk(given, this.#total, this.#backing.name);
     return () => {
@@ -79,6 +89,7 @@ export class AtaDisk extends IdeDrive {
     };
   }
 
+  /** Registers, progress and settings. */
   override inspect(): Record<string, number | string> {
     const { lba, left, multiple, heads, sectors, writeCache } = this.#disk;
     return {
@@ -93,6 +104,7 @@ export class AtaDisk extends IdeDrive {
     };
   }
 
+  /** Runs a command. */
   protected execute(command: number): void {
     const C = a.COMMAND;
     const disk = this.#disk;
@@ -267,6 +279,7 @@ export class AtaDisk extends IdeDrive {
     this.#done();
   }
 
+  /** The sectors that a command names by the registers as they are. */
   protected override subject(command: number): { lba?: number; count?: number } {
     const form = a.addressing(command);
     if (form === undefined) return {};

@@ -25,6 +25,7 @@ const EVENT_REMOVED = 3;
 
 /** A drive whose medium is a store of sectors, or nothing. */
 export class CdRom extends IdeDrive {
+  /** The signature of packet devices. */
   protected readonly signature = 0xeb14;
   /** Not ready until the first command: a packet device shows that it is one by that (9.12). */
   protected readonly idleStatus: number = 0x00;
@@ -32,7 +33,11 @@ export class CdRom extends IdeDrive {
   #medium: BlockBacking | undefined;
   #cd: CdState = initialCd();
 
-  /** @param medium What lies in the drive, if something does. */
+  /**
+   * Makes a drive.
+   *
+   * @param medium What lies in the drive, if something does.
+   */
   constructor(medium: BlockBacking | undefined, identity: Identity) {
     super();
     this.#medium = medium;
@@ -76,20 +81,24 @@ export class CdRom extends IdeDrive {
     return true;
   }
 
+  /** As after power-on, with the tray closed. */
   override powerOn(): void {
     this.#cd = initialCd();
     super.powerOn();
   }
 
+  /** Ends what goes on; sense and lock stay. */
   override reset(): void {
     this.#cd.left = 0;
     super.reset();
   }
 
+  /** Registers, sense, tray and buffer; not the medium. */
   save(): SavedCd {
     return { registers: { ...this.state }, cd: { ...this.#cd }, blocks: this.#size, data: this.saveBuffer() };
   }
 
+  /** A function that takes what `save` gave. @throws {InputError} If it is not usable. */
   prepare(given: unknown): () => void {
     const saved = checkedCd(given, this.#size);
     return () => {
@@ -99,6 +108,7 @@ export class CdRom extends IdeDrive {
     };
   }
 
+  /** Registers, packet, sense and tray. */
   override inspect(): Record<string, number | string> {
     const { key, code, qualifier, operation, lba, left, trayOpen, locked, mode } = this.#cd;
     const hex = (n: number) => n.toString(16).padStart(2, "0");
@@ -114,10 +124,12 @@ export class CdRom extends IdeDrive {
     };
   }
 
+  /** DEVICE RESET is taken at any time. */
   protected override interrupts(command: number): boolean {
     return command === a.COMMAND.DEVICE_RESET;
   }
 
+  /** Runs a command of the AT attachment. */
   protected execute(command: number): void {
     const C = a.COMMAND;
     const s = this.state;

@@ -20,7 +20,9 @@ export type IdeDriveSpec =
 
 /** The drives of a channel. */
 export interface IdeChannelSpec {
+  /** Device 0. */
   readonly master?: IdeDriveSpec;
+  /** Device 1. */
   readonly slave?: IdeDriveSpec;
 }
 

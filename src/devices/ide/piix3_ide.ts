@@ -42,8 +42,9 @@ interface Channels {
 export interface Piix3IdeOptions {
   /** Default "ide0". */
   readonly name?: string;
-  /** Master and slave of each channel. */
+  /** Master and slave at ports 0x1f0 and 0x3f6, interrupt 14. */
   readonly primary?: readonly [IdeDrive | undefined, IdeDrive | undefined];
+  /** Ports 0x170 and 0x376, interrupt 15. */
   readonly secondary?: readonly [IdeDrive | undefined, IdeDrive | undefined];
   /**
    * Whether ports are on, and the bus master registers at 0xc000, as firmware puts them, for a guest without it.
@@ -69,7 +70,11 @@ export class Piix3Ide extends PciFunction {
   readonly #onFault: Piix3IdeOptions["onFault"];
   readonly #told = new Set<string>();
 
-  /** @param options What it is made of. */
+  /**
+   * Makes the function; it belongs into slot 1, function 1.
+   *
+   * @param options What it is made of.
+   */
   constructor(options: Piix3IdeOptions = {}) {
     super(options.name ?? "ide0", {
       vendor: 0x8086,
@@ -176,7 +181,11 @@ export class Piix3Ide extends PciFunction {
     };
   }
 
-  /** @throws {InputError} If the record is of another function, of other drives or media, or damaged. */
+  /**
+   * Takes what `save` gave, with the same drives and media.
+   *
+   * @throws {InputError} If the record is of another function, of other drives or media, or damaged.
+   */
   override restore(saved: unknown): void {
     const { channels, engines } = restoreRecord(`pci ${this.name}`, 1, SHAPE, saved);
     const takes = this.channels.map((channel, i) => channel.prepare(channels[i]));
