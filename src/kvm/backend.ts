@@ -78,6 +78,8 @@ export class KvmBackend implements Backend, Disposable {
       irqchip: options.irqchip,
       debugFlags: system.capability(CAP.SET_GUEST_DEBUG2),
       msrs: system.msrIndices(),
+      capabilities: () => capabilities(device),
+      memory: this.memory,
       filterMsrs: (indices) => this.#vm.filterMsrs(indices),
     };
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {

@@ -51,10 +51,15 @@ export class PendingInterrupts {
    *
    * @param allowed Whether the guest may take one at all.
    * @param asked Whether KVM said just now if the guest is ready.
+   * @param give Delivers a vector; by KVM if left out.
    * @returns True if KVM has to be asked first, by an entry that runs nothing: it says so at exits only, and what it
    * said at the last one is old where registers were set since.
    */
-  offer(allowed: boolean, asked: boolean): boolean {
+  offer(
+    allowed: boolean,
+    asked: boolean,
+    give: (vector: number) => void = (vector) => this.#fd.interrupt(vector),
+  ): boolean {
     const { bytes } = this.#page;
     bytes[AT.requestInterruptWindow] = 0;
     if (!allowed) return false;
@@ -63,7 +68,7 @@ export class PendingInterrupts {
     if (this.interruptsOn && ready) {
       for (const vector of this.#vectors) {
         this.#vectors.delete(vector);
-        this.#fd.interrupt(vector);
+        give(vector);
         // KVM takes one at a time, and says at the next exit whether it can take another.
         bytes[AT.readyForInterrupt] = 0;
         break;

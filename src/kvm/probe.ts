@@ -15,6 +15,8 @@ import { PROBE, type ProbeMachine, type ProbeMode } from "./probe_machine.ts";
 export type KvmCapabilityName =
   | CapabilityName
   | "single-step-real"
+  | "single-step-handlers"
+  | "single-step-popf"
   | "breakpoint-hardware-real"
   | "breakpoint-hardware-user"
   | "breakpoint-hardware-resume"
@@ -82,6 +84,29 @@ function singleStep(mode: ProbeMode) {
     }
     return found(`probe: two steps stopped at ${hex(SECOND)} and ${hex(SECOND + 2)}`);
   };
+}
+
+/** A step of INT n ends at the handler's first instruction. */
+function stepIntoHandler(machine: ProbeMachine): Finding {
+  machine.start("real", [0xcd, 0x21, ...leaveCode("real")]);
+  machine.poke(PROBE.handler, [0xcf]);
+  machine.poke(0x21 * 4, [PROBE.handler & 0xff, PROBE.handler >> 8, 0, 0]);
+  const exit = leave(() => machine.step());
+  if (exit?.kind !== "debug") return not(describe(exit));
+  const { rip } = machine.registers();
+  if (rip !== BigInt(PROBE.handler)) return not("a step of INT n runs the whole handler");
+  return found("probe: a step of INT n stopped at its handler");
+}
+
+/** A step behind a POPF that clears the trap flag is one. */
+function stepBehindPopf(machine: ProbeMachine): Finding {
+  machine.start("real", [0x6a, 0x02, 0x9d, ...INCREMENTS, ...leaveCode("real")]);
+  for (const rip of [2, 3, 5]) {
+    const exit = leave(() => machine.step());
+    if (exit?.kind !== "debug") return not("after a POPF the guest runs on");
+    if (machine.registers().rip !== BigInt(PROBE.code + rip)) return not("a step behind a POPF went too far");
+  }
+  return found("probe: a step behind a POPF was one");
 }
 
 /** A debug register stops before the instruction at its address. */
@@ -276,6 +301,18 @@ export const PROBES: readonly Probe[] = [
   { name: "single-step", touches: [], remedy: "Use breakpoints instead.", try: singleStep("long") },
   { name: "single-step-real", touches: [], remedy: "Use breakpoints instead.", try: singleStep("real") },
   { name: "single-step-user", touches: [], remedy: "Use breakpoints instead.", try: singleStep("user") },
+  {
+    name: "single-step-handlers",
+    touches: [],
+    remedy: "In real mode hvsh enters handlers by itself; elsewhere set a breakpoint in the handler.",
+    try: stepIntoHandler,
+  },
+  {
+    name: "single-step-popf",
+    touches: [],
+    remedy: "Nothing is to be done: hvsh sets the trap flag for each step anew.",
+    try: stepBehindPopf,
+  },
   { name: "breakpoint-hardware", touches: DEBUG_REGISTERS, remedy: NO_TRAP_REMEDY, try: executeTrap("long") },
   {
     name: "breakpoint-hardware-real",

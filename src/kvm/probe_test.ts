@@ -115,6 +115,9 @@ class Honest implements ProbeMachine {
       return next(2);
     }
     if (a === 0x90) return next(1);
+    if (a === 0x6a) return next(2);
+    if (a === 0x9d) return next(1);
+    if (a === 0xcd) return void (r.rip = memory[b * 4] | (memory[b * 4 + 1] << 8));
     if (a === 0xb0) return (r.rax = b, next(2));
     if (a === 0xb9) return (r.rcx = this.dword(at + 1), next(5));
     if (a === 0x66 && b === 0xba) return (r.rdx = memory[at + 2] | (memory[at + 3] << 8), next(4));
@@ -170,12 +173,38 @@ const EXECUTE = [
   "breakpoint-hardware-user",
   "breakpoint-hardware-resume",
 ];
-const STEPS = ["single-step", "single-step-real", "single-step-user"];
+const STEPS = [
+  "single-step",
+  "single-step-real",
+  "single-step-user",
+  "single-step-handlers",
+  "single-step-popf",
+];
 const INT3 = ["breakpoint-int3", "breakpoint-int3-real", "breakpoint-int3-user"];
 
 Deno.test("a machine that does everything right has everything, and each says how it was found", () => {
   assert.deepEqual(failures(new Honest()), {});
   for (const capability of probeAll(new Honest()).values()) assert.match(capability.how, /^probe: /);
+});
+
+Deno.test("a step that is the processor's trap flag and no more is found out", () => {
+  class TrapFlag extends Honest {
+    flag = true;
+    override start(...args: Parameters<Honest["start"]>) {
+      super.start(...args);
+      this.flag = true;
+    }
+    override step() {
+      if (!this.flag) return { kind: "slice" } as const;
+      if (this.memory[this.r.rip] === 0xcd) this.r.rip += 2; // handler and IRET, then the instruction behind
+      else if (this.memory[this.r.rip] === 0x9d) this.flag = false;
+      return super.step();
+    }
+  }
+  assert.deepEqual(failures(new TrapFlag()), {
+    "single-step-handlers": "a step of INT n runs the whole handler",
+    "single-step-popf": "after a POPF the guest runs on",
+  });
 });
 
 Deno.test("debug registers that never fire are not usable", () => {

@@ -9,6 +9,7 @@ import { machineClosed } from "./closed.ts";
 import { FLAG, KVM, kvm_regs, kvm_sregs } from "./abi.ts";
 import { checkTraps, encodeGuestDebug } from "./debug.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
+import { enterHandler, hideTrapFlag, stepByHand } from "./hand_step.ts";
 import { PendingInterrupts } from "./pending.ts";
 import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
 import { planWrite } from "./register_write.ts";
@@ -22,6 +23,9 @@ export const SLICE_MS = 5;
 
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
 const CR8 = kvm_sregs.offsets.cr8;
+const CR0 = AT.sregs / 8 + kvm_sregs.offsets.cr0 / 8;
+/** CR0.PE. */
+const PROTECTED = 1n;
 
 /** Debug modes as a number, so that comparing is all that happens when nothing changed. */
 const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as const;
@@ -51,6 +55,10 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   /** The last entry ended in HLT, without an in-kernel irqchip. */
   #halted = false;
   readonly #pending: PendingInterrupts;
+  /** The instruction being stepped is PUSHF, in real mode. */
+  #hideFlag = false;
+  /** See `#losesSteps`; asked for at the first step. */
+  #loses: boolean | undefined;
 
   /** Takes over a new vCPU's descriptor. @throws {HostError} If KVM refuses something. */
   constructor(index: number, fd: VcpuFd, cpuid: Uint8Array<ArrayBuffer>, context: VcpuContext) {
@@ -93,9 +101,44 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     const block = options.interrupts !== true;
     const mode = MODE.step | (block ? MODE.blockInterrupts : 0) |
       (options.execute === true ? MODE.execute : 0);
+    if (this.#losesSteps) return this.#carefulStep(mode, !block);
     if (this.#mode !== mode) this.#setMode(mode);
     this.#stepping = true;
     return this.#enter(!block);
+  }
+
+  /** Whether a probe saw that this host's single step is the trap flag and no more. */
+  get #losesSteps(): boolean {
+    return this.#loses ??= ["single-step-handlers", "single-step-popf"].some((name) =>
+      this.context.capabilities().get(name)?.usable === false
+    );
+  }
+
+  /** A step where the guest may clear the trap flag, by POPF or on its way into a handler: it is set for each anew. */
+  #carefulStep(mode: number, offer: boolean): VmExit {
+    const real = (this.page.words64[CR0] & PROTECTED) === 0n;
+    const offered = offer && this.#pending.takable;
+    // In this mode already: the step's time slice was over before its instruction was.
+    if (this.#mode !== mode) {
+      const how = real && !offered ? stepByHand(this.#hand) : "processor";
+      if (how === "done") return this.#decoder.stepDone(this.#linearRip());
+      this.#hideFlag = how === "hide-flag";
+      this.#setMode(mode);
+    }
+    this.#stepping = true;
+    const exit = this.#enter(offer, real && offered ? mode : undefined);
+    if (exit.kind !== "debug") return exit;
+    if (this.#hideFlag) hideTrapFlag(this.#hand);
+    this.#mode = MODE.unknown;
+    return exit;
+  }
+
+  get #hand() {
+    return {
+      memory: this.context.memory,
+      registers: () => this.registers(),
+      setRegisters: (values: RegisterValues) => this.setRegisters(values),
+    };
   }
 
   settle(): VmExit | undefined {
@@ -104,6 +147,8 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
       this.#unanswered = undefined;
       return met;
     }
+    // Whatever ended the step, the next one is a step of its own.
+    if (this.#loses === true && this.#mode !== MODE.run) this.#mode = MODE.unknown;
     if (!this.#inFlight) return undefined;
     this.#inFlight = false;
     this.state.generation++;
@@ -124,13 +169,21 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     return exit;
   }
 
-  /** One entry, or several when the guest only left so that an interrupt could be given to it. */
-  #enter(offer: boolean): VmExit {
+  /**
+   * One entry, or several when the guest only left so that an interrupt could be given to it.
+   *
+   * @param byHand Given for a step in real mode that takes an interrupt without the processor: its debug mode.
+   */
+  #enter(offer: boolean, byHand?: number): VmExit {
     if (this.#closed) throw machineClosed();
     const { bytes } = this.page;
     let asked = false;
+    const give = byHand === undefined ? undefined : (vector: number) => {
+      if (!enterHandler(this.#hand, vector, this.rip)) this.fd.interrupt(vector);
+      this.#setMode(byHand);
+    };
     for (;;) {
-      const asking = this.#pending.waiting && this.#pending.offer(offer, asked);
+      const asking = this.#pending.waiting && this.#pending.offer(offer, asked, give);
       if (asking) bytes[AT.immediateExit] = 1;
       this.#timer.arm(SLICE_MS);
       this.state.generation++;

@@ -1,5 +1,6 @@
 import type { SliceTimer } from "../host/slice_timer.ts";
-import type { CpuidEntry, VcpuEvents } from "../vm/backend.ts";
+import type { BackendMemory, CpuidEntry, VcpuEvents } from "../vm/backend.ts";
+import type { Capabilities } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { decodeCpuid } from "./cpuid.ts";
 import { decodeEvents, mergeEvents } from "./events.ts";
@@ -21,6 +22,10 @@ export interface VcpuContext {
   readonly debugFlags: number;
   /** Numbers of the MSRs that KVM can show. */
   readonly msrs: readonly number[];
+  /** What this host can do, found out when it is first asked for. */
+  capabilities(): Capabilities;
+  /** The guest's memory, for steps that are done by hand. */
+  readonly memory: Pick<BackendMemory, "read" | "write">;
   /** Sets the MSRs that leave the guest, for the whole machine; false if this host can't. */
   filterMsrs(indices: readonly number[]): boolean;
 }
