@@ -1,8 +1,11 @@
-/** The contract on every backend that is to be had here; at the end a table, and build/contract.json. */
+/** The contract on every backend that is to be had here and in the KVM lab; at the end a table, and build/contract.json. */
 
+import assert from "node:assert/strict";
 import { columnOf, CONTRACT, type ContractResult, isForeign, judge, skipReason } from "./backend_contract.ts";
 import { contractBackends } from "./contract_backends.ts";
+import { contractInLab } from "./contract_lab.ts";
 import { contractTable, writeContractJson } from "./contract_table.ts";
+import { sharedLab } from "./lab/shared.ts";
 
 const results: ContractResult[] = [];
 const { backends, absent } = await contractBackends();
@@ -28,6 +31,26 @@ for (const backend of backends) {
     });
   }
 }
+
+const lab = sharedLab("kvm");
+Deno.test({
+  name: "the contract on KVM in the KVM lab",
+  ignore: lab.ignore,
+  async fn(t) {
+    const found = await contractInLab(await lab.get());
+    results.push(...found.results);
+    for (const { group, name, mode, outcome, reason } of found.results) {
+      await t.step({
+        name: `${group}: ${name} [kvm lab, ${mode}]`,
+        ignore: outcome === "skipped",
+        fn: () => {
+          if (outcome === "failed") throw new Error(reason);
+        },
+      });
+    }
+    assert.deepEqual([found.absent, found.problem], [[], undefined]);
+  },
+});
 
 Deno.test.afterAll(async () => {
   console.log(contractTable(results));

@@ -33,9 +33,15 @@ function kvm(mode: Mode, place: string, irqchip?: boolean): ContractBackend {
   };
 }
 
+/** What this place is called in the table: the lab that the program runs in, if it does. */
+export function placeName(): string {
+  const lab = Deno.env.get("HVSH_LAB");
+  return lab === undefined ? "this host" : `${lab} lab`;
+}
+
 /** The backends that can be put under the contract here; those that can't, with the reason. */
 export async function contractBackends(
-  place = "this host",
+  place = placeName(),
 ): Promise<{ backends: ContractBackend[]; absent: { name: string; reason: string }[] }> {
   const backends = [fake("real"), fake("protected"), fake("long")];
   const absent: { name: string; reason: string }[] = [];

@@ -53,6 +53,19 @@ export const STEP_CASES: readonly Case[] = group("step", {
     },
   },
 
+  "POPF does not end the stepping, and PUSHF does not show it": {
+    async run(c) {
+      // push 2; popf; nop; pushf; pop (r)ax; nop
+      const vm = await c.guest({ code: "6a02 9d 90 9c 58 90", registers: { rsp: BigInt(DATA), rax: 0n } });
+      for (const offset of [2, 3, 4, 5]) assert.equal((await vm.step()).rip, at(offset));
+      const { rip, registers } = await vm.step();
+      assert.equal(rip, at(6));
+      // In other modes than real mode a KVM that steps by the trap flag shows it.
+      if (c.backend.mode === "real") assert.equal(registers.rax & 0xffffn, 2n);
+      assert.equal(registers.rflags & 0x100n, 0n);
+    },
+  },
+
   "a pending interrupt waits while steps are done, unless it is let in": {
     modes: ["real"],
     async run(c) {
