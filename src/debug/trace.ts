@@ -31,16 +31,8 @@ export class AccessTrace implements Trace, Recorder {
   #sequence = 0;
   /** Sequence number of the oldest entry that `clear` has not forgotten. */
   #first = 0;
-  readonly #time: Float64Array;
-  readonly #code: Uint8Array;
-  readonly #vcpu: Uint16Array;
-  /** Ports, MSRs and guest-physical addresses are below 2^53. */
-  readonly #address: Float64Array;
-  readonly #size: Uint8Array;
-  readonly #count: Uint32Array;
-  readonly #value: Uint8Array;
-  readonly #rip: BigUint64Array;
-  readonly #device: (Device | undefined)[];
+  /** Made at the first access: a guest that never runs needs none. */
+  #ring: Ring | undefined;
   /** How many accesses there were, by `CODE`. */
   readonly #accesses = new Float64Array(KINDS.length);
   /** How many other exits, by kind. */
@@ -50,42 +42,34 @@ export class AccessTrace implements Trace, Recorder {
 
   constructor(capacity = CAPACITY) {
     this.capacity = capacity;
-    this.#time = new Float64Array(capacity);
-    this.#code = new Uint8Array(capacity);
-    this.#vcpu = new Uint16Array(capacity);
-    this.#address = new Float64Array(capacity);
-    this.#size = new Uint8Array(capacity);
-    this.#count = new Uint32Array(capacity);
-    this.#value = new Uint8Array(capacity * 8);
-    this.#rip = new BigUint64Array(capacity);
-    this.#device = new Array(capacity);
   }
 
   access(vcpu: BackendVcpu, exit: AccessExit, device: Device | undefined): void {
     const slot = this.#sequence++ % this.capacity;
+    const ring = this.#ring ??= new Ring(this.capacity);
     const { data } = exit;
     const code = CODE[exit.kind];
-    this.#time[slot] = performance.now() - this.#start;
-    this.#code[slot] = code;
+    ring.time[slot] = performance.now() - this.#start;
+    ring.code[slot] = code;
     this.#accesses[code]++;
-    this.#vcpu[slot] = vcpu.index;
-    this.#rip[slot] = vcpu.rip;
-    this.#device[slot] = device;
+    ring.vcpu[slot] = vcpu.index;
+    ring.rip[slot] = vcpu.rip;
+    ring.device[slot] = device;
     let size = data.length;
     if ("port" in exit) {
       size = exit.size;
-      this.#address[slot] = exit.port;
-      this.#count[slot] = exit.count;
+      ring.address[slot] = exit.port;
+      ring.count[slot] = exit.count;
       this.#tallyPort(exit.port, exit.kind === "io-out", exit.count, device);
     } else {
       const address = "index" in exit ? exit.index : Number(exit.address);
-      this.#address[slot] = address;
-      this.#count[slot] = 1;
+      ring.address[slot] = address;
+      ring.count[slot] = 1;
       this.#tallyOther(exit.kind, address, device);
     }
-    this.#size[slot] = size;
+    ring.size[slot] = size;
     const at = slot * 8;
-    for (let i = 0; i < 8; i++) this.#value[at + i] = i < size ? data[i] : 0;
+    for (let i = 0; i < 8; i++) ring.value[at + i] = i < size ? data[i] : 0;
   }
 
   other(_vcpu: BackendVcpu, exit: VmExit): void {
@@ -95,9 +79,11 @@ export class AccessTrace implements Trace, Recorder {
   entries(filter: TraceFilter = {}): TraceEntry[] {
     const oldest = Math.max(this.#first, this.#sequence - this.capacity);
     const found: TraceEntry[] = [];
+    const ring = this.#ring;
+    if (ring === undefined) return found;
     const enough = filter.last ?? Infinity;
     for (let sequence = this.#sequence - 1; sequence >= oldest && found.length < enough; sequence--) {
-      const entry = this.#entry(sequence);
+      const entry = this.#entry(ring, sequence);
       if (matches(entry, filter)) found.push(entry);
     }
     return found.reverse();
@@ -139,22 +125,22 @@ export class AccessTrace implements Trace, Recorder {
     this.#others.clear();
   }
 
-  #entry(sequence: number): TraceEntry {
+  #entry(ring: Ring, sequence: number): TraceEntry {
     const slot = sequence % this.capacity;
-    const kind = KINDS[this.#code[slot]];
-    const device = this.#device[slot]?.name;
+    const kind = KINDS[ring.code[slot]];
+    const device = ring.device[slot]?.name;
     return {
       sequence,
-      time: this.#time[slot],
-      vcpu: this.#vcpu[slot],
-      kind: SPACES[this.#code[slot] >> 1],
+      time: ring.time[slot],
+      vcpu: ring.vcpu[slot],
+      kind: SPACES[ring.code[slot] >> 1],
       name: kind,
-      write: (this.#code[slot] & 1) === 1,
-      address: BigInt(this.#address[slot]),
-      size: this.#size[slot],
-      count: this.#count[slot],
-      value: new DataView(this.#value.buffer, slot * 8, 8).getBigUint64(0, true),
-      rip: this.#rip[slot],
+      write: (ring.code[slot] & 1) === 1,
+      address: BigInt(ring.address[slot]),
+      size: ring.size[slot],
+      count: ring.count[slot],
+      value: new DataView(ring.value.buffer, slot * 8, 8).getBigUint64(0, true),
+      rip: ring.rip[slot],
       ...(device !== undefined && { device }),
     };
   }
@@ -181,6 +167,32 @@ export class AccessTrace implements Trace, Recorder {
     if (device !== undefined) tally.device = device.name;
     if (kind.endsWith("write")) tally.writes++;
     else tally.reads++;
+  }
+}
+
+/** The ring's columns. */
+class Ring {
+  readonly time: Float64Array;
+  readonly code: Uint8Array;
+  readonly vcpu: Uint16Array;
+  /** Ports, MSRs and guest-physical addresses are below 2^53. */
+  readonly address: Float64Array;
+  readonly size: Uint8Array;
+  readonly count: Uint32Array;
+  readonly value: Uint8Array;
+  readonly rip: BigUint64Array;
+  readonly device: (Device | undefined)[];
+
+  constructor(capacity: number) {
+    this.time = new Float64Array(capacity);
+    this.code = new Uint8Array(capacity);
+    this.vcpu = new Uint16Array(capacity);
+    this.address = new Float64Array(capacity);
+    this.size = new Uint8Array(capacity);
+    this.count = new Uint32Array(capacity);
+    this.value = new Uint8Array(capacity * 8);
+    this.rip = new BigUint64Array(capacity);
+    this.device = new Array(capacity);
   }
 }
 

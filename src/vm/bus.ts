@@ -2,6 +2,8 @@ import type { Device, DeviceRange, PlacedRange } from "./device.ts";
 import { InputError } from "./errors.ts";
 
 const PORTS = 0x1_0000;
+/** Ports are mapped in pages of this many, made when a device is there: most of the 64 Ki are never used. */
+const PAGE = 0x100;
 const MMIO_END = 1n << 52n;
 
 /**
@@ -12,13 +14,13 @@ export class Bus {
   readonly #space: "port" | "mmio";
   /** Sorted by start; ranges never overlap. */
   #ranges: PlacedRange[] = [];
-  /** Port number to range, so that the hot path is one look-up. */
-  readonly #ports: (PlacedRange | undefined)[] = [];
+  /** Port number to range, page by page, so that the hot path is a look-up. */
+  readonly #ports: ((PlacedRange | undefined)[] | undefined)[] = [];
   #last: PlacedRange | undefined;
 
   constructor(space: "port" | "mmio") {
     this.#space = space;
-    if (space === "port") this.#ports = new Array(PORTS).fill(undefined);
+    if (space === "port") this.#ports = new Array(PORTS / PAGE).fill(undefined);
   }
 
   /** The ranges in use, by address. */
@@ -57,7 +59,10 @@ export class Bus {
 
   /** The range that holds `address`, if any. */
   find(address: number | bigint): PlacedRange | undefined {
-    if (this.#space === "port") return this.#ports[Number(address)];
+    if (this.#space === "port") {
+      const port = Number(address);
+      return this.#ports[port >> 8]?.[port & (PAGE - 1)];
+    }
     const at = BigInt(address);
     const last = this.#last;
     if (last !== undefined && at >= last.start && at < last.end) return last;
@@ -97,7 +102,11 @@ export class Bus {
 
   /** Only what changed: a PC has a dozen devices, plugged in one by one. */
   #mapPorts({ start, end }: PlacedRange, to: PlacedRange | undefined): void {
-    if (this.#space === "port") this.#ports.fill(to, Number(start), Number(end));
+    if (this.#space !== "port") return;
+    for (let port = Number(start); port < Number(end); port++) {
+      const page = this.#ports[port >> 8] ??= new Array<PlacedRange | undefined>(PAGE).fill(undefined);
+      page[port & (PAGE - 1)] = to;
+    }
   }
 }
 
