@@ -6,6 +6,8 @@ import { type CommandLine, parseOptions } from "./options.ts";
 if (import.meta.main) await main();
 
 async function main(): Promise<void> {
+  // What tests and labs share is not for the shell to load: the self-test is a program of its own. `./selftest` is a file.
+  if (Deno.args.find((word) => !word.startsWith("--cwd")) === "selftest") return await selftest();
   let line: CommandLine;
   try {
     line = parseOptions(Deno.args);
@@ -24,4 +26,13 @@ async function main(): Promise<void> {
   }
   const { runShell } = await import("./run.ts");
   await runShell(line);
+}
+
+/** `hvsh selftest`: runs it on our streams and ends with its exit code. */
+async function selftest(): Promise<never> {
+  const program = new URL("../../tools/selftest.ts", import.meta.url).href;
+  const rest = Deno.args.filter((word) => word !== "selftest" && !word.startsWith("--cwd"));
+  const args = ["run", "-q", "-A", "--no-check", program, ...rest];
+  const { code } = await new Deno.Command(Deno.execPath(), { args }).spawn().status;
+  Deno.exit(code);
 }
