@@ -6,8 +6,8 @@ import { COUNTED } from "./guest.ts";
 
 const SIZE = MiB(4096);
 const TIMES = 200;
-/** Opened and closed before the first look, so that code is compiled and heaps have their size. */
-const WARM_UP = 50;
+/** Opened and closed before the first look, so that code is compiled and V8's heaps have grown to their size. */
+const WARM_UP = 400;
 
 /** The figure: descriptors, mappings and resident MiB that are there afterwards and were not before, added up. */
 export const reopen: Figure = {
