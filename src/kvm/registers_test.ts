@@ -28,14 +28,15 @@ kvmTest(
       assert.equal(typeof value, "bigint", name);
       assert.ok(value >= 0n && value < 1n << BigInt(registerBits(name)), name);
     }
-    assert.deepEqual(pick(registers, ["rip", "cs", "cs_base", "cs_limit", "cs_attributes", "rflags"]), {
+    assert.deepEqual(pick(registers, ["rip", "cs", "cs_base", "cs_limit", "rflags"]), {
       rip: 0xfff0n,
       cs: 0xf000n,
       cs_base: 0xffff_0000n,
       cs_limit: 0xffffn,
-      cs_attributes: 0x9bn,
       rflags: 2n,
     });
+    // Present, code, readable. The accessed bit is set by kvm_intel and clear by kvm_amd.
+    assert.equal(registers.cs_attributes | 1n, 0x9bn);
     assert.equal(registers.cr0, 0x6000_0010n);
     assert.equal(registers.xcr0, 1n);
     assert.equal(registers.fcw & 0x37fn, registers.fcw);

@@ -116,6 +116,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   /** A step where the guest may clear the trap flag, by POPF or on its way into a handler: it is set for each anew. */
   #carefulStep(mode: number, offer: boolean): VmExit {
+    this.alive();
     const real = (this.page.words64[CR0] & PROTECTED) === 0n;
     const offered = offer && this.#pending.takable;
     // In this mode already: the step's time slice was over before its instruction was.
