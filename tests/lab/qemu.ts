@@ -55,8 +55,12 @@ const XEN_OPTIONS = [
 /** The option that {@linkcode "./xen_check.ts"} looks for; a test leaves it out to see the check fail. */
 export const EAGER_FPU = "spec-ctrl=eager-fpu";
 
-/** Linux's command line: panic=-1 reboots at once, which -no-reboot turns into QEMU's end. */
-const LINUX_OPTIONS = "quiet panic=-1";
+/**
+ * Linux's command line: panic=-1 reboots at once, which -no-reboot turns into QEMU's end. tsc=reliable: on busy cores
+ * Linux takes TCG's TSC for unstable and falls back to the HPET, whose every read waits for QEMU's main loop.
+ * mitigations=off: detours for real processors' faults that TCG does not have.
+ */
+const LINUX_OPTIONS = "quiet panic=-1 tsc=reliable mitigations=off";
 
 /** The arguments of qemu-system-x86_64, to be started in the lab's folder. */
 export function qemuArguments(
