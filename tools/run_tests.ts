@@ -49,7 +49,7 @@ async function deno(args: string[], env: Record<string, string> = {}): Promise<n
 
 async function main([mode, ...rest]: string[]): Promise<number> {
   if (!MODES.some((name) => name === mode)) {
-    console.error(`usage: test.ts ${MODES.join(" | ")} [ARGUMENTS OF deno test]`);
+    console.error(`usage: run_tests.ts ${MODES.join(" | ")} [ARGUMENTS OF deno test]`);
     return 2;
   }
   if (mode === "kvm") {
