@@ -41,6 +41,8 @@ export class ManagedBreakpoint implements Breakpoint {
   readonly #forget: (breakpoint: ManagedBreakpoint) => void;
   #enabled = false;
   #removed = false;
+  /** Ends when the newest change is done, or has failed. */
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(
     id: number,
@@ -82,18 +84,31 @@ export class ManagedBreakpoint implements Breakpoint {
     return this.at < address + BigInt(length) && address < this.at + this.size;
   }
 
-  async enable(on: boolean): Promise<void> {
+  enable(on: boolean): Promise<void> {
+    return this.#inTurn(() => this.#switch(on));
+  }
+
+  remove(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#removed) return;
+      await this.#switch(false);
+      this.#removed = true;
+      this.#forget(this);
+    });
+  }
+
+  /** One change after the other: two at once would put the guest's bytes back wrongly. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#changing.then(change);
+    this.#changing = done.catch(() => undefined);
+    return done;
+  }
+
+  async #switch(on: boolean): Promise<void> {
     if (this.#removed || on === this.#enabled) return;
     if (on) await this.#means.arm();
     else await this.#means.disarm();
     this.#enabled = on;
-  }
-
-  async remove(): Promise<void> {
-    if (this.#removed) return;
-    await this.enable(false);
-    this.#removed = true;
-    this.#forget(this);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

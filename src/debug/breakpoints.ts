@@ -109,7 +109,8 @@ export class BreakpointSet implements Breakpoints {
     const place: Place = { address, space: spaceOf(address, "gva"), access, size };
     const registers = await current().registers();
     const choice = await choose(place, options.kind ?? "auto", { backend, slots, registers, read });
-    const id = internal ? this.#nextInternal-- : this.#next;
+    // Taken before anything is awaited: breakpoints may be added at the same time.
+    const id = internal ? this.#nextInternal-- : this.#next++;
     const breakpoint: ManagedBreakpoint = new ManagedBreakpoint(
       id,
       "gpa" in choice ? { ...place, gpa: choice.gpa } : place,
@@ -117,8 +118,13 @@ export class BreakpointSet implements Breakpoints {
       options,
       (gone) => this.all.delete(gone.id),
     );
-    await breakpoint.enable(true);
-    if (!internal) this.#next++;
+    try {
+      await breakpoint.enable(true);
+    } catch (error) {
+      // A number that nobody has seen is used again.
+      if (this.#next === id + 1) this.#next = id;
+      throw error;
+    }
     this.all.set(id, breakpoint);
     return breakpoint;
   }

@@ -123,12 +123,20 @@ export class RunControl {
   ): Promise<Stop> {
     if (this.state !== "paused") return Promise.reject(notNow(this.state, what));
     const { loop, clock } = this.#parts;
+    const { timeoutMs } = limit ?? {};
+    if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs >= 0)) {
+      return Promise.reject(
+        new InputError(`timeoutMs is a number of milliseconds, not ${String(timeoutMs)}`, {
+          remedy: "leave it out to wait without a limit",
+        }),
+      );
+    }
     this.state = "running";
     loop.begin();
     if (!timeless) clock.resume();
-    const timer = limit.timeoutMs === undefined
+    const timer = timeoutMs === undefined || timeoutMs > LONGEST_TIMER_MS
       ? undefined
-      : setTimeout(() => loop.ask({ kind: "timeout" }), limit.timeoutMs);
+      : setTimeout(() => loop.ask({ kind: "timeout" }), timeoutMs);
     const ended = () => {
       if (timer !== undefined) clearTimeout(timer);
       if (!timeless) clock.pause();
@@ -294,6 +302,9 @@ export class RunControl {
     return { vcpu, cause: { kind: "fault", reason, error } };
   }
 }
+
+/** What a timer can wait: 2^31 - 1 ms, 24 days. More is no limit. */
+const LONGEST_TIMER_MS = 0x7fff_ffff;
 
 const STEPPED: StopCause = { kind: "step" };
 

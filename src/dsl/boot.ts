@@ -144,7 +144,10 @@ const FILE_LIMIT = 1 << 30;
 async function load(source: FileOrBytes): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source;
   try {
-    const { size, isDirectory } = await Deno.stat(source);
+    const { size, isDirectory, isFile } = await Deno.stat(source);
+    if (!isFile && !isDirectory) {
+      throw new InputError(`${source} is no regular file`, { remedy: "copy what it gives into a file" });
+    }
     if (isDirectory) throw new InputError(`${source} is a folder`, { remedy: "give the file in it" });
     if (size > FILE_LIMIT) {
       throw new InputError(`${source} has ${size} bytes; an image to boot has at most ${FILE_LIMIT}`, {

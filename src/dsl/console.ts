@@ -95,7 +95,7 @@ export class GuestConsole implements Console, ConsoleEnd {
       const timer = setTimeout(() => {
         finish();
         reject(this.#missing(pattern, `within ${timeoutMs} ms`));
-      }, timeoutMs);
+      }, Math.min(timeoutMs, 0x7fff_ffff));
       this.#waiting.add(check);
       signal?.addEventListener("abort", abort);
       if (signal?.aborted) abort();
