@@ -6,7 +6,7 @@ const needsGuest = true;
 /** Rows of the commands that let the guest run. Implementations are loaded when they are called. */
 export const RUNNING: readonly Command[] = [
   {
-    names: ["continue", "c", "fg"],
+    names: ["continue", "c", "cont", "fg"],
     group,
     summary: "lets the guest run until it stops",
     usage: ["continue", "continue N"],
