@@ -106,6 +106,20 @@ export class MockGuest implements DeviceHost {
     this.#ports.write(port, data);
   }
 
+  /** A read of guest-physical address space where no memory is. */
+  load(at: bigint, size: 1 | 2 | 4): number {
+    const data = new Uint8Array(size);
+    this.#mmio.read(at, data);
+    return numberOf(data);
+  }
+
+  /** A write there. */
+  store(at: bigint, value: number, size: 1 | 2 | 4): void {
+    const data = new Uint8Array(size);
+    putNumber(data, value);
+    this.#mmio.write(at, data);
+  }
+
   #slice(at: bigint, length: number): Uint8Array {
     if (at < 0n || at + BigInt(length) > BigInt(this.memory.length)) {
       throw new FaultError(`No memory at 0x${at.toString(16)}`, { address: at, space: "gpa" });

@@ -1,0 +1,262 @@
+/** The block device (virtio 1.2, 5.2), on any store of sectors. */
+import { type BlockBacking, type BlockFault, SECTOR_BYTES } from "../../vm/block.ts";
+import { InputError } from "../../vm/errors.ts";
+import { flag, record } from "../state.ts";
+import type { Chain } from "./chain.ts";
+import { DEVICE_ID } from "./spec.ts";
+import type { VirtioLink, VirtioType } from "./virtio_type.ts";
+
+/** Feature bits (5.2.3). */
+const FEATURE = {
+  SEG_MAX: 1n << 2n,
+  RO: 1n << 5n,
+  BLK_SIZE: 1n << 6n,
+  FLUSH: 1n << 9n,
+  CONFIG_WCE: 1n << 11n,
+  MQ: 1n << 12n,
+  WRITE_ZEROES: 1n << 14n,
+} as const;
+
+/** Names of the feature bits, for listings. */
+const FEATURE_NAMES = new Map([
+  [2, "SEG_MAX"],
+  [5, "RO"],
+  [6, "BLK_SIZE"],
+  [9, "FLUSH"],
+  [11, "CONFIG_WCE"],
+  [12, "MQ"],
+  [14, "WRITE_ZEROES"],
+]);
+
+/** Offsets in configuration space (5.2.4). */
+const CONFIG = {
+  capacity: 0,
+  seg_max: 12,
+  blk_size: 20,
+  writeback: 32,
+  num_queues: 34,
+  max_write_zeroes_sectors: 48,
+  max_write_zeroes_seg: 52,
+} as const;
+const CONFIG_BYTES = 60;
+
+/** Request types (5.2.6). */
+const REQUEST = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, WRITE_ZEROES: 13 } as const;
+/** Type, reserved, sector. */
+const HEADER_BYTES = 16;
+/** What the last byte of a request tells. */
+const STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
+const ID_BYTES = 20;
+/** Sector, count, flags. */
+const RANGE_BYTES = 16;
+/** Zeros a request may ask for: what is written in one go, while the guest waits. */
+const MOST_ZERO_SECTORS = 8192;
+/** Bytes moved at a time: a request has up to 4 GiB, our memory has not. */
+const PIECE_BYTES = 1 << 20;
+
+/** How a disk looks to its guest. */
+export interface VirtioBlockOptions {
+  /** Unique among a machine's devices; "blk0" if left out. */
+  readonly name?: string;
+  /** Where its sectors are. */
+  readonly backing: BlockBacking;
+  /** What GET_ID tells, at most 20 bytes of ASCII; the name if left out. */
+  readonly serial?: string;
+  /** How many queues; 1 if left out. */
+  readonly queues?: number;
+  /** Told of each request that fails for the host's sake. */
+  readonly onFault?: (fault: BlockFault) => void;
+}
+
+/** Counts for listings. */
+interface Counts {
+  reads: number;
+  writes: number;
+  flushes: number;
+  failed: number;
+}
+
+/** A disk. Requests are done at once, in order. */
+export class VirtioBlock implements VirtioType {
+  readonly name: string;
+  readonly id: number = DEVICE_ID.block;
+  readonly queues: readonly number[];
+  readonly features: bigint;
+  readonly featureNames: ReadonlyMap<number, string> = FEATURE_NAMES;
+  readonly configBytes: number = CONFIG_BYTES;
+  readonly #backing: BlockBacking;
+  readonly #serial: Uint8Array;
+  readonly #onFault: ((fault: BlockFault) => void) | undefined;
+  readonly #config = new DataView(new ArrayBuffer(CONFIG_BYTES));
+  readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
+  #piece: Uint8Array = new Uint8Array(0);
+  readonly #counts: Counts = { reads: 0, writes: 0, flushes: 0, failed: 0 };
+  /** Negotiated features, while the driver is there. */
+  #accepted = 0n;
+
+  /** @throws {InputError} If an option makes no sense. */
+  constructor(options: VirtioBlockOptions) {
+    const { name = "blk0", backing, queues = 1, onFault } = options;
+    const serial = new TextEncoder().encode(options.serial ?? name);
+    if (!Number.isInteger(queues) || queues < 1 || queues > 64) {
+      throw new InputError(`${name}: a disk has 1 to 64 queues, not ${queues}`, {
+        remedy: "leave queues out for one",
+      });
+    }
+    if (serial.length > ID_BYTES) {
+      throw new InputError(`${name}: the serial has ${serial.length} bytes`, {
+        remedy: `give one of at most ${ID_BYTES}`,
+      });
+    }
+    this.name = name;
+    this.queues = new Array<number>(queues).fill(256);
+    this.#backing = backing;
+    this.#serial = serial;
+    this.#onFault = onFault;
+    this.features = FEATURE.SEG_MAX | FEATURE.BLK_SIZE | FEATURE.FLUSH | FEATURE.CONFIG_WCE |
+      (queues > 1 ? FEATURE.MQ : 0n) | (backing.readOnly ? FEATURE.RO : FEATURE.WRITE_ZEROES);
+    const config = this.#config;
+    config.setBigUint64(CONFIG.capacity, BigInt(backing.size / SECTOR_BYTES), true);
+    // A chain has the request's header and status besides its segments.
+    config.setUint32(CONFIG.seg_max, 256 - 2, true);
+    config.setUint32(CONFIG.blk_size, SECTOR_BYTES, true);
+    config.setUint8(CONFIG.writeback, 1);
+    config.setUint16(CONFIG.num_queues, queues, true);
+    config.setUint32(CONFIG.max_write_zeroes_sectors, MOST_ZERO_SECTORS, true);
+    config.setUint32(CONFIG.max_write_zeroes_seg, 1, true);
+  }
+
+  readConfig(offset: number, data: Uint8Array): void {
+    for (let i = 0; i < data.length; i++) data[i] = this.#config.getUint8(offset + i);
+  }
+
+  /** The driver may choose between write-back (1) and write-through (0), where both agreed on that (5.2.5). */
+  writeConfig(offset: number, data: Uint8Array): void {
+    if (offset !== CONFIG.writeback || (this.#accepted & FEATURE.CONFIG_WCE) === 0n) return;
+    this.#config.setUint8(CONFIG.writeback, data[0] & 1);
+  }
+
+  start(link: VirtioLink): void {
+    this.#accepted = link.features;
+    // A driver that can't flush gets each write on stable storage (5.2.5.1).
+    if ((link.features & (FEATURE.FLUSH | FEATURE.CONFIG_WCE)) === 0n) {
+      this.#config.setUint8(CONFIG.writeback, 0);
+    }
+  }
+
+  stop(): void {
+    this.#accepted = 0n;
+    this.#config.setUint8(CONFIG.writeback, 1);
+  }
+
+  request(chain: Chain): void {
+    // The status is the last byte that the device may write (5.2.6). Without it nobody can be told anything.
+    const room = chain.writableBytes - 1;
+    if (room < 0) return;
+    const status = this.#serve(chain, room);
+    if (status !== STATUS.OK) this.#counts.failed++;
+    chain.write(room, Uint8Array.of(status));
+  }
+
+  save(): unknown {
+    return { writeback: this.#config.getUint8(CONFIG.writeback) !== 0 };
+  }
+
+  restore(state: unknown): void {
+    const { writeback } = record({ writeback: flag })(state, this.name);
+    this.#config.setUint8(CONFIG.writeback, Number(writeback));
+  }
+
+  inspect(): Record<string, number | string> {
+    const { name, size, readOnly } = this.#backing;
+    return { backing: name, size, readOnly: Number(readOnly), ...this.#counts };
+  }
+
+  /** Does a request whose answer has `room` bytes before the status; gives the status. */
+  #serve(chain: Chain, room: number): number {
+    const header = this.#header;
+    if (chain.read(0, new Uint8Array(header.buffer)) < HEADER_BYTES) return STATUS.IOERR;
+    const type = header.getUint32(0, true);
+    const sector = header.getBigUint64(8, true);
+    const given = chain.readableBytes - HEADER_BYTES;
+    switch (type) {
+      case REQUEST.IN:
+        this.#counts.reads++;
+        return this.#transfer(sector, room, (at, piece, done) => {
+          const fault = this.#backing.read(at, piece);
+          if (fault === undefined) chain.write(done, piece);
+          return fault;
+        });
+      case REQUEST.OUT:
+        this.#counts.writes++;
+        if (this.#backing.readOnly) return STATUS.IOERR;
+        return this.#through(this.#transfer(sector, given, (at, piece, done) => {
+          chain.read(HEADER_BYTES + done, piece);
+          return this.#backing.write(at, piece);
+        }));
+      case REQUEST.FLUSH:
+        this.#counts.flushes++;
+        return this.#judge(this.#backing.flush());
+      case REQUEST.GET_ID: {
+        const id = new Uint8Array(Math.min(room, ID_BYTES));
+        id.set(this.#serial.subarray(0, id.length));
+        chain.write(0, id);
+        return STATUS.OK;
+      }
+      case REQUEST.WRITE_ZEROES:
+        return this.#through(this.#zero(chain, given));
+      default:
+        return STATUS.UNSUPP;
+    }
+  }
+
+  /** Moves `bytes` from `sector` on, piece by piece. A request that does not fit the disk is refused as a whole. */
+  #transfer(
+    sector: bigint,
+    bytes: number,
+    move: (at: number, piece: Uint8Array, done: number) => BlockFault | undefined,
+  ): number {
+    if (bytes % SECTOR_BYTES !== 0 || !this.#fits(sector, BigInt(bytes))) return STATUS.IOERR;
+    const at = Number(sector) * SECTOR_BYTES;
+    for (let done = 0; done < bytes;) {
+      const length = Math.min(bytes - done, PIECE_BYTES);
+      const fault = move(at + done, this.#buffer(length), done);
+      if (fault !== undefined) return this.#judge(fault);
+      done += length;
+    }
+    return STATUS.OK;
+  }
+
+  #zero(chain: Chain, given: number): number {
+    if (this.#backing.readOnly || given !== RANGE_BYTES) return STATUS.UNSUPP;
+    const range = new DataView(new ArrayBuffer(RANGE_BYTES));
+    chain.read(HEADER_BYTES, new Uint8Array(range.buffer));
+    const count = range.getUint32(8, true);
+    if (count > MOST_ZERO_SECTORS) return STATUS.IOERR;
+    return this.#transfer(range.getBigUint64(0, true), count * SECTOR_BYTES, (at, piece) => {
+      piece.fill(0);
+      return this.#backing.write(at, piece);
+    });
+  }
+
+  #fits(sector: bigint, bytes: bigint): boolean {
+    return sector * BigInt(SECTOR_BYTES) + bytes <= BigInt(this.#backing.size);
+  }
+
+  /** Write-through: what was written is stable before the driver hears of it. */
+  #through(status: number): number {
+    if (status !== STATUS.OK || this.#config.getUint8(CONFIG.writeback) === 1) return status;
+    return this.#judge(this.#backing.flush());
+  }
+
+  #judge(fault: BlockFault | undefined): number {
+    if (fault === undefined) return STATUS.OK;
+    this.#onFault?.(fault);
+    return STATUS.IOERR;
+  }
+
+  #buffer(length: number): Uint8Array {
+    if (this.#piece.length < length) this.#piece = new Uint8Array(length);
+    return this.#piece.subarray(0, length);
+  }
+}

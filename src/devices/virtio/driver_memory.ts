@@ -1,0 +1,56 @@
+/** Little-endian numbers and copies in the driver's memory, which is where all of virtio's structures lie. */
+import type { DeviceHost } from "../../vm/device.ts";
+
+/** Guest-physical memory as a device of virtio 1.2 sees it: all numbers little-endian (1.4). */
+export class DriverMemory {
+  readonly #host: DeviceHost;
+  readonly #bytes = new Uint8Array(16);
+  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #byLength = [2, 4, 8, 16].map((length) => this.#bytes.subarray(0, length));
+
+  /** @param host The machine whose memory it is. */
+  constructor(host: DeviceHost) {
+    this.#host = host;
+  }
+
+  /** Fills `into` from `at`. @throws {FaultError} If a byte is no memory. */
+  read(at: bigint, into: Uint8Array): void {
+    this.#host.read(at, into);
+  }
+
+  /** Stores `bytes` at `at`. @throws {FaultError} If a byte is no memory. */
+  write(at: bigint, bytes: Uint8Array): void {
+    this.#host.write(at, bytes);
+  }
+
+  /** 16 bits at `at`. @throws {FaultError} */
+  u16(at: bigint): number {
+    this.#host.read(at, this.#byLength[0]);
+    return this.#view.getUint16(0, true);
+  }
+
+  /** 32 bits at `at`. @throws {FaultError} */
+  u32(at: bigint): number {
+    this.#host.read(at, this.#byLength[1]);
+    return this.#view.getUint32(0, true);
+  }
+
+  /** The 16 bytes of a descriptor at `at`; valid until the next call of anything here. @throws {FaultError} */
+  descriptor(at: bigint): DataView {
+    this.#host.read(at, this.#byLength[3]);
+    return this.#view;
+  }
+
+  /** Stores 16 bits. @throws {FaultError} */
+  putU16(at: bigint, value: number): void {
+    this.#view.setUint16(0, value, true);
+    this.#host.write(at, this.#byLength[0]);
+  }
+
+  /** Stores two numbers of 32 bits, one behind the other, in one write. @throws {FaultError} */
+  putPair(at: bigint, first: number, second: number): void {
+    this.#view.setUint32(0, first, true);
+    this.#view.setUint32(4, second, true);
+    this.#host.write(at, this.#byLength[2]);
+  }
+}

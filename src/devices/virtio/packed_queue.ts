@@ -1,0 +1,187 @@
+/** The packed virtqueue: one ring of descriptors that both sides write (virtio 1.2, 2.8). */
+import type { Chain } from "./chain.ts";
+import { ChainBuilder, type Descriptor, packedDescriptor } from "./descriptors.ts";
+import { DriverFault } from "./driver_fault.ts";
+import type { DriverMemory } from "./driver_memory.ts";
+import type { QueuePlace, QueueProgress, VirtQueue } from "./queue.ts";
+import { DESC, DESCRIPTOR_BYTES, QUEUE_SIZE_LIMIT } from "./spec.ts";
+
+/** Offsets in an event suppression structure (2.8.14). */
+const EVENT_OFFSET = 0n;
+const EVENT_FLAGS = 2n;
+/** Its flags: always, never, or at one entry, which needs VIRTIO_F_EVENT_IDX (2.8.10). */
+const EVENT_DISABLE = 1;
+const EVENT_DESC = 2;
+/** The wrap counter in the offset field. */
+const EVENT_WRAP_BIT = 0x8000;
+/** Offsets in a descriptor: what a used one says is its ID, its length and last its flags. */
+const DESC_LENGTH = 8n;
+const DESC_FLAGS = 14n;
+
+/** The device's side of a packed virtqueue. */
+export class PackedQueue implements VirtQueue {
+  readonly size: number;
+  readonly #memory: DriverMemory;
+  readonly #place: QueuePlace;
+  readonly #eventIndex: boolean;
+  readonly #indirect: boolean;
+  #avail = 0;
+  #availWrap = true;
+  #used = 0;
+  #usedWrap = true;
+  /** Entries given back since the driver was last asked whether it wants an interrupt. */
+  #since = 0;
+
+  /**
+   * @param features What was negotiated: VIRTIO_F_EVENT_IDX and VIRTIO_F_INDIRECT_DESC.
+   * @throws {DriverFault} If the queue can't lie there.
+   */
+  constructor(memory: DriverMemory, place: QueuePlace, features: { eventIndex: boolean; indirect: boolean }) {
+    const { size, desc, driver, device } = place;
+    if (size < 1 || size > QUEUE_SIZE_LIMIT) throw new DriverFault(`a packed queue has ${size} entries`);
+    if (desc % 16n !== 0n || driver % 4n !== 0n || device % 4n !== 0n) {
+      throw new DriverFault("a packed queue's parts are not aligned to 16, 4 and 4 bytes");
+    }
+    this.size = size;
+    this.#memory = memory;
+    this.#place = place;
+    this.#eventIndex = features.eventIndex;
+    this.#indirect = features.indirect;
+  }
+
+  pop(): Chain | undefined {
+    let descriptor = packedDescriptor(this.#memory, this.#at(this.#avail));
+    if (!available(descriptor.flags, this.#availWrap)) return undefined;
+    const builder = new ChainBuilder(this.size);
+    let entries = 1;
+    let at = this.#avail;
+    if (descriptor.flags & DESC.INDIRECT) this.#gatherTable(builder, descriptor);
+    else {
+      builder.add(descriptor);
+      while (descriptor.flags & DESC.NEXT) {
+        // The driver makes a chain's first descriptor available last, so all the others are there (2.8.6).
+        if (entries === this.size) {
+          throw new DriverFault(`a chain has more than ${this.size} descriptors, the queue's size`);
+        }
+        entries++;
+        at = (at + 1) % this.size;
+        descriptor = packedDescriptor(this.#memory, this.#at(at));
+        if (descriptor.flags & DESC.INDIRECT) {
+          throw new DriverFault("an indirect table within a chain of a packed ring");
+        }
+        builder.add(descriptor);
+      }
+    }
+    const chain = builder.chain(this.#memory, descriptor.link, entries);
+    this.#move("avail", entries);
+    return chain;
+  }
+
+  unpop(chain: Chain): void {
+    this.#avail -= chain.entries;
+    if (this.#avail < 0) {
+      this.#avail += this.size;
+      this.#availWrap = !this.#availWrap;
+    }
+  }
+
+  push(chain: Chain): void {
+    const at = this.#at(this.#used);
+    const wrap = this.#usedWrap ? DESC.AVAIL | DESC.USED : 0;
+    const written = chain.writableBytes > 0 ? DESC.WRITE : 0;
+    // The driver may look as soon as the flags say so: length and ID come first, the flags alone after them.
+    const flags = this.#memory.u16(at + DESC_FLAGS);
+    this.#memory.putPair(at + DESC_LENGTH, chain.written, (flags << 16 | chain.id) >>> 0);
+    this.#memory.putU16(at + DESC_FLAGS, wrap | written);
+    this.#move("used", chain.entries);
+    this.#since = Math.min(this.#since + chain.entries, 2 * this.size);
+  }
+
+  wantsInterrupt(): boolean {
+    const since = this.#since;
+    this.#since = 0;
+    if (since === 0) return false;
+    const { driver } = this.#place;
+    const flags = this.#memory.u16(driver + EVENT_FLAGS) & 3;
+    if (flags === EVENT_DISABLE) return false;
+    if (flags !== EVENT_DESC || !this.#eventIndex) return true;
+    const event = this.#memory.u16(driver + EVENT_OFFSET);
+    const sameLap = (event & EVENT_WRAP_BIT) !== 0 === this.#usedWrap;
+    // As positions of one lap: an entry of the lap before is one ring's size behind.
+    const position = (event & ~EVENT_WRAP_BIT) - (sameLap ? 0 : this.size);
+    return position < this.#used && position >= this.#used - since;
+  }
+
+  askForKick(): void {
+    const { device } = this.#place;
+    if (this.#eventIndex) {
+      this.#memory.putU16(device + EVENT_OFFSET, this.#avail | (this.#availWrap ? EVENT_WRAP_BIT : 0));
+      this.#memory.putU16(device + EVENT_FLAGS, EVENT_DESC);
+    } else this.#memory.putU16(device + EVENT_FLAGS, 0);
+  }
+
+  save(): QueueProgress {
+    return {
+      avail: this.#avail,
+      used: this.#used,
+      availWrap: this.#availWrap,
+      usedWrap: this.#usedWrap,
+      notifiedUsed: this.#since,
+    };
+  }
+
+  restore(progress: QueueProgress): void {
+    this.#avail = progress.avail % this.size;
+    this.#used = progress.used % this.size;
+    this.#availWrap = progress.availWrap;
+    this.#usedWrap = progress.usedWrap;
+    this.#since = Math.min(progress.notifiedUsed, 2 * this.size);
+  }
+
+  inspect(): Record<string, number | bigint> {
+    const { size, desc, driver, device } = this.#place;
+    return {
+      size,
+      desc,
+      driver,
+      device,
+      avail: this.#avail,
+      availWrap: Number(this.#availWrap),
+      used: this.#used,
+      usedWrap: Number(this.#usedWrap),
+    };
+  }
+
+  /** A table's descriptors follow each other; of their flags only WRITE counts (2.8.7). */
+  #gatherTable(builder: ChainBuilder, table: Descriptor): void {
+    if (!this.#indirect) throw new DriverFault("an indirect table, which was not negotiated");
+    if (table.flags & DESC.NEXT) throw new DriverFault("a descriptor has both INDIRECT and NEXT");
+    const entries = builder.tableEntries(table);
+    for (let i = 0; i < entries; i++) {
+      builder.add(packedDescriptor(this.#memory, table.at + BigInt(DESCRIPTOR_BYTES * i)));
+    }
+  }
+
+  #at(index: number): bigint {
+    return this.#place.desc + BigInt(DESCRIPTOR_BYTES * index);
+  }
+
+  #move(which: "avail" | "used", entries: number): void {
+    if (which === "avail") {
+      this.#avail += entries;
+      if (this.#avail < this.size) return;
+      this.#avail -= this.size;
+      this.#availWrap = !this.#availWrap;
+    } else {
+      this.#used += entries;
+      if (this.#used < this.size) return;
+      this.#used -= this.size;
+      this.#usedWrap = !this.#usedWrap;
+    }
+  }
+}
+
+/** Whether flags say that the driver made a descriptor available in the lap that `wrap` stands for (2.8.1). */
+function available(flags: number, wrap: boolean): boolean {
+  return (flags & DESC.AVAIL) !== 0 === wrap && (flags & DESC.USED) !== 0 !== wrap;
+}

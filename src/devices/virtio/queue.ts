@@ -1,0 +1,72 @@
+/** A virtqueue, whichever format its ring has (virtio 1.2, 2.6). */
+import type { Chain } from "./chain.ts";
+import { bits, flag, integer, type Shape } from "../state.ts";
+import { QUEUE_SIZE_LIMIT } from "./spec.ts";
+
+/** Where the driver put a queue, and how large it made it. */
+export interface QueuePlace {
+  /** Entries. */
+  size: number;
+  /** Guest-physical address of the descriptors. */
+  desc: bigint;
+  /** Of the driver area: available ring, or driver event suppression. */
+  driver: bigint;
+  /** Of the device area: used ring, or device event suppression. */
+  device: bigint;
+}
+
+/** How far the device is in a ring. */
+export interface QueueProgress {
+  /** The next entry that may become available: free-running 16 bits (split), or an index (packed). */
+  avail: number;
+  /** The next entry that is given back, likewise. */
+  used: number;
+  /** Packed: the driver's and the device's ring wrap counters; true at first. */
+  availWrap: boolean;
+  usedWrap: boolean;
+  /** Whether chains were given back since the driver was last notified, and where the ring stood then. */
+  notifiedUsed: number;
+}
+
+/** What a saved progress must look like. */
+export const PROGRESS_SHAPE: Shape<QueueProgress> = {
+  avail: bits(16),
+  used: bits(16),
+  availWrap: flag,
+  usedWrap: flag,
+  notifiedUsed: bits(17),
+};
+
+/** A queue's sizes as saved. */
+export const SIZE_FIELD = integer(0, QUEUE_SIZE_LIMIT);
+
+/** Chains that the driver makes available, and the device gives back. */
+export interface VirtQueue {
+  /** Entries. */
+  readonly size: number;
+  /**
+   * The next chain that the driver has made available, or undefined.
+   *
+   * @throws {DriverFault} If what the driver wrote makes no sense.
+   * @throws {FaultError} If a descriptor or the ring lies where no memory is.
+   */
+  pop(): Chain | undefined;
+  /** Puts the chain that was popped last back, as if it had not been. */
+  unpop(chain: Chain): void;
+  /** Gives a chain back to the driver, with `chain.written`. @throws {FaultError} */
+  push(chain: Chain): void;
+  /** Whether the driver wants to be notified of what was pushed since the last call. @throws {FaultError} */
+  wantsInterrupt(): boolean;
+  /**
+   * Asks the driver to notify the device of the next chain. A chain may have come just before: look once more.
+   *
+   * @throws {FaultError}
+   */
+  askForKick(): void;
+  /** How far it is. */
+  save(): QueueProgress;
+  /** Takes a checked record. */
+  restore(progress: QueueProgress): void;
+  /** Indices by name. */
+  inspect(): Record<string, number | bigint>;
+}

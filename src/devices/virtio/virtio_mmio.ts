@@ -1,0 +1,255 @@
+/** virtio over MMIO: a page of registers and a line (virtio 1.2, 4.2). */
+import {
+  type Device,
+  type DeviceHost,
+  type DeviceRange,
+  type InterruptLine,
+  NO_LINE,
+} from "../../vm/device.ts";
+import { InputError } from "../../vm/errors.ts";
+import { numberOf, putNumber } from "../byte_device.ts";
+import { bits, record, type Saved, saveRecord } from "../state.ts";
+import type { QueueArea } from "./queue_setup.ts";
+import { ISR } from "./spec.ts";
+import { VirtioDevice, type VirtioOptions } from "./virtio_device.ts";
+import type { VirtioType } from "./virtio_type.ts";
+
+/** Offsets (4.2.2, table 4.1). */
+const REGISTER = {
+  MagicValue: 0x000,
+  Version: 0x004,
+  DeviceID: 0x008,
+  VendorID: 0x00c,
+  DeviceFeatures: 0x010,
+  DeviceFeaturesSel: 0x014,
+  DriverFeatures: 0x020,
+  DriverFeaturesSel: 0x024,
+  QueueSel: 0x030,
+  QueueNumMax: 0x034,
+  QueueNum: 0x038,
+  QueueReady: 0x044,
+  QueueNotify: 0x050,
+  InterruptStatus: 0x060,
+  InterruptACK: 0x064,
+  Status: 0x070,
+  ConfigGeneration: 0x0fc,
+} as const;
+const CONFIG = 0x100;
+/** Halves of the addresses of the selected queue. */
+const AREAS: ReadonlyMap<number, readonly [QueueArea, boolean]> = new Map([
+  [0x080, ["desc", false]],
+  [0x084, ["desc", true]],
+  [0x090, ["driver", false]],
+  [0x094, ["driver", true]],
+  [0x0a0, ["device", false]],
+  [0x0a4, ["device", true]],
+]);
+/** SHMLenLow to SHMBaseHigh: all ones, as there is no shared memory region (4.2.2). */
+const SHM_FIRST = 0x0b0;
+const SHM_LAST = 0x0bc;
+const MAGIC = 0x7472_6976;
+const VERSION = 2;
+/** Bytes of its range. */
+export const VIRTIO_MMIO_BYTES = 0x1000;
+
+/** Where it is and which interrupt it raises. */
+export interface VirtioMmioOptions extends VirtioOptions {
+  /** Guest-physical address, a multiple of 4096, where no memory is. */
+  readonly at: bigint | number;
+  /** Interrupt input. */
+  readonly irq: number;
+}
+
+/**
+ * A virtio device at an address. Linux finds it by `virtio_mmio.device=4K@ADDRESS:IRQ` on its command line, or in
+ * the ACPI tables.
+ */
+export class VirtioMmio implements Device {
+  /** The type's name. */
+  readonly name: string;
+  /** One page. */
+  readonly mmio: DeviceRange;
+  /** Its interrupt input. */
+  readonly irq: number;
+  /** The device behind the registers. */
+  readonly virtio: VirtioDevice;
+  #line: InterruptLine = NO_LINE;
+  #interruptStatus = 0;
+  #deviceFeaturesSel = 0;
+  #driverFeaturesSel = 0;
+  #queueSel = 0;
+
+  /** @throws {InputError} If type or place make no sense. */
+  constructor(type: VirtioType, options: VirtioMmioOptions) {
+    const { at, irq } = options;
+    if (!Number.isInteger(irq) || irq < 0 || irq > 23) {
+      throw new InputError(`${type.name}: there is no interrupt input ${irq}`, {
+        remedy: "give one of 5 to 23",
+      });
+    }
+    this.name = type.name;
+    this.irq = irq;
+    this.mmio = { start: at, length: VIRTIO_MMIO_BYTES };
+    this.virtio = new VirtioDevice(type, {
+      queue: () => this.#raise(ISR.QUEUE),
+      config: () => this.#raise(ISR.CONFIG),
+    }, options);
+  }
+
+  /** Gets access to memory and its interrupt. */
+  attach(host: DeviceHost): void {
+    this.#line = host.line(this.irq);
+    this.virtio.connect(host);
+  }
+
+  /** Lets go of them. */
+  detach(): void {
+    this.reset();
+    this.virtio.connect(undefined);
+    this.#line = NO_LINE;
+  }
+
+  /** Registers are read whole, 32 bits aligned (4.2.2.2); any other access gives zeros. Configuration: any width. */
+  read(offset: number, data: Uint8Array): void {
+    if (offset >= CONFIG) return this.virtio.readConfig(offset - CONFIG, data);
+    putNumber(data, data.length === 4 && offset % 4 === 0 ? this.#register(offset) : 0);
+  }
+
+  /** Registers are written whole; any other write is ignored. */
+  write(offset: number, data: Uint8Array): void {
+    if (offset >= CONFIG) return this.virtio.writeConfig(offset - CONFIG, data);
+    if (data.length === 4 && offset % 4 === 0) this.#setRegister(offset, numberOf(data));
+  }
+
+  /** As after power-on. */
+  reset(): void {
+    this.virtio.reset();
+    this.#deviceFeaturesSel = this.#driverFeaturesSel = this.#queueSel = 0;
+    this.#acknowledge(~0);
+  }
+
+  /** Registers and queues. */
+  save(): unknown {
+    return saveRecord(this.#kind, 1, {
+      interruptStatus: this.#interruptStatus,
+      deviceFeaturesSel: this.#deviceFeaturesSel,
+      driverFeaturesSel: this.#driverFeaturesSel,
+      queueSel: this.#queueSel,
+      virtio: this.virtio.save(),
+    });
+  }
+
+  /** @throws {InputError} If the record is of another device or version, or damaged. */
+  restore(saved: unknown): void {
+    const given = saved as Saved<object> | null | undefined;
+    if (typeof given !== "object" || given?.device !== this.#kind || given.version !== 1) {
+      throw new InputError(`This is not a saved state of a ${this.#kind} of version 1`, {
+        remedy: `restore a record that save() of a ${this.#kind} gave`,
+      });
+    }
+    const state = record({
+      interruptStatus: bits(2),
+      deviceFeaturesSel: bits(32),
+      driverFeaturesSel: bits(32),
+      queueSel: bits(32),
+      virtio: (value: unknown) => value,
+    })(saved, this.#kind);
+    this.virtio.restore(state.virtio);
+    this.#deviceFeaturesSel = state.deviceFeaturesSel;
+    this.#driverFeaturesSel = state.driverFeaturesSel;
+    this.#queueSel = state.queueSel;
+    this.#acknowledge(~0);
+    this.#raise(state.interruptStatus);
+  }
+
+  /** Registers by name, then the queues. */
+  inspect(): Record<string, number | bigint | string> {
+    return {
+      DeviceID: this.virtio.type.id,
+      InterruptStatus: this.#interruptStatus,
+      QueueSel: this.#queueSel,
+      ...this.virtio.inspect(),
+    };
+  }
+
+  get #kind(): string {
+    return `virtio-mmio ${this.virtio.type.id}`;
+  }
+
+  #register(offset: number): number {
+    const setup = this.virtio.setups[this.#queueSel];
+    const area = AREAS.get(offset);
+    if (area !== undefined) return 0; // write-only
+    switch (offset) {
+      case REGISTER.MagicValue:
+        return MAGIC;
+      case REGISTER.Version:
+        return VERSION;
+      case REGISTER.DeviceID:
+        return this.virtio.type.id;
+      case REGISTER.VendorID:
+        return 0x6873_7668; // "hvsh"
+      case REGISTER.DeviceFeatures:
+        return this.virtio.offer(this.#deviceFeaturesSel);
+      case REGISTER.QueueNumMax:
+        return setup?.most ?? 0;
+      case REGISTER.QueueReady:
+        return Number(setup?.ready ?? false);
+      case REGISTER.InterruptStatus:
+        return this.#interruptStatus;
+      case REGISTER.Status:
+        return this.virtio.status;
+      case REGISTER.ConfigGeneration:
+        return this.virtio.generation;
+      default:
+        return offset >= SHM_FIRST && offset <= SHM_LAST ? 0xffff_ffff : 0;
+    }
+  }
+
+  #setRegister(offset: number, value: number): void {
+    const setup = this.virtio.setups[this.#queueSel];
+    const area = AREAS.get(offset);
+    if (area !== undefined) return setup?.setHalf(...area, value);
+    switch (offset) {
+      case REGISTER.DeviceFeaturesSel:
+        this.#deviceFeaturesSel = value;
+        break;
+      case REGISTER.DriverFeatures:
+        this.virtio.accept(this.#driverFeaturesSel, value);
+        break;
+      case REGISTER.DriverFeaturesSel:
+        this.#driverFeaturesSel = value;
+        break;
+      case REGISTER.QueueSel:
+        this.#queueSel = value;
+        break;
+      case REGISTER.QueueNum:
+        // Larger than 16 bits can say is larger than any queue: refused when the queue is made.
+        setup?.setSize(Math.min(value, 0xffff));
+        break;
+      case REGISTER.QueueReady:
+        this.virtio.enableQueue(this.#queueSel, (value & 1) !== 0);
+        break;
+      case REGISTER.QueueNotify:
+        this.virtio.kicked(value);
+        break;
+      case REGISTER.InterruptACK:
+        this.#acknowledge(value);
+        break;
+      case REGISTER.Status:
+        if (value === 0) this.reset();
+        else this.virtio.setStatus(value & 0xff);
+        break;
+    }
+  }
+
+  #raise(bits: number): void {
+    this.#interruptStatus |= bits;
+    if (this.#interruptStatus !== 0) this.#line.raise();
+  }
+
+  #acknowledge(bits: number): void {
+    this.#interruptStatus &= ~bits;
+    if (this.#interruptStatus === 0) this.#line.lower();
+  }
+}
