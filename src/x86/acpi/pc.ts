@@ -1,0 +1,255 @@
+/** What ACPI tells of a PC of ours: processors, interrupts, power, and the devices that can't be found by looking. */
+import {
+  type Aml,
+  device,
+  eisaId,
+  integer,
+  interrupt,
+  io,
+  irq,
+  memory32,
+  name,
+  packageOf,
+  resources,
+  scope,
+  string,
+  window,
+} from "./aml.ts";
+import { type Field, portAddress, rootPointer, table } from "./tables.ts";
+
+/** A virtio device over MMIO. */
+export interface AcpiVirtio {
+  /** Guest-physical address of its registers, below 4 GiB. */
+  readonly at: bigint;
+  /** Bytes of them. */
+  readonly length: bigint;
+  /** Global system interrupt. */
+  readonly gsi: number;
+}
+
+/** A PC, as its tables describe it. */
+export interface AcpiPc {
+  /** Number of vCPUs; their APIC IDs count from 0. */
+  readonly cpus: number;
+  /** First port of the power management registers (PIIX4, 7.2), and their interrupt. */
+  readonly pm: { readonly port: number; readonly sci: number };
+  /** Whether a PCI bus is there, by ports 0xcf8 and 0xcfc; and where RAM below 4 GiB ends. */
+  readonly pci?: { readonly ramEnd: bigint };
+  /** virtio devices over MMIO. */
+  readonly virtio: readonly AcpiVirtio[];
+}
+
+/** Tables and where they go. */
+export interface AcpiImage {
+  /** Guest-physical address: a multiple of 16, for a root pointer that is searched for. */
+  readonly at: bigint;
+  /** The root pointer first, then the tables. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+const LOCAL_APIC = 0xfee0_0000;
+const IO_APIC = 0xfec0_0000;
+/** Offsets of the PIIX4's registers. */
+const PM1_EVENT = 0;
+const PM1_CONTROL = 4;
+const PM_TIMER = 8;
+/** Its APM control port, and what switches ACPI on and off there. */
+const SMI_COMMAND = 0xb2;
+const ACPI_ENABLE = 0xf1;
+const ACPI_DISABLE = 0xf0;
+/** Port 0xcf9 resets the machine (PIIX3, 2.5.4). */
+const RESET_PORT = 0xcf9;
+const RESET_VALUE = 6;
+
+/** FADT flags (5.2.9, table 5.10). */
+const FADT_FLAG = { WBINVD: 1 << 0, PROC_C1: 1 << 2, SLP_BUTTON: 1 << 5, RESET_REG_SUP: 1 << 10 } as const;
+/** IA-PC boot architecture flags: legacy devices and a keyboard controller are there (table 5.11). */
+const BOOT_ARCH = { LEGACY_DEVICES: 1 << 0, KEYBOARD: 1 << 1 } as const;
+
+/**
+ * The tables for `pc` at `at`, where a kernel searches for them in 0xe0000 to 0xfffff (5.2.5.1).
+ *
+ * @param at A multiple of 16.
+ */
+export function acpiTables(pc: AcpiPc, at: bigint): AcpiImage {
+  const placed: Uint8Array[] = [];
+  let next = at + 64n; // behind the root pointer
+  const place = (bytes: Uint8Array): bigint => {
+    const here = next;
+    placed.push(bytes);
+    next = here + BigInt(bytes.length) + 15n & ~15n;
+    return here;
+  };
+  const facs = place(firmwareControl());
+  const dsdt = place(table("DSDT", 2, [Uint8Array.from(description(pc))]));
+  const entries = [fixed(pc, facs, dsdt), interrupts(pc), serialConsole()].map(place);
+  const xsdt = place(table("XSDT", 1, entries.map((entry): Field => [entry, 8])));
+  const bytes = new Uint8Array(Number(next - at));
+  bytes.set(rootPointer(xsdt));
+  let to = 64;
+  for (const each of placed) {
+    bytes.set(each, to);
+    to = to + each.length + 15 & ~15;
+  }
+  return { at, bytes };
+}
+
+/** FACS (5.2.10), version 2: nothing wakes up through it, but a kernel wants one. */
+function firmwareControl(): Uint8Array {
+  const bytes = new Uint8Array(64);
+  bytes.set(new TextEncoder().encode("FACS"));
+  bytes[4] = 64;
+  bytes[32] = 2;
+  return bytes;
+}
+
+/** FADT (5.2.9) of revision 3. */
+function fixed({ pm }: AcpiPc, facs: bigint, dsdt: bigint): Uint8Array {
+  const none = portAddress(0, 0);
+  const { port, sci } = pm;
+  return table("FACP", 3, [
+    [facs, 4],
+    [dsdt, 4],
+    [0, 1],
+    [0, 1], // no preferred profile
+    [sci, 2],
+    [SMI_COMMAND, 4],
+    [ACPI_ENABLE, 1],
+    [ACPI_DISABLE, 1],
+    [0, 1],
+    [0, 1],
+    [port + PM1_EVENT, 4],
+    [0, 4],
+    [port + PM1_CONTROL, 4],
+    [0, 4],
+    [0, 4],
+    [port + PM_TIMER, 4],
+    [0, 4],
+    [0, 4],
+    [4, 1], // PM1_EVT_LEN
+    [2, 1], // PM1_CNT_LEN
+    [0, 1],
+    [4, 1], // PM_TMR_LEN
+    [0, 4],
+    [0xfff, 2], // no C2
+    [0xfff, 2], // no C3
+    [0, 2],
+    [0, 2],
+    [0, 2],
+    [0, 1], // no day alarm
+    [0, 1],
+    [0x32, 1], // the century's byte in the RTC
+    [BOOT_ARCH.LEGACY_DEVICES | BOOT_ARCH.KEYBOARD, 2],
+    [0, 1],
+    [FADT_FLAG.WBINVD | FADT_FLAG.PROC_C1 | FADT_FLAG.SLP_BUTTON | FADT_FLAG.RESET_REG_SUP, 4],
+    ...portAddress(RESET_PORT, 1),
+    [RESET_VALUE, 1],
+    [0, 2],
+    [0, 1],
+    [0, 8], // X_FIRMWARE_CTRL: the 32-bit one holds
+    [dsdt, 8],
+    ...portAddress(port + PM1_EVENT, 4),
+    ...none,
+    ...portAddress(port + PM1_CONTROL, 2),
+    ...none,
+    ...none,
+    ...portAddress(port + PM_TIMER, 4),
+    ...none,
+    ...none,
+  ]);
+}
+
+/** MADT (5.2.12). ISA interrupts are wired to the I/O APIC's inputs of the same numbers, as KVM wires them. */
+function interrupts({ cpus, pm }: AcpiPc): Uint8Array {
+  const PCAT_COMPAT = 1;
+  const ENABLED = 1;
+  const LEVEL_HIGH = 0x000d;
+  const fields: Field[] = [[LOCAL_APIC, 4], [PCAT_COMPAT, 4]];
+  for (let id = 0; id < cpus; id++) fields.push([0, 1], [8, 1], [id, 1], [id, 1], [ENABLED, 4]);
+  fields.push([1, 1], [12, 1], [0, 1], [0, 1], [IO_APIC, 4], [0, 4]);
+  fields.push([2, 1], [10, 1], [0, 1], [pm.sci, 1], [pm.sci, 4], [LEVEL_HIGH, 2]);
+  fields.push([4, 1], [6, 1], [0xff, 1], [0, 2], [1, 1]); // NMI at LINT1 of all
+  return table("APIC", 3, fields);
+}
+
+/** SPCR (Microsoft's Serial Port Console Redirection Table, revision 2): COM1. */
+function serialConsole(): Uint8Array {
+  const GAS: Field[] = [[1, 1], [8, 1], [0, 1], [1, 1], [0x3f8, 8]];
+  return table("SPCR", 2, [
+    [0, 1], // a full 16550
+    Uint8Array.of(0, 0, 0),
+    ...GAS,
+    [1, 1], // by a PC-AT interrupt
+    [4, 1],
+    [4, 4],
+    [7, 1], // 115200 bits a second
+    [0, 1],
+    [1, 1],
+    [0, 1],
+    [3, 1], // ANSI
+    [0, 1],
+    [0xffff, 2], // no PCI device
+    [0xffff, 2],
+    [0, 1],
+    [0, 1],
+    [0, 1],
+    [0, 4],
+    [0, 1],
+    [0, 4],
+  ]);
+}
+
+/** DSDT: soft-off, ISA devices, the PCI bus, virtio. */
+function description({ pci, virtio }: AcpiPc): Aml {
+  const isa = [
+    device(
+      "COM1",
+      name("_HID", eisaId("PNP0501")),
+      name("_UID", integer(1)),
+      name("_CRS", resources(io(0x3f8, 8), irq(4))),
+    ),
+    device("RTC", name("_HID", eisaId("PNP0B00")), name("_CRS", resources(io(0x70, 2), irq(8)))),
+    device("KBD", name("_HID", eisaId("PNP0303")), name("_CRS", resources(io(0x60, 1), io(0x64, 1), irq(1)))),
+  ];
+  const bus = pci === undefined ? [] : [hostBridge(pci.ramEnd)];
+  const mmio = virtio.map(({ at, length, gsi }, i) =>
+    device(
+      `VR${i.toString(16).toUpperCase().padStart(2, "0")}`,
+      name("_HID", string("LNRO0005")),
+      name("_UID", integer(i)),
+      name("_CRS", resources(memory32(at, length), interrupt(gsi))),
+    )
+  );
+  return [
+    ...name("\\_S5", packageOf(integer(0), integer(0), integer(0), integer(0))),
+    ...scope("\\_SB", ...isa, ...bus, ...mmio),
+  ];
+}
+
+/** The bus behind 0xcf8: what is not RAM, APIC or ROM is its memory; pins go to interrupts 10 and 11 by turns. */
+function hostBridge(ramEnd: bigint): Aml {
+  const routes: Aml[] = [];
+  for (let slot = 1; slot < 32; slot++) {
+    for (let pin = 0; pin < 4; pin++) {
+      const gsi = (slot + pin & 1) === 0 ? 10 : 11;
+      routes.push(packageOf(integer(slot << 16 | 0xffff), integer(pin), integer(0), integer(gsi)));
+    }
+  }
+  return device(
+    "PCI0",
+    name("_HID", eisaId("PNP0A03")),
+    name("_UID", integer(0)),
+    name(
+      "_CRS",
+      resources(
+        window({ kind: "bus", first: 0n, last: 0xffn }),
+        io(0xcf8, 8),
+        window({ kind: "io", first: 0n, last: 0xcf7n }),
+        window({ kind: "io", first: 0xd00n, last: 0xffffn }),
+        window({ kind: "memory", first: 0xa0000n, last: 0xbffffn }),
+        window({ kind: "memory", first: ramEnd, last: BigInt(IO_APIC) - 1n }),
+      ),
+    ),
+    name("_PRT", packageOf(...routes)),
+  );
+}
