@@ -21,7 +21,7 @@ const VALUE = fc.oneof(
 );
 
 /**
- * Random accesses of every width to every port, resets, saves and passing time, in any order: nothing throws,
+ * Random accesses of every width to every port and address, resets, saves and passing time, in any order: nothing throws,
  * a state survives JSON and comes back the same, inspecting changes nothing, and `holds` is true after each step.
  *
  * @param make A new device in a new guest, the same each time.
@@ -32,15 +32,17 @@ export function anySequence(
   options: { seed: number; runs?: number; steps?: number; holds?: (subject: Subject) => void },
 ): void {
   const { device } = make();
-  const ranges = device.ports === undefined ? [] : [device.ports].flat() as DeviceRange[];
-  const ports = ranges.flatMap((r) =>
-    Array.from({ length: Number(r.length) }, (_, i) => Number(r.start) + i)
+  const all = (given: Device["ports"]) => given === undefined ? [] : [given].flat() as DeviceRange[];
+  const within = ({ start, length }: DeviceRange) =>
+    fc.nat(Number(length) - 1).map((i) => BigInt(start) + BigInt(i));
+  const place = fc.oneof(
+    ...all(device.ports).map((r) => within(r).map((at) => ({ space: "port" as const, at }))),
+    ...all(device.mmio).map((r) => within(r).map((at) => ({ space: "mmio" as const, at }))),
   );
   const size = fc.constantFrom(1 as const, 1 as const, 1 as const, 2 as const, 4 as const);
-  const port = fc.constantFrom(...ports);
   const step = fc.oneof(
-    { weight: 8, arbitrary: fc.record({ kind: fc.constant("out" as const), port, size, value: VALUE }) },
-    { weight: 5, arbitrary: fc.record({ kind: fc.constant("in" as const), port, size }) },
+    { weight: 8, arbitrary: fc.record({ kind: fc.constant("out" as const), place, size, value: VALUE }) },
+    { weight: 5, arbitrary: fc.record({ kind: fc.constant("in" as const), place, size }) },
     {
       weight: 2,
       arbitrary: fc.record({
@@ -55,8 +57,8 @@ export function anySequence(
       const subject = make();
       const { guest, device } = subject;
       for (const s of steps) {
-        if (s.kind === "out") guest.out(s.port, s.value, s.size);
-        else if (s.kind === "in") guest.in(s.port, s.size);
+        if (s.kind === "out") store(guest, s.place, s.value, s.size);
+        else if (s.kind === "in") load(guest, s.place, s.size);
         else if (s.kind === "time") guest.advance(s.ns);
         else if (s.kind === "reset") device.reset?.();
         else carry(device, device);
@@ -67,6 +69,22 @@ export function anySequence(
     }),
     { seed: options.seed, numRuns: SOAK === undefined ? options.runs ?? 200 : Number(SOAK) },
   );
+}
+
+/** Where an access goes. */
+interface Place {
+  readonly space: "port" | "mmio";
+  readonly at: bigint;
+}
+
+function load(guest: MockGuest, { space, at }: Place, size: 1 | 2 | 4): void {
+  if (space === "port") guest.in(Number(at), size);
+  else guest.load(at, size);
+}
+
+function store(guest: MockGuest, { space, at }: Place, value: number, size: 1 | 2 | 4): void {
+  if (space === "port") guest.out(Number(at), value, size);
+  else guest.store(at, value, size);
 }
 
 /** Takes the state of `from` to `to` by way of JSON and sees that it arrived; refuses what is foreign. */

@@ -41,6 +41,7 @@ export class DeviceSet implements Devices {
         remedy: "remove it first, or choose another name",
       });
     }
+    device.place?.((start, length) => this.#free(start, start + length));
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
@@ -86,6 +87,12 @@ export class DeviceSet implements Devices {
   /** Takes every device out, the newest first. */
   clear(): void {
     for (const { device } of [...this.#handles.values()].reverse()) this.#unplug(device);
+  }
+
+  #free(start: bigint, end: bigint): boolean {
+    const { backend, mmio } = this.#parts;
+    return !mmio.ranges.some((r) => start < r.end && r.start < end) &&
+      !backend.memory.regions.some((r) => start < r.start + r.size && r.start < end);
   }
 
   #unplug(device: Device): void {

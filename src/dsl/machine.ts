@@ -24,7 +24,7 @@ import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.t
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
-import type { BootImage } from "../x86/boot/image.ts";
+import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
@@ -68,7 +68,7 @@ export class GuestMachine implements Machine {
   readonly #console: GuestConsole;
   readonly #debugLog: GuestConsole;
   readonly #clock: DeviceClock;
-  readonly #image: BootImage | undefined;
+  #image: BootImage | undefined;
   #closing: Promise<void> | undefined;
 
   /** Made by `open()` and `attach()`, which give it its devices. */
@@ -137,6 +137,12 @@ export class GuestMachine implements Machine {
   /** Stops a running guest with `cause` at the next chance; for devices. */
   requestStop(cause: StopCause): void {
     this.#debugger.loop.ask(cause);
+  }
+
+  /** Puts bytes into memory beside the boot image: now, and again at each reset. */
+  async install(write: BootWrite): Promise<void> {
+    await this.#backend.memory.write(write.at, write.bytes);
+    if (this.#image !== undefined) this.#image = { ...this.#image, writes: [...this.#image.writes, write] };
   }
 
   continue(limit?: RunLimit): Promise<Stop> {

@@ -37,6 +37,10 @@ export type { DisassembleOptions } from "../debug/code_view.ts";
 export type { Flow, Instruction, MemoryUse, OperandAccess, Syntax } from "../debug/disassembly.ts";
 export { type NearestSymbol, type ProgramSymbol, Symbols, type SymbolTableInfo } from "../debug/symbols.ts";
 export type { Cancel, Timebase } from "../devices/device_clock.ts";
+export type { Chain, Segment } from "../devices/virtio/chain.ts";
+export type { QueueProgress, VirtQueue } from "../devices/virtio/queue.ts";
+export type { VirtioRequest } from "../devices/virtio/virtio_device.ts";
+export type { VirtioLink, VirtioType } from "../devices/virtio/virtio_type.ts";
 export type { ElfProtocol } from "../x86/boot/elf_image.ts";
 export type { BootImage, BootProtocol, BootWrite } from "../x86/boot/image.ts";
 export type { Bitness } from "../x86/mode.ts";
@@ -54,6 +58,26 @@ export {
   type LinuxBoot,
 } from "./boot.ts";
 export type { ConsoleEnd, ConsoleInput } from "./console.ts";
+export {
+  virtio,
+  virtioDisk,
+  type VirtioDiskOptions,
+  type VirtioMmioOptions,
+  type VirtioOptions,
+  virtioRng,
+} from "./virtio.ts";
 export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
-export { attach, type AttachOptions, HostError, hosts, open, type OpenOptions } from "./open.ts";
+export {
+  attach,
+  type AttachOptions,
+  type Disk,
+  type DiskMode,
+  type DiskOptions,
+  type DiskOverlay,
+  HostError,
+  hosts,
+  open,
+  openDisk,
+  type OpenOptions,
+} from "./open.ts";

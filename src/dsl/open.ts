@@ -8,6 +8,13 @@ import { GuestMachine } from "./machine.ts";
 import { pcDevices } from "./pc.ts";
 
 export { HostError } from "../host/error.ts";
+export {
+  type Disk,
+  type DiskMode,
+  type DiskOptions,
+  type DiskOverlay,
+  openDisk,
+} from "../backing/open_disk.ts";
 
 /** How a guest is opened. */
 export interface OpenOptions {
@@ -101,6 +108,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const [, opener] = await choose(options.backend);
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;
+  const acpi = irqchip && describesHardware(options);
   const image = await options.boot?.resolve(memory);
   const backend = await opener.open({ memory, cpus, irqchip, pit, ...(image?.roms && { roms: image.roms }) });
   try {
@@ -113,11 +121,18 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const stop = machine.requestStop.bind(machine);
       const bootMenu = options.boot?.menu ?? false;
       const configured = options.boot !== undefined && options.boot.kind !== "firmware";
-      for (const device of pcDevices({ memory, cpus, pit, bootMenu, configured, time, ...ends, stop })) {
+      const set = pcDevices({ memory, cpus, pit, bootMenu, configured, acpi, time, ...ends, stop });
+      for (const device of set) {
         await machine.devices.add(device);
       }
     }
     for (const device of options.devices ?? []) await machine.devices.add(device);
+    if (image !== undefined && acpi) {
+      const { acpiWrite } = await import("./acpi.ts");
+      const devices = machine.devices.list().map((handle) => handle.device);
+      const tables = acpiWrite({ cpus, devices }, image.writes);
+      if (tables !== undefined) await machine.install(tables);
+    }
     return machine;
   } catch (error) {
     await backend.close();
@@ -140,6 +155,11 @@ export function attach(options: AttachOptions): Promise<GuestMachine> {
       },
     ),
   );
+}
+
+/** Whether the guest is a kernel that would have found firmware's tables on a real PC. */
+function describesHardware({ boot, defaultDevices = true, memory = DEFAULT_MEMORY }: OpenOptions): boolean {
+  return (boot?.kind === "linux" || boot?.kind === "elf") && defaultDevices && memory >= 1 << 20;
 }
 
 async function choose(name: BackendName | undefined): Promise<[BackendName, Opener]> {

@@ -6,6 +6,7 @@ import { Dma8237 } from "../devices/dma8237.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
 import { I8042 } from "../devices/i8042.ts";
 import { PciAbsent } from "../devices/pci_absent.ts";
+import { Piix4Pm } from "../devices/pci/piix4_pm.ts";
 import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
@@ -24,6 +25,8 @@ export interface PcOptions {
   readonly bootMenu: boolean;
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
+  /** Whether it is described in ACPI tables of ours, which speak of power management. */
+  readonly acpi: boolean;
   readonly time: Timebase;
   readonly console: ConsoleEnd;
   /** What firmware tells whoever debugs it. */
@@ -37,7 +40,7 @@ export interface PcOptions {
  * ports, debug exit, and the system ports that firmware touches. There is no PCI bus.
  */
 export function pcDevices(options: PcOptions): Device[] {
-  const { memory, cpus, pit, bootMenu, configured, time, console, debugLog, stop } = options;
+  const { memory, cpus, pit, bootMenu, configured, acpi, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
   // QEMU's port does not gate the interrupt with OUT2, and kernels that only ever ran there forget to set it.
@@ -56,6 +59,9 @@ export function pcDevices(options: PcOptions): Device[] {
     new I8042({ time, onReset, onA20: () => {}, configured }),
     ...(pit ? [] : [new Port61({ time })]),
     new PciAbsent({ onReset }),
+    ...(acpi
+      ? [new Piix4Pm({ time, configured, onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }) })]
+      : []),
     new Post(),
     new Dma8237(),
   ];

@@ -81,6 +81,13 @@ export interface Device {
   readString?(offset: number, data: Uint8Array, size: number, range: DeviceRange): void;
   /** OUTS: the guest writes the units of `data` to the same port. Left out: `write` is called for each unit. */
   writeString?(offset: number, data: Uint8Array, size: number, range: DeviceRange): void;
+  /**
+   * Called just before it is plugged in, for a device that may choose where it answers: `free` tells whether a
+   * range of guest-physical addresses has neither memory nor a device. `ports` and `mmio` are looked at afterwards.
+   *
+   * @throws {InputError} If there is no place for it.
+   */
+  place?(free: (start: bigint, length: bigint) => boolean): void;
   /** Called once when the device is plugged in. */
   attach?(host: DeviceHost): void;
   /** Called when the device is taken out or the machine closes. */

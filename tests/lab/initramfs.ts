@@ -14,10 +14,10 @@ const FOLDERS = ["bin", "dev", "host", "lab", "modules", "new", "proc", "sys", "
 /** Where /init finds what is different for each lab. */
 const CONFIG = "lab/config";
 
-const BUSYBOX = "/bin/busybox";
+export const BUSYBOX = "/bin/busybox";
 
 /** A file of the initramfs: its path without a leading slash, and its bytes; a folder has none. */
-interface Entry {
+export interface Entry {
   path: string;
   data?: Uint8Array;
 }
@@ -68,7 +68,7 @@ export async function withConfig(archive: string, config: Record<string, string>
 }
 
 /** cpio's "newc" archive of the entries, all owned by root and executable: the kernel's init/initramfs.c reads it. */
-async function pack(entries: Entry[]): Promise<Uint8Array<ArrayBuffer>> {
+export async function pack(entries: readonly Entry[]): Promise<Uint8Array<ArrayBuffer>> {
   let stage = "";
   try {
     stage = Deno.makeTempDirSync({ prefix: "hvsh-initramfs-" });
@@ -90,7 +90,7 @@ async function pack(entries: Entry[]): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 /** busybox's insmod takes no packed modules, so they are unpacked here. */
-async function readModule(path: string): Promise<Uint8Array> {
+export async function readModule(path: string): Promise<Uint8Array> {
   const data = Deno.readFileSync(path);
   if (path.endsWith(".xz")) return await run("xz", ["-dc"], data);
   if (path.endsWith(".zst")) return await run("zstd", ["-dc"], data);

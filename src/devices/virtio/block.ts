@@ -58,8 +58,8 @@ const PIECE_BYTES = 1 << 20;
 export interface VirtioBlockOptions {
   /** Unique among a machine's devices; "blk0" if left out. */
   readonly name?: string;
-  /** Where its sectors are. */
-  readonly backing: BlockBacking;
+  /** Where its sectors are; a function is called when it becomes part of a machine, and what it gave disposed of. */
+  readonly backing: BlockBacking | (() => BlockBacking & Disposable);
   /** What GET_ID tells, at most 20 bytes of ASCII; the name if left out. */
   readonly serial?: string;
   /** How many queues; 1 if left out. */
@@ -81,10 +81,11 @@ export class VirtioBlock implements VirtioType {
   readonly name: string;
   readonly id: number = DEVICE_ID.block;
   readonly queues: readonly number[];
-  readonly features: bigint;
   readonly featureNames: ReadonlyMap<number, string> = FEATURE_NAMES;
   readonly configBytes: number = CONFIG_BYTES;
-  readonly #backing: BlockBacking;
+  readonly #opener: (() => BlockBacking & Disposable) | undefined;
+  /** Undefined while there is none: not yet opened, or closed. */
+  #backing: BlockBacking | undefined;
   readonly #serial: Uint8Array;
   readonly #onFault: ((fault: BlockFault) => void) | undefined;
   readonly #config = new DataView(new ArrayBuffer(CONFIG_BYTES));
@@ -110,13 +111,11 @@ export class VirtioBlock implements VirtioType {
     }
     this.name = name;
     this.queues = new Array<number>(queues).fill(256);
-    this.#backing = backing;
+    this.#opener = typeof backing === "function" ? backing : undefined;
     this.#serial = serial;
     this.#onFault = onFault;
-    this.features = FEATURE.SEG_MAX | FEATURE.BLK_SIZE | FEATURE.FLUSH | FEATURE.CONFIG_WCE |
-      (queues > 1 ? FEATURE.MQ : 0n) | (backing.readOnly ? FEATURE.RO : FEATURE.WRITE_ZEROES);
+    if (typeof backing !== "function") this.#use(backing);
     const config = this.#config;
-    config.setBigUint64(CONFIG.capacity, BigInt(backing.size / SECTOR_BYTES), true);
     // A chain has the request's header and status besides its segments.
     config.setUint32(CONFIG.seg_max, 256 - 2, true);
     config.setUint32(CONFIG.blk_size, SECTOR_BYTES, true);
@@ -124,6 +123,22 @@ export class VirtioBlock implements VirtioType {
     config.setUint16(CONFIG.num_queues, queues, true);
     config.setUint32(CONFIG.max_write_zeroes_sectors, MOST_ZERO_SECTORS, true);
     config.setUint32(CONFIG.max_write_zeroes_seg, 1, true);
+  }
+
+  /** What it can do, which depends on the backing. */
+  get features(): bigint {
+    return FEATURE.SEG_MAX | FEATURE.BLK_SIZE | FEATURE.FLUSH | FEATURE.CONFIG_WCE |
+      (this.queues.length > 1 ? FEATURE.MQ : 0n) | (this.#readOnly ? FEATURE.RO : FEATURE.WRITE_ZEROES);
+  }
+
+  attach(): void {
+    if (this.#opener !== undefined) this.#use(this.#opener());
+  }
+
+  detach(): void {
+    if (this.#opener === undefined) return;
+    (this.#backing as (BlockBacking & Disposable) | undefined)?.[Symbol.dispose]();
+    this.#backing = undefined;
   }
 
   readConfig(offset: number, data: Uint8Array): void {
@@ -168,13 +183,24 @@ export class VirtioBlock implements VirtioType {
   }
 
   inspect(): Record<string, number | string> {
-    const { name, size, readOnly } = this.#backing;
-    return { backing: name, size, readOnly: Number(readOnly), ...this.#counts };
+    const { name = "(closed)", size = 0 } = this.#backing ?? {};
+    return { backing: name, size, readOnly: Number(this.#readOnly), ...this.#counts };
+  }
+
+  get #readOnly(): boolean {
+    return this.#backing?.readOnly ?? true;
+  }
+
+  #use(backing: BlockBacking): void {
+    this.#backing = backing;
+    this.#config.setBigUint64(CONFIG.capacity, BigInt(backing.size / SECTOR_BYTES), true);
   }
 
   /** Does a request whose answer has `room` bytes before the status; gives the status. */
   #serve(chain: Chain, room: number): number {
     const header = this.#header;
+    const backing = this.#backing;
+    if (backing === undefined) return STATUS.IOERR;
     if (chain.read(0, new Uint8Array(header.buffer)) < HEADER_BYTES) return STATUS.IOERR;
     const type = header.getUint32(0, true);
     const sector = header.getBigUint64(8, true);
@@ -182,21 +208,24 @@ export class VirtioBlock implements VirtioType {
     switch (type) {
       case REQUEST.IN:
         this.#counts.reads++;
-        return this.#transfer(sector, room, (at, piece, done) => {
-          const fault = this.#backing.read(at, piece);
+        return this.#transfer(backing, sector, room, (at, piece, done) => {
+          const fault = backing.read(at, piece);
           if (fault === undefined) chain.write(done, piece);
           return fault;
         });
       case REQUEST.OUT:
         this.#counts.writes++;
-        if (this.#backing.readOnly) return STATUS.IOERR;
-        return this.#through(this.#transfer(sector, given, (at, piece, done) => {
-          chain.read(HEADER_BYTES + done, piece);
-          return this.#backing.write(at, piece);
-        }));
+        if (this.#readOnly) return STATUS.IOERR;
+        return this.#through(
+          backing,
+          this.#transfer(backing, sector, given, (at, piece, done) => {
+            chain.read(HEADER_BYTES + done, piece);
+            return backing.write(at, piece);
+          }),
+        );
       case REQUEST.FLUSH:
         this.#counts.flushes++;
-        return this.#judge(this.#backing.flush());
+        return this.#judge(backing.flush());
       case REQUEST.GET_ID: {
         const id = new Uint8Array(Math.min(room, ID_BYTES));
         id.set(this.#serial.subarray(0, id.length));
@@ -204,7 +233,7 @@ export class VirtioBlock implements VirtioType {
         return STATUS.OK;
       }
       case REQUEST.WRITE_ZEROES:
-        return this.#through(this.#zero(chain, given));
+        return this.#through(backing, this.#zero(backing, chain, given));
       default:
         return STATUS.UNSUPP;
     }
@@ -212,11 +241,12 @@ export class VirtioBlock implements VirtioType {
 
   /** Moves `bytes` from `sector` on, piece by piece. A request that does not fit the disk is refused as a whole. */
   #transfer(
+    backing: BlockBacking,
     sector: bigint,
     bytes: number,
     move: (at: number, piece: Uint8Array, done: number) => BlockFault | undefined,
   ): number {
-    if (bytes % SECTOR_BYTES !== 0 || !this.#fits(sector, BigInt(bytes))) return STATUS.IOERR;
+    if (bytes % SECTOR_BYTES !== 0 || !fits(backing, sector, BigInt(bytes))) return STATUS.IOERR;
     const at = Number(sector) * SECTOR_BYTES;
     for (let done = 0; done < bytes;) {
       const length = Math.min(bytes - done, PIECE_BYTES);
@@ -227,26 +257,22 @@ export class VirtioBlock implements VirtioType {
     return STATUS.OK;
   }
 
-  #zero(chain: Chain, given: number): number {
-    if (this.#backing.readOnly || given !== RANGE_BYTES) return STATUS.UNSUPP;
+  #zero(backing: BlockBacking, chain: Chain, given: number): number {
+    if (this.#readOnly || given !== RANGE_BYTES) return STATUS.UNSUPP;
     const range = new DataView(new ArrayBuffer(RANGE_BYTES));
     chain.read(HEADER_BYTES, new Uint8Array(range.buffer));
     const count = range.getUint32(8, true);
     if (count > MOST_ZERO_SECTORS) return STATUS.IOERR;
-    return this.#transfer(range.getBigUint64(0, true), count * SECTOR_BYTES, (at, piece) => {
+    return this.#transfer(backing, range.getBigUint64(0, true), count * SECTOR_BYTES, (at, piece) => {
       piece.fill(0);
-      return this.#backing.write(at, piece);
+      return backing.write(at, piece);
     });
   }
 
-  #fits(sector: bigint, bytes: bigint): boolean {
-    return sector * BigInt(SECTOR_BYTES) + bytes <= BigInt(this.#backing.size);
-  }
-
   /** Write-through: what was written is stable before the driver hears of it. */
-  #through(status: number): number {
+  #through(backing: BlockBacking, status: number): number {
     if (status !== STATUS.OK || this.#config.getUint8(CONFIG.writeback) === 1) return status;
-    return this.#judge(this.#backing.flush());
+    return this.#judge(backing.flush());
   }
 
   #judge(fault: BlockFault | undefined): number {
@@ -259,4 +285,8 @@ export class VirtioBlock implements VirtioType {
     if (this.#piece.length < length) this.#piece = new Uint8Array(length);
     return this.#piece.subarray(0, length);
   }
+}
+
+function fits(backing: BlockBacking, sector: bigint, bytes: bigint): boolean {
+  return sector * BigInt(SECTOR_BYTES) + bytes <= BigInt(backing.size);
 }

@@ -43,7 +43,7 @@ const ALL = (1n << 24n) - 1n;
 function machine(options: Partial<VirtioBlockOptions> = {}, features = ALL, disk = new Disk()) {
   const guest = new MockGuest([], 0x40000);
   const device = guest.add(
-    new VirtioMmio(new VirtioBlock({ backing: disk, ...options }), { at: AT, irq: 5 }),
+    new VirtioMmio(new VirtioBlock({ backing: disk, ...options }), { place: { at: AT, irq: 5 } }),
   );
   const driver = new MockDriver(guest, { at: AT, features }).start(1);
   return { guest, device, driver, disk };

@@ -30,7 +30,11 @@ export class Chain {
   written = 0;
   readonly #memory: DriverMemory;
 
-  /** @param parts What the descriptors said. */
+  /**
+   * Made by a queue.
+   *
+   * @param parts What the descriptors said.
+   */
   constructor(
     memory: DriverMemory,
     parts: { id: number; entries: number; readable: readonly Segment[]; writable: readonly Segment[] },

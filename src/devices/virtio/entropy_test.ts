@@ -8,7 +8,7 @@ const AT = 0xd000_0000n;
 
 function machine(type: VirtioEntropy, memory = 0x40000) {
   const guest = new MockGuest([], memory);
-  guest.add(new VirtioMmio(type, { at: AT, irq: 5 }));
+  guest.add(new VirtioMmio(type, { place: { at: AT, irq: 5 } }));
   return new MockDriver(guest, { at: AT }).start(1);
 }
 

@@ -21,10 +21,11 @@ export interface QueueProgress {
   avail: number;
   /** The next entry that is given back, likewise. */
   used: number;
-  /** Packed: the driver's and the device's ring wrap counters; true at first. */
+  /** Packed: the driver's ring wrap counter; true at first. */
   availWrap: boolean;
+  /** Packed: the device's ring wrap counter; true at first. */
   usedWrap: boolean;
-  /** Whether chains were given back since the driver was last notified, and where the ring stood then. */
+  /** Split: `used` when the driver was last asked about a notification; packed: entries given back since then. */
   notifiedUsed: number;
 }
 

@@ -27,7 +27,7 @@ function mirror(): VirtioType {
 
 function machine(type: VirtioType, features = 0n, size = 8) {
   const guest = new MockGuest([], 0x40000);
-  const device = guest.add(new VirtioMmio(type, { at: AT, irq: 5 }));
+  const device = guest.add(new VirtioMmio(type, { place: { at: AT, irq: 5 } }));
   const driver = new MockDriver(guest, { at: AT, features: features | FEATURE.INDIRECT_DESC, size });
   return { guest, device, driver };
 }
@@ -115,7 +115,7 @@ for (const [name, features] of FORMATS) {
     first.driver.start(1);
     for (let i = 0; i < 11; i++) first.driver.ask(0, [bytes("abcd"), 4]);
     const saved = JSON.parse(JSON.stringify(first.device.save()));
-    const other = new VirtioMmio(mirror(), { at: AT, irq: 5 });
+    const other = new VirtioMmio(mirror(), { place: { at: AT, irq: 5 } });
     const guest = new MockGuest([], 0x40000);
     guest.memory.set(first.guest.memory);
     guest.add(other).restore(saved);

@@ -53,8 +53,6 @@ const BURST_LIMIT = QUEUE_SIZE_LIMIT;
 export class VirtioDevice {
   /** What it does. */
   readonly type: VirtioType;
-  /** Feature bits it offers. */
-  readonly offered: bigint;
   /** One for each queue. */
   readonly setups: readonly QueueSetup[];
   /** Counts changes of configuration space (4.2.2: ConfigGeneration). */
@@ -63,6 +61,8 @@ export class VirtioDevice {
   fault: string | undefined;
   readonly #notifier: Notifier;
   readonly #onRequest: ((request: VirtioRequest) => void) | undefined;
+  /** The reserved feature bits it offers. */
+  readonly #reserved: bigint;
   #memory: DriverMemory | undefined;
   #status = 0;
   #accepted = 0n;
@@ -78,10 +78,15 @@ export class VirtioDevice {
     this.type = type;
     this.#notifier = notifier;
     this.#onRequest = onRequest;
-    this.offered = (type.features ?? 0n) | FEATURE.VERSION_1 |
+    this.#reserved = FEATURE.VERSION_1 |
       (packed ? FEATURE.RING_PACKED : 0n) | (indirect ? FEATURE.INDIRECT_DESC : 0n) |
       (eventIndex ? FEATURE.EVENT_IDX : 0n);
     this.setups = type.queues.map((most) => new QueueSetup(most));
+  }
+
+  /** Feature bits it offers. */
+  get offered(): bigint {
+    return (this.type.features ?? 0n) | this.#reserved;
   }
 
   /** Device status (2.1). */
@@ -101,8 +106,11 @@ export class VirtioDevice {
 
   /** The machine's memory comes (attach) or goes (undefined). */
   connect(host: DeviceHost | undefined): void {
+    if (host === undefined) {
+      this.reset();
+      this.type.detach?.();
+    } else this.type.attach?.();
     this.#memory = host && new DriverMemory(host);
-    if (host === undefined) this.reset();
   }
 
   /** The driver writes `value` to 32 feature bits; ignored once FEATURES_OK is set (3.1.1). */

@@ -1,11 +1,5 @@
 /** virtio over MMIO: a page of registers and a line (virtio 1.2, 4.2). */
-import {
-  type Device,
-  type DeviceHost,
-  type DeviceRange,
-  type InterruptLine,
-  NO_LINE,
-} from "../../vm/device.ts";
+import { type Device, type DeviceHost, type InterruptLine, NO_LINE } from "../../vm/device.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { bits, record, type Saved, saveRecord } from "../state.ts";
@@ -52,27 +46,32 @@ const VERSION = 2;
 /** Bytes of its range. */
 export const VIRTIO_MMIO_BYTES = 0x1000;
 
+/** Where devices are put that are not told where to be: pages from here, each with an interrupt of its own. */
+const SLOT_BASE = 0xd000_0000n;
+/** The I/O APIC's inputs that no ISA device has. */
+const SLOT_IRQ = 16;
+const SLOTS = 8;
+
 /** Where it is and which interrupt it raises. */
 export interface VirtioMmioOptions extends VirtioOptions {
-  /** Guest-physical address, a multiple of 4096, where no memory is. */
-  readonly at: bigint | number;
-  /** Interrupt input. */
-  readonly irq: number;
+  /**
+   * Guest-physical address, a multiple of 4096, where no memory is, and interrupt input. Left out: the first free
+   * page of eight from 0xd0000000, with inputs 16 to 23.
+   */
+  readonly place?: { readonly at: bigint; readonly irq: number };
 }
 
 /**
- * A virtio device at an address. Linux finds it by `virtio_mmio.device=4K@ADDRESS:IRQ` on its command line, or in
- * the ACPI tables.
+ * A virtio device at an address. A kernel that was booted without firmware finds it in the ACPI tables, any other
+ * where it is told to look (Linux: `virtio_mmio.device=4K@ADDRESS:IRQ`).
  */
 export class VirtioMmio implements Device {
   /** The type's name. */
   readonly name: string;
-  /** One page. */
-  readonly mmio: DeviceRange;
-  /** Its interrupt input. */
-  readonly irq: number;
   /** The device behind the registers. */
   readonly virtio: VirtioDevice;
+  #place: { readonly at: bigint; readonly irq: number };
+  readonly #fixed: boolean;
   #line: InterruptLine = NO_LINE;
   #interruptStatus = 0;
   #deviceFeaturesSel = 0;
@@ -80,26 +79,54 @@ export class VirtioMmio implements Device {
   #queueSel = 0;
 
   /** @throws {InputError} If type or place make no sense. */
-  constructor(type: VirtioType, options: VirtioMmioOptions) {
-    const { at, irq } = options;
+  constructor(type: VirtioType, options: VirtioMmioOptions = {}) {
+    const { at, irq } = this.#place = options.place ?? slot(0);
+    this.#fixed = options.place !== undefined;
     if (!Number.isInteger(irq) || irq < 0 || irq > 23) {
       throw new InputError(`${type.name}: there is no interrupt input ${irq}`, {
         remedy: "give one of 5 to 23",
       });
     }
+    if (at % BigInt(VIRTIO_MMIO_BYTES) !== 0n) {
+      throw new InputError(`${type.name}: 0x${at.toString(16)} is no multiple of 4096`, {
+        remedy: "leave the place out, or give the start of a page",
+      });
+    }
     this.name = type.name;
-    this.irq = irq;
-    this.mmio = { start: at, length: VIRTIO_MMIO_BYTES };
     this.virtio = new VirtioDevice(type, {
       queue: () => this.#raise(ISR.QUEUE),
       config: () => this.#raise(ISR.CONFIG),
     }, options);
   }
 
+  /** One page. */
+  get mmio(): { readonly start: bigint; readonly length: number } {
+    return { start: this.#place.at, length: VIRTIO_MMIO_BYTES };
+  }
+
+  /** Its interrupt input. */
+  get irq(): number {
+    return this.#place.irq;
+  }
+
+  /** Takes the first free page, unless it was told where to be. @throws {InputError} If none is free. */
+  place(free: (start: bigint, length: bigint) => boolean): void {
+    if (this.#fixed) return;
+    const found = Array.from({ length: SLOTS }, (_, i) => slot(i)).find(({ at }) =>
+      free(at, BigInt(VIRTIO_MMIO_BYTES))
+    );
+    if (found === undefined) {
+      throw new InputError(`there is no place left for ${this.name}: all ${SLOTS} are taken`, {
+        remedy: "remove a device, or say where this one shall be",
+      });
+    }
+    this.#place = found;
+  }
+
   /** Gets access to memory and its interrupt. */
   attach(host: DeviceHost): void {
-    this.#line = host.line(this.irq);
     this.virtio.connect(host);
+    this.#line = host.line(this.irq);
   }
 
   /** Lets go of them. */
@@ -252,4 +279,8 @@ export class VirtioMmio implements Device {
     this.#interruptStatus &= ~bits;
     if (this.#interruptStatus === 0) this.#line.lower();
   }
+}
+
+function slot(index: number): { at: bigint; irq: number } {
+  return { at: SLOT_BASE + BigInt(index * VIRTIO_MMIO_BYTES), irq: SLOT_IRQ + index };
 }

@@ -66,6 +66,10 @@ export interface VirtioType {
    * taken by the type's own `work` (a receive queue).
    */
   request(chain: Chain, index: number): void | "later" | "wait";
+  /** It becomes part of a machine. @throws {InputError} If it can't: an image that is not there, say. */
+  attach?(): void;
+  /** It is taken out, or the machine closes. */
+  detach?(): void;
   /** DRIVER_OK: the driver is ready. */
   start?(link: VirtioLink): void;
   /** The driver reset the device, or the machine was: all requests are forgotten. */

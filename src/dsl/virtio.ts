@@ -1,0 +1,70 @@
+import { VirtioBlock } from "../devices/virtio/block.ts";
+import { VirtioEntropy } from "../devices/virtio/entropy.ts";
+import type { VirtioOptions } from "../devices/virtio/virtio_device.ts";
+import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmio.ts";
+import type { VirtioType } from "../devices/virtio/virtio_type.ts";
+import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import type { Device } from "../vm/device.ts";
+import { type DiskOptions, openDisk } from "./open.ts";
+
+export type { VirtioMmioOptions, VirtioOptions };
+
+/**
+ * A virtio device that does what `type` says, over MMIO: for `devices` of `open()`, or `vm.devices.add()`.
+ *
+ * @throws {InputError} If the type's description makes no sense.
+ * @example
+ * ```ts
+ * import { open, virtio } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * const zeros = virtio({ name: "zeros", id: 42, queues: [16], request: (chain) => void chain.write(0, new Uint8Array(8)) });
+ * await using vm = await open({ backend: "fake", devices: [zeros] });
+ * assert.equal(vm.devices.get("zeros")?.ranges[0].start, 0xd000_0000n);
+ * ```
+ */
+export function virtio(type: VirtioType, options: VirtioMmioOptions = {}): Device {
+  return new VirtioMmio(type, options);
+}
+
+/** What a disk is and how it looks to its guest. */
+export interface VirtioDiskOptions extends DiskOptions, VirtioMmioOptions {
+  /** What GET_ID tells, at most 20 bytes; the name if left out. */
+  readonly serial?: string;
+  /** How many queues; 1 if left out. */
+  readonly queues?: number;
+  /** Told of each request that fails for the host's sake. */
+  readonly onFault?: (fault: BlockFault) => void;
+}
+
+/**
+ * A virtio disk on an image file, a block device, bytes, or a store of the user's own. Files are opened when it
+ * becomes part of a machine, and closed with it.
+ *
+ * @throws {InputError} If an option makes no sense; when it is added, if the file can't be opened.
+ */
+export function virtioDisk(
+  source: string | Uint8Array | BlockBacking,
+  options: VirtioDiskOptions = {},
+): Device {
+  const backing = typeof source === "string" || source instanceof Uint8Array
+    ? () => openDisk(source, options)
+    : source;
+  const { name, serial, queues, onFault } = options;
+  return new VirtioMmio(
+    new VirtioBlock({
+      backing,
+      ...(name !== undefined && { name }),
+      ...(serial !== undefined && { serial }),
+      ...(queues !== undefined && { queues }),
+      ...(onFault !== undefined && { onFault }),
+    }),
+    options,
+  );
+}
+
+/** A virtio source of random numbers. */
+export function virtioRng(options: VirtioMmioOptions & { name?: string } = {}): Device {
+  const { name } = options;
+  return new VirtioMmio(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
+}

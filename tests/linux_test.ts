@@ -1,0 +1,31 @@
+/** Debian's own kernel as a guest, in the KVM lab: what no fixture of ours could show. */
+import assert from "node:assert/strict";
+import { sharedLab } from "./lab/shared.ts";
+
+const kvm = sharedLab("kvm");
+
+Deno.test({
+  name: "Debian's kernel finds virtio devices by ACPI, writes ext4 on a virtio disk, and turns the power off",
+  ignore: kvm.ignore,
+  fn: async () => {
+    const lab = await kvm.get();
+    const { code, stdout, stderr } = await lab.output([
+      "deno",
+      "run",
+      "-A",
+      "--no-check",
+      "tests/linux/guest.ts",
+    ]);
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    const said = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Record<string, unknown>;
+    assert.deepEqual(said, {
+      stop: "poweroff",
+      modules: "all",
+      devices: "virtio0 virtio1",
+      disk: "131072 sectors, serial HVSH1",
+      file: "hello from the host",
+      written: "hello from the guest",
+      random: 16,
+    });
+  },
+});
