@@ -20,7 +20,13 @@ await Deno.writeTextFile(`${folder}/seed/hello`, "hello from the host\n");
 await run("truncate", "-s", "64M", image);
 await run("mkfs.ext4", "-q", "-d", `${folder}/seed`, image);
 
-const initrd = await guestInitramfs(kernel, ["virtio_mmio", "virtio_blk", "virtio_rng", "crc32c_generic", "ext4"], SCRIPT);
+const initrd = await guestInitramfs(kernel, [
+  "virtio_mmio",
+  "virtio_blk",
+  "virtio_rng",
+  "crc32c_generic",
+  "ext4",
+], SCRIPT);
 await using vm = await open({
   backend: "kvm",
   memory: MiB(256),
