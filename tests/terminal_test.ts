@@ -88,6 +88,33 @@ async function left(f: Fixture, code: number): Promise<void> {
 
 const flat = (name: string, backend = BACKEND) => `--backend ${backend} --flat ${name}.bin,at=0x1000`;
 
+test("Ctrl-C for code that gives nothing a turn is for that code, not for the shell", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  await terminal.enter("set limit 2");
+  await terminal.enter(`process.stdout.write("go\\n"); while (true) {}`);
+  await terminal.waitFor(/^go$/m);
+  await terminal.press("C-c");
+  await terminal.waitFor(/^Interrupted[^]*^hvsh> $/m);
+  await terminal.enter("6 * 7");
+  await terminal.waitFor(/^42 {2}0x2a$/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
+test("Ctrl-C lets go of an await, and what it waited for may be collected", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  await terminal.enter(`process.stdout.write("go\\n"); await new Promise(() => {})`);
+  await terminal.waitFor(/^go$/m);
+  await terminal.press("C-c");
+  await terminal.waitFor(/^Interrupted[^]*^hvsh> $/m);
+  await terminal.enter("for (let i = 0; i < 300; i++) new Array(100000).fill({}); 6 * 7");
+  await terminal.waitFor(/^42 {2}0x2a$/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
 test("typing, history, completion, and leaving by Ctrl-D", async (f) => {
   const { terminal } = f;
   await start(f, "");

@@ -1,6 +1,9 @@
 import { ShellError } from "./error.ts";
 import { rewriteImports } from "./imports.ts";
 import { Inspector } from "./inspector.ts";
+import { tooDeep } from "./nesting.ts";
+import { type Parse, program } from "./program.ts";
+import { isRunaway, limited } from "./time_limit.ts";
 
 /** What the engine is made with. */
 export interface EngineParts {
@@ -14,6 +17,9 @@ export interface EngineParts {
 
 const HOOK = Symbol.for("hvsh.import");
 
+/** What signals that came while nothing else had a turn need to be delivered, in milliseconds. */
+const SIGNALS_MS = 20;
+
 type StripTypes = (code: string) => string;
 
 /**
@@ -24,12 +30,14 @@ type StripTypes = (code: string) => string;
 export class Engine implements Disposable {
   #inspector: Inspector;
   #strip: StripTypes;
+  #parse: Parse;
   #parts: EngineParts;
   #lexical = new Set<string>();
 
-  private constructor(inspector: Inspector, strip: StripTypes, parts: EngineParts) {
+  private constructor(inspector: Inspector, strip: StripTypes, parse: Parse, parts: EngineParts) {
     this.#inspector = inspector;
     this.#strip = strip;
+    this.#parse = parse;
     this.#parts = parts;
     Object.defineProperty(globalThis, HOOK, {
       configurable: true,
@@ -39,10 +47,14 @@ export class Engine implements Disposable {
     });
   }
 
-  /** Loads the inspector and the type stripper. */
+  /** Loads the inspector, the type stripper and the parser. */
   static async open(parts: EngineParts): Promise<Engine> {
-    const [inspector, strip] = await Promise.all([Inspector.open(), loadStripper()]);
-    const engine = new Engine(inspector, strip, parts);
+    const [inspector, strip, { parse }] = await Promise.all([
+      Inspector.open(),
+      loadStripper(),
+      import("npm:acorn@8.19.0"),
+    ]);
+    const engine = new Engine(inspector, strip, parse, parts);
     engine.#lexical = new Set(await inspector.lexicalNames());
     return engine;
   }
@@ -56,16 +68,27 @@ export class Engine implements Disposable {
    * @throws {ShellError} If it ran too long without a turn of the event loop.
    */
   async evaluate(source: string): Promise<unknown> {
-    const expression = transform(source, this.#strip);
+    const { names, code } = program(transform(source, this.#strip), this.#parse);
+    const call = await this.#define(names, code);
     const limit = this.#parts.limitMs();
     try {
-      const { result, exceptionDetails } = await this.#inspector.evaluate(expression, limit).catch(
-        (error: unknown) => {
-          throw translated(error, limit);
-        },
+      return await limited(call, limit);
+    } catch (error) {
+      if (!isRunaway(error)) throw error;
+      // A Ctrl-C of that time is still to be heard, and is for this code.
+      await new Promise((resolve) => setTimeout(resolve, SIGNALS_MS));
+      throw new ShellError(
+        `Stopped: the code ran ${limit / 1000} s without giving anything else a turn`,
+        "Await something in the loop, or raise the limit: `set limit SECONDS` (0: none).",
       );
-      if (exceptionDetails) throw await this.#inspector.value(exceptionDetails.exception ?? result);
-      return await this.#inspector.value(result);
+    }
+  }
+
+  /** Declares what is new and compiles: all that the inspector does, and nothing in it waits for anything. */
+  async #define(names: readonly string[], code: string): Promise<() => unknown> {
+    try {
+      await this.#inspector.declare(names.filter((name) => !this.#lexical.has(name)));
+      return await this.#inspector.compile(code);
     } finally {
       this.#lexical = new Set(await this.#inspector.lexicalNames());
       await this.#inspector.release();
@@ -124,6 +147,9 @@ async function loadStripper(): Promise<StripTypes> {
 const PLACE = /\n\s+at file:\/\/\/stripTypeScriptTypes\.ts:(\d+):(\d+)\s*$/;
 
 function transform(source: string, strip: StripTypes): string {
+  if (tooDeep(source)) {
+    throw new ShellError("The input is nested too deeply", "Put parts of it into variables or functions.");
+  }
   // Braces around the whole are an object, as in every prompt, if that parses.
   const trimmed = source.trim();
   if (/^\{[^]*\}$/.test(trimmed)) {
@@ -153,6 +179,7 @@ function tidySyntaxError(error: unknown): unknown {
 }
 
 function isUnfinished(source: string, strip: StripTypes): boolean {
+  if (tooDeep(source)) return false;
   try {
     strip(rewriteImports(source));
     return false;
@@ -174,15 +201,4 @@ function resolveSpecifier(specifier: string, parts: EngineParts): string {
   if (specifier === "hvsh") return parts.library.href;
   if (/^\.{0,2}\//.test(specifier)) return new URL(specifier, parts.base()).href;
   return specifier;
-}
-
-/** Node's inspector answers "-32603 Internal error" when the time limit ended the code. */
-function translated(error: unknown, limitMs: number): unknown {
-  if (error instanceof Error && /-32603|Internal error/.test(error.message)) {
-    return new ShellError(
-      `Stopped: the code ran ${limitMs / 1000} s without giving anything else a turn`,
-      "Await something in the loop, or raise the limit: `set limit SECONDS` (0: none).",
-    );
-  }
-  return error;
 }

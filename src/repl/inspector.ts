@@ -60,19 +60,31 @@ export class Inspector implements Disposable {
   }
 
   /**
-   * Evaluates as a prompt does: top-level await, `const` that can be declared again.
-   *
-   * @param limitMs Ends code that runs so long without giving the event loop a turn; 0 for no limit.
-   * @throws {Error} "Internal error" when the limit struck.
+   * Declares variables in the prompt's scope, undefined at first. Nothing of the user's runs here: an evaluation of
+   * user code that is still pending when the session ends, or whose promise is collected, would take Deno down.
    */
-  evaluate(expression: string, limitMs: number): Promise<EvaluateResult> {
-    return this.#call("Runtime.evaluate", {
-      expression,
+  async declare(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    const { exceptionDetails } = await this.#call<EvaluateResult>("Runtime.evaluate", {
+      expression: `let ${names.join(", ")};`,
       objectGroup: GROUP,
       replMode: true,
-      awaitPromise: true,
-      ...(limitMs > 0 ? { timeout: limitMs } : {}),
     });
+    if (exceptionDetails) throw await this.value(exceptionDetails.exception ?? { type: "undefined" });
+  }
+
+  /**
+   * The function that `code` is, with the prompt's variables in its scope. It is not called.
+   *
+   * @throws {SyntaxError} If it is none.
+   */
+  async compile(code: string): Promise<() => unknown> {
+    const { result, exceptionDetails } = await this.#call<EvaluateResult>("Runtime.evaluate", {
+      expression: `(${code})`,
+      objectGroup: GROUP,
+    });
+    if (exceptionDetails) throw await this.value(exceptionDetails.exception ?? result);
+    return await this.value(result) as () => unknown;
   }
 
   /** Evaluates only if that has no side effect; undefined if it has one, throws or takes long. */

@@ -1,7 +1,9 @@
 /// <reference lib="deno.worker" />
 
-/** How long the main thread may take to answer, in milliseconds. */
+/** How long the main thread may take to answer before the user is told, in milliseconds. */
 const ANSWER_LIMIT = 1000;
+/** And before the process is ended that was asked to end: a busy machine is no stuck thread. */
+const END_LIMIT = 5000;
 
 let unanswered: ReturnType<typeof setTimeout> | undefined;
 let stuck = false;
@@ -14,8 +16,8 @@ function tell(text: string): void {
   }
 }
 
-function ask(whenStuck: () => void): void {
-  if (unanswered === undefined) unanswered = setTimeout(whenStuck, ANSWER_LIMIT);
+function ask(whenStuck: () => void, limit: number): void {
+  if (unanswered === undefined) unanswered = setTimeout(whenStuck, limit);
   self.postMessage("alive?");
 }
 
@@ -55,11 +57,11 @@ Deno.addSignalListener("SIGINT", () => {
     tell(
       "\nThe code that runs gives nothing else a turn. Ctrl-C once more ends hvsh, and the guest with it.\n",
     );
-  });
+  }, ANSWER_LIMIT);
 });
 
 for (const signal of ["SIGTERM", "SIGHUP"] as const) {
-  Deno.addSignalListener(signal, () => ask(end));
+  Deno.addSignalListener(signal, () => ask(end, END_LIMIT));
 }
 
 self.postMessage("ready");

@@ -1,0 +1,57 @@
+/** Ways out of the shell that once ended in a panic of Deno's, or in an abort. */
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("../src/repl/main.ts", import.meta.url));
+const CONFIG = fileURLToPath(new URL("../deno.json", import.meta.url));
+
+function hvsh(...args: string[]): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-A", "--no-check", "--config", CONFIG, MAIN, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+async function end(child: Deno.ChildProcess): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await child.output();
+  const decoder = new TextDecoder();
+  const said = { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  assert.doesNotMatch(said.stderr, /panicked|overflow/);
+  return said;
+}
+
+Deno.test("leaving: SIGTERM while an input awaits what never comes", async () => {
+  const child = hvsh(
+    "-c",
+    "process.stdout.write('waiting'); await new Promise(() => setInterval(() => {}, 1000))",
+  );
+  const reader = child.stdout.getReader();
+  while (!new TextDecoder().decode((await reader.read()).value).includes("waiting"));
+  reader.releaseLock();
+  child.kill("SIGTERM");
+  assert.equal((await end(child)).code, 143);
+});
+
+Deno.test("leaving: Deno.exit() in an input ends with its code", async () => {
+  assert.equal((await end(hvsh("-c", "Deno.exit(5)"))).code, 5);
+});
+
+Deno.test("leaving: an input nested as deep as it likes is an error, not the end", async () => {
+  for (const [open, close] of [["(", ")"], ["[", "]"], ["x=>", ""], ["`${", "}`"], ["Array<", ">"]]) {
+    const { code, stderr } = await end(hvsh("-c", `void ${open.repeat(9000)}1${close.repeat(9000)}`));
+    assert.equal(code, 1, open);
+    assert.match(stderr, /nested too deeply|at most|expected/i, open);
+  }
+});
+
+Deno.test("leaving: promises that an input left pending may be collected", async () => {
+  const garbage = "for (let i = 0; i < 300; i++) new Array(100000).fill({})";
+  const child = hvsh(
+    ...["-c", "void (async () => { await new Promise(() => {}) })()"],
+    ...["-c", garbage, "-c", garbage, "-c", "'alive'"],
+  );
+  const { code, stdout } = await end(child);
+  assert.deepEqual([code, stdout.trim()], [0, '"alive"']);
+});
