@@ -1,6 +1,6 @@
 import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
-import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
-import { InputError } from "../vm/errors.ts";
+import type { Backend, MaybePromise, MemoryRegion, Shadow } from "../vm/backend.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
 import { littleEndian } from "./hit.ts";
@@ -130,6 +130,19 @@ export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
   /** Writes for the debugger. */
   poke(at: bigint, bytes: Uint8Array): MaybePromise<void> {
     return this.#patches.write(at, bytes);
+  }
+
+  /** Writes as the guest's devices do: what the guest can't write stays. */
+  deposit(at: bigint, bytes: Uint8Array): MaybePromise<void> {
+    return this.#patches.deposit(at, bytes);
+  }
+
+  /** Changes what the guest meets in a range. @throws {UnsupportedError} If the backend can't. */
+  shadow(at: bigint, length: number, how: Shadow): MaybePromise<void> {
+    if (this.#backend.memory.shadow === undefined) {
+      throw new UnsupportedError("shadow", "this backend can't put ROM over a guest's RAM");
+    }
+    return this.#patches.shadow(at, length, how);
   }
 
   protected fetch(at: bigint, into: Uint8Array): MaybePromise<void> {

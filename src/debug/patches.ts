@@ -1,4 +1,4 @@
-import type { BackendMemory, MaybePromise } from "../vm/backend.ts";
+import type { BackendMemory, MaybePromise, Shadow } from "../vm/backend.ts";
 import { StateError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 
@@ -29,14 +29,16 @@ export interface Patch {
   users: number;
   /** Whether the code, and not the original, stands in memory now. */
   inserted: boolean;
-  /** The bytes in guest memory, where the backend gives a view: makes stepping off cheap. */
-  readonly live?: Uint8Array;
+  /** The bytes in guest memory, where the backend gives a view: makes stepping off cheap. Goes with the memory. */
+  live?: Uint8Array;
 }
 
 /** Every patch in a guest's memory, and what memory would be without them. */
 export class Patches implements Iterable<Patch> {
   readonly #memory: BackendMemory;
   readonly #byGpa = new Map<bigint, Patch>();
+  /** Patches of places where the chipset left no memory. */
+  readonly #homeless = new Set<Patch>();
 
   constructor(memory: BackendMemory) {
     this.#memory = memory;
@@ -104,6 +106,7 @@ export class Patches implements Iterable<Patch> {
   release(patch: Patch): MaybePromise<void> {
     if (--patch.users > 0) return;
     this.#byGpa.delete(patch.gpa);
+    this.#homeless.delete(patch);
     return this.lift(patch);
   }
 
@@ -160,19 +163,68 @@ export class Patches implements Iterable<Patch> {
 
   /** Writes `bytes` for the debugger's user: patches stay in, and remember what was written under them. */
   write(gpa: bigint, bytes: Uint8Array): MaybePromise<void> {
-    const touched = [...this.#byGpa.values()].filter((p) =>
-      p.inserted && p.gpa < gpa + BigInt(bytes.length) && gpa < p.gpa + BigInt(p.code.length)
+    return this.#without(gpa, bytes.length, () => this.#memory.write(gpa, bytes));
+  }
+
+  /** Writes `bytes` as the guest or one of its devices does: the same, but for memory that it can't write. */
+  deposit(gpa: bigint, bytes: Uint8Array): MaybePromise<void> {
+    const memory = this.#memory;
+    return this.#without(
+      gpa,
+      bytes.length,
+      () => memory.deposit === undefined ? memory.write(gpa, bytes) : memory.deposit(gpa, bytes),
     );
-    if (touched.length === 0) return this.#memory.write(gpa, bytes);
-    const lifted = touched.reduce<MaybePromise<void>>((done, p) => then(done, () => this.lift(p)), undefined);
+  }
+
+  /**
+   * Changes what the guest meets in a range: patches there go over to the memory that is there then. Where none is
+   * they wait until there is some again.
+   */
+  shadow(gpa: bigint, length: number, how: Shadow): MaybePromise<void> {
+    const touched = this.#in(gpa, length).filter((p) => p.inserted || this.#homeless.has(p));
+    const lifted = this.#each(touched, (p) => this.lift(p));
     return then(
       lifted,
       () =>
         then(
-          this.#memory.write(gpa, bytes),
-          () => touched.reduce<MaybePromise<void>>((done, p) => then(done, () => this.put(p)), undefined),
+          this.#memory.shadow?.(gpa, length, how),
+          () => this.#each(touched, (patch) => this.#rehouse(patch)),
         ),
     );
+  }
+
+  #rehouse(patch: Patch): MaybePromise<void> {
+    const there = this.#memory.regions.some((r) =>
+      r.start <= patch.gpa && patch.gpa + BigInt(patch.code.length) <= r.start + r.size
+    );
+    if (!there) {
+      this.#homeless.add(patch);
+      return;
+    }
+    this.#homeless.delete(patch);
+    const live = this.#memory.view?.(patch.gpa, patch.code.length);
+    if (live !== undefined) patch.live = live;
+    return this.put(patch);
+  }
+
+  /** Does `change` to a range while no patch stands in it. */
+  #without(gpa: bigint, length: number, change: () => MaybePromise<void>): MaybePromise<void> {
+    const touched = this.#in(gpa, length).filter((p) => p.inserted);
+    if (touched.length === 0) return change();
+    return then(
+      this.#each(touched, (p) => this.lift(p)),
+      () => then(change(), () => this.#each(touched, (p) => this.put(p))),
+    );
+  }
+
+  #in(gpa: bigint, length: number): Patch[] {
+    return [...this.#byGpa.values()].filter((p) =>
+      p.gpa < gpa + BigInt(length) && gpa < p.gpa + BigInt(p.code.length)
+    );
+  }
+
+  #each(patches: readonly Patch[], what: (patch: Patch) => MaybePromise<void>): MaybePromise<void> {
+    return patches.reduce<MaybePromise<void>>((done, p) => then(done, () => what(p)), undefined);
   }
 
   /** Takes every patch out, whoever uses it: the last act before a machine is let go. */

@@ -267,7 +267,7 @@ export class Traps implements Supervisor {
     const before = new Uint8Array(after.length);
     const hit = this.#watchesAt(address, after.length);
     return then(read(address, before), () =>
-      then(patches.write(address, after), () => {
+      then(patches.deposit(address, after), () => {
         if (hit.length === 0) return undefined;
         return then(this.#parts.settle(vcpu), () =>
           then(vcpu.registers(), (registers) =>

@@ -1,3 +1,4 @@
+import type { BlockBacking } from "../vm/block.ts";
 import { InputError } from "../vm/errors.ts";
 import { type BootModule, elfImage, type ElfProtocol } from "../x86/boot/elf_image.ts";
 import type { BootImage } from "../x86/boot/image.ts";
@@ -15,6 +16,8 @@ export interface BootSpec {
   readonly source: string;
   /** Whether firmware offers its boot menu. */
   readonly menu?: boolean;
+  /** What firmware is told beside it, and the drives it finds. */
+  readonly firmware?: FirmwareBoot;
   /**
    * Reads what it needs and lays it out for a guest with `memory` bytes of RAM.
    *
@@ -25,18 +28,49 @@ export interface BootSpec {
 
 /** What firmware is told. */
 export interface FirmwareBoot {
-  /** Whether it offers its boot menu and waits for a key (SeaBIOS: 2.5 s); true if left out. */
+  /**
+   * Whether it offers its boot menu and waits for a key (SeaBIOS: 2.5 s). If left out, it does where there is no
+   * drive to boot.
+   */
   menu?: boolean;
+  /** The first hard disk, or up to four by place: hda (the IDE primary master), hdb, hdc, hdd. */
+  disk?: DriveSource | readonly (DriveSource | undefined)[];
+  /** The medium in a CD-ROM drive at the IDE secondary master (hdc), read-only; "empty" for none. */
+  cdrom?: DriveSource | "empty";
+  /** Whether what the guest writes is kept in memory only, and the disks' files stay as they are. */
+  snapshot?: boolean;
+  /** Whether the disks can't be written. */
+  readOnly?: boolean;
+  /** What is booted from first; disk, then cdrom, if left out. */
+  order?: readonly ("disk" | "cdrom")[];
+  /** Whether the BIOS's screen and keyboard are on the serial console too (SeaBIOS); true if left out. */
+  serial?: boolean;
 }
 
+/** A disk or CD: a file's path, bytes (used, not copied), or a store that is open already and stays open. */
+export type DriveSource = string | URL | Uint8Array | BlockBacking;
+
 /**
- * Boots a firmware image, such as SeaBIOS, from the reset vector.
+ * Boots a firmware image, such as SeaBIOS, from the reset vector, on a PC with the drives that are given.
  *
  * @param image A ROM of a multiple of 4 KiB, at most 16 MiB; it ends at 4 GiB, and its last 128 KiB at 1 MiB.
+ * @example
+ * ```ts ignore
+ * import { firmware, gva, open } from "hvsh";
+ *
+ * const boot = firmware("/usr/share/seabios/bios.bin", { disk: "disk.img", snapshot: true });
+ * await using vm = await open({ boot });
+ * await vm.breakpoints.add(gva(0x7c00n), { once: true }); // the disk's boot sector
+ * await vm.continue({ timeoutMs: 30_000 });
+ * ```
  */
 export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSpec {
-  const { menu = true } = options;
-  return { ...spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory)), menu };
+  const drives = options.disk !== undefined || options.cdrom !== undefined;
+  return {
+    ...spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory)),
+    menu: options.menu ?? !drives,
+    firmware: options,
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
-import type { Backend } from "../vm/backend.ts";
+import type { Backend, MaybePromise } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
-import type { Device, DeviceHost } from "../vm/device.ts";
+import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
 import { NO_LINE } from "../vm/device.ts";
 import { InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices } from "../vm/machine.ts";
@@ -11,6 +11,11 @@ export interface DeviceParts {
   readonly backend: Backend;
   readonly port: Bus;
   readonly mmio: Bus;
+  /** Memory for DMA: without breakpoints, and with its read-only parts read-only. */
+  readonly memory: {
+    peek(at: bigint, into: Uint8Array): MaybePromise<void>;
+    deposit(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+  };
   /** Throws a StateError if the machine is closed. */
   readonly open: () => void;
 }
@@ -43,30 +48,26 @@ export class DeviceSet implements Devices {
     }
     device.place?.((start, length) => this.#free(start, start + length));
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
-    if (ranges.length === 0) {
+    if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
-        remedy: "give it a range to answer at",
+        remedy: "give it a range to answer at, or an empty list of them if they come later",
       });
     }
-    for (const { space, start, end } of ranges) {
-      const memory = space === "mmio" &&
-        backend.memory.regions.find((r) => start < r.start + r.size && r.start < end);
-      if (memory) {
-        throw new InputError(`${device.name} at 0x${start.toString(16)} lies over ${memory.name}`, {
-          remedy: "accesses to memory never reach a device: choose an address without memory",
-        });
-      }
-    }
+    this.#clearOfMemory(device, ranges);
     port.add(device);
     try {
       mmio.add(device);
-      device.attach?.(this.#host());
+      device.attach?.(this.#host(device));
     } catch (error) {
       port.remove(device);
       mmio.remove(device);
       throw error;
     }
-    const handle = new Handle(device, ranges, () => this.#unplug(device));
+    const handle = new Handle(
+      device,
+      () => [...port.ranges, ...mmio.ranges].filter((range) => range.device === device),
+      () => this.#unplug(device),
+    );
     this.#handles.set(device.name, handle);
     return handle;
   }
@@ -102,30 +103,59 @@ export class DeviceSet implements Devices {
     device.detach?.();
   }
 
-  #host(): DeviceHost {
-    const { backend } = this.#parts;
+  /** @throws {InputError} If an MMIO range lies over memory. */
+  #clearOfMemory(device: Device, ranges: readonly PlacedRange[]): void {
+    const { regions } = this.#parts.backend.memory;
+    for (const { space, start, end } of ranges) {
+      const memory = space === "mmio" && regions.find((r) => start < r.start + r.size && r.start < end);
+      if (memory) {
+        throw new InputError(`${device.name} at 0x${start.toString(16)} lies over ${memory.name}`, {
+          remedy: "accesses to memory never reach a device: choose an address without memory",
+        });
+      }
+    }
+  }
+
+  #host(device: Device): DeviceHost {
+    const { backend, memory } = this.#parts;
     return {
       line: (gsi) => backend.interrupts?.line(gsi) ?? NO_LINE,
-      read: (at, into) => atOnce(backend.memory.read(at, into)),
-      write: (at, bytes) => atOnce(backend.memory.write(at, bytes)),
+      read: (at, into) => atOnce(memory.peek(at, into)),
+      write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
+      moved: () => this.#moved(device),
     };
+  }
+
+  /** The guest moved the device: where its new ranges don't fit it answers nowhere. */
+  #moved(device: Device): void {
+    if (this.#handles.get(device.name)?.device !== device) return;
+    const { port, mmio } = this.#parts;
+    for (const [bus, space] of [[port, "port"], [mmio, "mmio"]] as const) {
+      bus.remove(device);
+      try {
+        this.#clearOfMemory(device, rangesOf(device, space));
+        bus.add(device);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+      }
+    }
   }
 }
 
 class Handle implements DeviceHandle {
   readonly device: Device;
-  readonly ranges: DeviceHandle["ranges"];
+  readonly #placed: () => readonly PlacedRange[];
   readonly #unplug: () => void;
   #gone = false;
 
-  constructor(
-    device: Device,
-    ranges: readonly { space: "port" | "mmio"; start: bigint; end: bigint }[],
-    unplug: () => void,
-  ) {
+  constructor(device: Device, placed: () => readonly PlacedRange[], unplug: () => void) {
     this.device = device;
-    this.ranges = ranges.map(({ space, start, end }) => ({ space, start, length: end - start }));
+    this.#placed = placed;
     this.#unplug = unplug;
+  }
+
+  get ranges(): DeviceHandle["ranges"] {
+    return this.#placed().map(({ space, start, end }) => ({ space, start, length: end - start }));
   }
 
   get name(): string {

@@ -1,4 +1,4 @@
-import type { Backend, BackendName, CpuidEntry } from "../vm/backend.ts";
+import type { Backend, BackendName, CpuidEntry, Shadow } from "../vm/backend.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
 import { type Capabilities, type CapabilityName, need } from "../vm/capabilities.ts";
@@ -28,13 +28,21 @@ import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
+import type { Drive } from "./drives.ts";
 import { loadImage } from "./load.ts";
+
+/** How many notices are kept. */
+const NOTICES_LIMIT = 100;
 
 /** What a machine is made of. */
 export interface MachineParts {
   readonly backend: Backend;
   /** What it boots; undefined for a guest that was attached to. */
   readonly image?: BootImage;
+  /** Its IDE drives. */
+  readonly drives?: readonly Drive[];
+  /** What is closed after it. */
+  readonly stores?: Disposable;
 }
 
 /** A guest under the debugger, with devices, console and boot image: what `open()` and `attach()` give. */
@@ -61,6 +69,11 @@ export class GuestMachine implements Machine {
   readonly symbols = new Symbols();
   /** How the guest was booted: the protocol that was taken and what was odd about the image. */
   readonly boot: Pick<BootImage, "protocol" | "notes"> | undefined;
+  /** Its IDE drives, by place. */
+  readonly drives: readonly Drive[];
+  readonly #notices: string[] = [];
+  readonly #noticeListeners = new Set<(text: string) => void>();
+  readonly #stores: Disposable | undefined;
   readonly #backend: Backend;
   readonly #buses: Buses;
   readonly #debugger: Debugger;
@@ -76,6 +89,8 @@ export class GuestMachine implements Machine {
     const { backend, image } = parts;
     this.#backend = backend;
     this.#image = image;
+    this.drives = parts.drives ?? [];
+    this.#stores = parts.stores;
     this.#clock = new DeviceClock(() => BigInt(Math.round(performance.now() * 1e6)));
     this.#clock.pause();
     this.#buses = { port: new Bus("port"), mmio: new Bus("mmio") };
@@ -94,6 +109,7 @@ export class GuestMachine implements Machine {
     this.devices = this.#devices = new DeviceSet({
       backend,
       ...this.#buses,
+      memory: this.#debugger.memory,
       open: () => control.requireOpen("devices"),
     });
     this.interrupts = {
@@ -143,6 +159,33 @@ export class GuestMachine implements Machine {
   async install(write: BootWrite): Promise<void> {
     await this.#backend.memory.write(write.at, write.bytes);
     if (this.#image !== undefined) this.#image = { ...this.#image, writes: [...this.#image.writes, write] };
+  }
+
+  /** What the user should know of the host's side of its devices, oldest first: at most the newest 100. */
+  get notices(): readonly string[] {
+    return this.#notices;
+  }
+
+  /** Calls `listener` with every notice from now on, until what is returned is disposed of. */
+  onNotice(listener: (text: string) => void): Disposable {
+    this.#noticeListeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#noticeListeners.delete(listener) };
+  }
+
+  /** Tells the user something; for devices. */
+  notice(text: string): void {
+    if (this.#notices.push(text) > NOTICES_LIMIT) this.#notices.shift();
+    for (const listener of this.#noticeListeners) listener(text);
+  }
+
+  /**
+   * Changes what the guest meets in a stretch of its RAM: the RAM, that for reads only, or the ROM over it (nothing
+   * if there is none); for chipsets.
+   *
+   * @throws {UnsupportedError} If the backend can't.
+   */
+  shadow(at: bigint, length: number, how: Shadow): void | Promise<void> {
+    return this.#debugger.memory.shadow(at, length, how);
   }
 
   continue(limit?: RunLimit): Promise<Stop> {
@@ -308,6 +351,7 @@ export class GuestMachine implements Machine {
       this.#console.close();
       this.#debugLog.close();
       await this.#backend.close();
+      this.#stores?.[Symbol.dispose]();
     }
   }
 

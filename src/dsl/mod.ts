@@ -5,6 +5,7 @@ export type {
   CpuidEntry,
   MemoryRegion,
   Rom,
+  Shadow,
   VcpuEvents,
 } from "../vm/backend.ts";
 export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
@@ -47,6 +48,7 @@ export type { Bitness } from "../x86/mode.ts";
 export {
   bootSector,
   type BootSpec,
+  type DriveSource,
   elf,
   type ElfBoot,
   type FileOrBytes,
@@ -66,6 +68,7 @@ export {
   type VirtioOptions,
   virtioRng,
 } from "./virtio.ts";
+export type { Drive, DriveChanges, DriveName } from "./drives.ts";
 export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
 export {

@@ -1,7 +1,10 @@
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
+import type { BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { openDisk } from "../backing/open_disk.ts";
 import type { BootSpec } from "./boot.ts";
+import { bootDrives, driveSpecs, openDrives } from "./drives.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
@@ -110,19 +113,43 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const pit = options.pit ?? irqchip;
   const acpi = irqchip && describesHardware(options);
   const image = await options.boot?.resolve(memory);
-  const backend = await opener.open({ memory, cpus, irqchip, pit, ...(image?.roms && { roms: image.roms }) });
+  const pc = options.defaultDevices ?? true;
+  // ROM over RAM needs the chipset's memory attributes to get at the RAM.
+  const roms = image?.roms?.filter((rom) => pc || !rom.shadow);
+  using cleanup = new DisposableStack();
+  const told = options.boot?.firmware ?? {};
+  const { drives, notes, stores } = openDrives(told, openDisk);
+  cleanup.use(stores);
+  const backend = await opener.open({ memory, cpus, irqchip, pit, ...(roms && { roms }) });
   try {
     if (image !== undefined) {
       await loadImage(backend.vcpus[0], image, (at, bytes) => backend.memory.write(at, bytes));
     }
-    const machine = new GuestMachine({ backend, ...(image && { image }) });
-    if (options.defaultDevices ?? true) {
+    const machine = new GuestMachine({
+      backend,
+      drives,
+      stores,
+      ...(image && { image: { ...image, notes: [...image.notes, ...notes] } }),
+    });
+    if (pc) {
       const { clock: time, ends } = machine;
       const stop = machine.requestStop.bind(machine);
-      const bootMenu = options.boot?.menu ?? false;
-      const configured = options.boot !== undefined && options.boot.kind !== "firmware";
-      const set = pcDevices({ memory, cpus, pit, bootMenu, configured, acpi, time, ...ends, stop });
-      for (const device of set) {
+      const pcOptions = {
+        memory,
+        cpus,
+        pit,
+        bootMenu: options.boot?.menu ?? false,
+        serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),
+        drives: driveSpecs(drives),
+        bootDrives: bootDrives(drives, told.order),
+        configured: options.boot !== undefined && options.boot.kind !== "firmware",
+        time,
+        ...ends,
+        stop,
+        shadow: machine.shadow.bind(machine),
+        onFault: ({ message, remedy }: BlockFault) => machine.notice(`${message}: ${remedy}`),
+      };
+      for (const device of pcDevices(pcOptions)) {
         await machine.devices.add(device);
       }
     }
@@ -133,6 +160,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const tables = acpiWrite({ cpus, devices }, image.writes);
       if (tables !== undefined) await machine.install(tables);
     }
+    cleanup.move();
     return machine;
   } catch (error) {
     await backend.close();

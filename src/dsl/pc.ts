@@ -4,16 +4,21 @@ import { DebugExit } from "../devices/debug_exit.ts";
 import type { Timebase } from "../devices/device_clock.ts";
 import { Dma8237 } from "../devices/dma8237.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
+import { bootOrder, e820Table, littleEndian, machineMemoryMap } from "../devices/fw_cfg_items.ts";
 import { I8042 } from "../devices/i8042.ts";
-import { PciAbsent } from "../devices/pci_absent.ts";
-import { Piix4Pm } from "../devices/pci/piix4_pm.ts";
+import { ideController, type IdeDriveSpec } from "../devices/ide/ide_controller.ts";
+import { chipset } from "../devices/pci/chipset.ts";
+import type { PamArea } from "../devices/pci/i440fx.ts";
 import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
+import type { Shadow } from "../vm/backend.ts";
+import type { BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
 import type { ConsoleEnd } from "./console.ts";
+import { DRIVE_NAMES, type DriveName } from "./drives.ts";
 
 /** What the devices of a PC depend on. */
 export interface PcOptions {
@@ -23,33 +28,57 @@ export interface PcOptions {
   readonly pit: boolean;
   /** Whether firmware offers its boot menu. */
   readonly bootMenu: boolean;
+  /** Whether firmware's screen and keyboard are on COM1 too. */
+  readonly serialScreen: boolean;
+  /** Drives by their place: hda, hdb (IDE primary), hdc, hdd (secondary). */
+  readonly drives: Readonly<Partial<Record<DriveName, IdeDriveSpec>>>;
+  /** Drives in the order in which firmware shall try them. */
+  readonly bootDrives: readonly DriveName[];
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
-  /** Whether it is described in ACPI tables of ours, which speak of power management. */
-  readonly acpi: boolean;
   readonly time: Timebase;
   readonly console: ConsoleEnd;
   /** What firmware tells whoever debugs it. */
   readonly debugLog: ConsoleEnd;
   /** Stops the machine at the next chance. */
   readonly stop: (cause: StopCause) => void;
+  /** Changes what the guest meets in a stretch of its RAM. */
+  readonly shadow: (at: bigint, length: number, how: Shadow) => void;
+  /** The host's side of a drive failed. */
+  readonly onFault: (fault: BlockFault) => void;
 }
 
 /**
  * The devices a guest finds when none are asked for: COM1 with the console, real-time clock, fw_cfg, debug
- * ports, debug exit, and the system ports that firmware touches. There is no PCI bus.
+ * ports, debug exit, the system ports that firmware touches, and a PCI bus with Intel's 440FX, PIIX3 with IDE, and
+ * PIIX4's power management.
  */
 export function pcDevices(options: PcOptions): Device[] {
-  const { memory, cpus, pit, bootMenu, configured, acpi, time, console, debugLog, stop } = options;
+  const { memory, cpus, pit, configured, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
   // QEMU's port does not gate the interrupt with OUT2, and kernels that only ever ran there forget to set it.
   const uart = new Uart16550({ name: "uart0", base: 0x3f8, irq: 4, sink: print, time, gated: false });
   console.connect((bytes) => uart.receive(bytes));
+  const pci = chipset({
+    time,
+    configured,
+    onReset,
+    onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }),
+    onPam: (area) => options.shadow(BigInt(area.start), area.length, shadowOf(area)),
+  });
+  const { hda, hdb, hdc, hdd } = options.drives;
+  const ide = ideController({
+    configured,
+    primary: { ...(hda && { master: hda }), ...(hdb && { slave: hdb }) },
+    secondary: { ...(hdc && { master: hdc }), ...(hdd && { slave: hdd }) },
+    onFault: options.onFault,
+  });
+  pci.host.plug({ slot: 1, function: 1 }, ide);
   return [
     uart,
     new Cmos({ memory, cpus, time }),
-    new FwCfg({ memory, cpus, nographic: true, bootMenu }),
+    firmwareConfiguration(options),
     new DebugConsole({ name: "debugcon", port: 0x402, sink: (bytes) => debugLog.print(bytes) }),
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
     new DebugConsole({ name: "debugcon-e9", port: 0xe9, sink: print }),
@@ -58,11 +87,31 @@ export function pcDevices(options: PcOptions): Device[] {
     // A20 is always open under a hypervisor; what the guest sets can be read back.
     new I8042({ time, onReset, onA20: () => {}, configured }),
     ...(pit ? [] : [new Port61({ time })]),
-    new PciAbsent({ onReset }),
-    ...(acpi
-      ? [new Piix4Pm({ time, configured, onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }) })]
-      : []),
+    ...pci.devices,
+    ide,
     new Post(),
     new Dma8237(),
   ];
+}
+
+/** fw_cfg with the files that SeaBIOS looks for. */
+function firmwareConfiguration({ memory, cpus, bootMenu, serialScreen, bootDrives }: PcOptions): FwCfg {
+  const fwCfg = new FwCfg({ memory, cpus, nographic: true, bootMenu });
+  fwCfg.items.addFile("etc/e820", e820Table(machineMemoryMap(memory)));
+  if (serialScreen) fwCfg.items.addFile("etc/sercon-port", littleEndian(0x3f8, 8));
+  if (bootDrives.length > 0) {
+    fwCfg.items.addFile("bootorder", bootOrder(bootDrives.map(openFirmwarePath)));
+  }
+  return fwCfg;
+}
+
+/** How SeaBIOS's `bootorder` names a drive (QEMU, docs/bootindex.txt). */
+function openFirmwarePath(name: DriveName): string {
+  const place = DRIVE_NAMES.indexOf(name);
+  return `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
+}
+
+/** What the guest meets in an area of the bridge; a mode that reads ROM and writes RAM does not write. */
+function shadowOf({ readRam, writeRam }: PamArea): Shadow {
+  return !readRam ? "rom" : writeRam ? "ram" : "read-only";
 }

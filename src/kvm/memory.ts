@@ -1,7 +1,8 @@
 import { hostMemory } from "../host/memory_info.ts";
 import { Mapping, PAGE_SIZE } from "../host/mapping.ts";
-import type { BackendMemory, MemoryRegion, Rom } from "../vm/backend.ts";
+import type { BackendMemory, MemoryRegion, Rom, Shadow } from "../vm/backend.ts";
 import { FaultError, InputError } from "../vm/errors.ts";
+import { ShadowMap } from "../vm/shadow.ts";
 import { machineClosed } from "./closed.ts";
 import { cut, difference, type Slot } from "./slots.ts";
 
@@ -52,7 +53,13 @@ export function checkMemorySize(size: number, host: number = hostMemory()): void
 /** Guest-physical memory of one VM: RAM around the hole below 4 GiB, and read-only images. */
 export class KvmMemory implements BackendMemory, Disposable {
   readonly #setSlot: SetSlot;
-  readonly #regions: Backed[] = [];
+  /** RAM and ROMs as they were given. */
+  readonly #given: Backed[] = [];
+  /** ROMs that lie over RAM. */
+  readonly #over: Backed[] = [];
+  readonly #shadows = new ShadowMap();
+  /** What the guest has of them, by address. */
+  #regions: readonly Backed[] = [];
   readonly #readOnlyPages = new Set<number>();
   readonly #numbers = new Map<Slot, number>();
   readonly #freeNumbers: number[] = [];
@@ -83,8 +90,9 @@ export class KvmMemory implements BackendMemory, Disposable {
       }
       const mapping = cleanup.use(Mapping.anonymous(length));
       mapping.bytes.set(rom.bytes);
-      this.#place(rom.name, Number(rom.at), length, true, mapping, 0);
+      this.#place(rom.name, Number(rom.at), length, true, mapping, 0, rom.shadow);
     }
+    this.#lay();
     this.#apply();
     cleanup.move();
   }
@@ -96,25 +104,39 @@ export class KvmMemory implements BackendMemory, Disposable {
     readOnly: boolean,
     mapping: Mapping,
     offset: number,
+    over = false,
   ): void {
     const to = from + size;
-    const other = this.#regions.find((region) => region.from < to && from < region.to);
+    const region = { name, start: BigInt(from), size: BigInt(size), readOnly, from, to, mapping, offset };
+    if (over && this.#given.some((ram) => ram.from <= from && to <= ram.to && !ram.readOnly)) {
+      this.#over.push(region);
+      return;
+    }
+    const other = this.#given.find((region) => region.from < to && from < region.to);
     if (other !== undefined) {
       throw new InputError(`${name} at 0x${from.toString(16)} overlaps ${other.name}.`, {
         remedy: "Place it elsewhere, for example so that it ends at 4 GiB.",
       });
     }
-    this.#regions.push({
-      name,
-      start: BigInt(from),
-      size: BigInt(size),
-      readOnly,
-      from,
-      to,
-      mapping,
-      offset,
+    this.#given.push(region);
+    this.#given.sort((a, b) => a.from - b.from);
+  }
+
+  /** Works out what the guest has. */
+  #lay(): void {
+    this.#regions = this.#given.flatMap((given) => {
+      if (given.readOnly) return [given];
+      const over = this.#over.filter((rom) => rom.from >= given.from && rom.to <= given.to);
+      return this.#shadows.lay(given, over, (area, { from, to }, readOnly) => ({
+        ...area,
+        start: BigInt(from),
+        size: BigInt(to - from),
+        readOnly,
+        from,
+        to,
+        offset: area.offset + from - area.from,
+      }));
     });
-    this.#regions.sort((a, b) => a.from - b.from);
   }
 
   /** Makes KVM's slots what the regions and the read-only pages ask for. */
@@ -260,9 +282,36 @@ export class KvmMemory implements BackendMemory, Disposable {
     }
   }
 
+  deposit(at: bigint, bytes: Uint8Array): void {
+    let from = Number(at);
+    const parts: [Backed, number, number][] = [];
+    for (let done = 0; done < bytes.length;) {
+      const region = this.#find(from, at, bytes.length);
+      const part = Math.min(bytes.length - done, region.to - from);
+      parts.push([region, from, done]);
+      from += part;
+      done += part;
+    }
+    for (const [region, start, done] of parts) {
+      if (region.readOnly) continue;
+      const part = bytes.subarray(done, done + region.to - start);
+      region.mapping.bytes.set(part, region.offset + start - region.from);
+    }
+  }
+
+  shadow(at: bigint, length: number, how: Shadow): void {
+    if (this.#closed) throw machineClosed();
+    const from = Math.floor(Number(at) / PAGE_SIZE) * PAGE_SIZE;
+    const to = Math.ceil((Number(at) + length) / PAGE_SIZE) * PAGE_SIZE;
+    if (from >= to) return;
+    this.#shadows.set({ from, to }, how);
+    this.#lay();
+    this.#apply();
+  }
+
   /** Detaches every view and gives the memory back; the VM must be closed before. Doing it twice is harmless. */
   [Symbol.dispose](): void {
     this.#closed = true;
-    for (const region of this.#regions) region.mapping[Symbol.dispose]();
+    for (const region of [...this.#given, ...this.#over]) region.mapping[Symbol.dispose]();
   }
 }

@@ -231,3 +231,31 @@ kvmTest("a write to a protected page leaves, and has no effect until the debugge
   expectExit(vcpu, "halt");
   assert.equal(vcpu.registers().rcx, 0x77n);
 });
+
+Deno.test("ROM over RAM: slots follow what is uncovered, and nobody else's change", () => {
+  const bytes = new Uint8Array(0x2000).fill(0x55);
+  const { slots, ram } = memory(0x10000, [{ name: "over", at: 0x8000n, bytes, shadow: true }]);
+  using _ram = ram;
+  const one = (at: bigint) => {
+    const into = new Uint8Array(1);
+    ram.read(at, into);
+    return into[0];
+  };
+  assert.deepEqual(slots.shape(), [[0, 0x8000, false], [0x8000, 0x2000, true], [0xa000, 0x6000, false]]);
+  const before = new Set(slots.live.values());
+  ram.shadow(0x9000n, 0x1000, "ram");
+  assert.deepEqual(slots.shape().slice(1, 3), [[0x8000, 0x1000, true], [0x9000, 0x1000, false]]);
+  assert.equal([...slots.live.values()].filter((slot) => before.has(slot)).length, 2);
+  ram.write(0x9000n, Uint8Array.of(7));
+  assert.deepEqual([one(0x8000n), one(0x9000n)], [0x55, 7]);
+  ram.shadow(0x9000n, 0x1000, "read-only");
+  ram.deposit(0x8ffen, Uint8Array.of(1, 1, 1, 1));
+  assert.deepEqual([one(0x8fffn), one(0x9000n)], [0x55, 7]);
+  ram.deposit(0x7fffn, Uint8Array.of(3, 3));
+  assert.deepEqual([one(0x7fffn), one(0x8000n)], [3, 0x55]);
+  ram.shadow(0xb000n, 0x1000, "rom");
+  assert.equal(fault(() => one(0xb000n)).address, 0xb000n);
+  assert.equal(fault(() => ram.deposit(0xafffn, new Uint8Array(2))).address, 0xb000n);
+  ram.shadow(0x9000n, 0x1000, "rom");
+  assert.equal(one(0x9000n), 0x55);
+});

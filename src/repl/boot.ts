@@ -1,5 +1,6 @@
 import type { OpenOptions } from "../dsl/mod.ts";
-import { bootOptions, type CommandLine } from "./options.ts";
+import { ShellError } from "./error.ts";
+import { bootOptions, type CommandLine, hasDrives } from "./options.ts";
 import { guessFile, type ImageGuess } from "./image.ts";
 
 /** How the guest of a command line is opened. */
@@ -11,7 +12,8 @@ export interface GuestPlan {
 
 /** Whether the command line says anything about a guest, so that one is opened at start. */
 export function wantsGuest(line: CommandLine): boolean {
-  return bootOptions(line).length > 0 || line.start !== undefined || line.memory !== undefined ||
+  return bootOptions(line).length > 0 || hasDrives(line) || line.start !== undefined ||
+    line.memory !== undefined ||
     line.cpus !== undefined || line.backend !== undefined || line.irqchip !== undefined;
 }
 
@@ -27,10 +29,17 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.cpus !== undefined) options.cpus = line.cpus;
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
   const path = line.file ?? line.kernel;
-  if (bootOptions(line).length === 0) return { options };
+  if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
-  if (line.bios !== undefined) options.boot = firmware(line.bios);
-  else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
+  if (line.bios !== undefined || hasDrives(line)) {
+    const { disk = [], cdrom } = line.drives ?? {};
+    options.boot = firmware(line.bios ?? await defaultFirmware(), {
+      ...line.boot,
+      ...(disk.length > 0 && { disk }),
+      ...(cdrom !== undefined && { cdrom }),
+      ...(line.snapshot !== undefined && { snapshot: line.snapshot }),
+    });
+  } else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
   else if (line.flat !== undefined) {
     const { file, at, mode } = line.flat;
     options.boot = flat(file, {
@@ -45,6 +54,22 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
     }
   }
   return { options };
+}
+
+/** Where Debian and others put SeaBIOS. */
+const FIRMWARE = [
+  "/usr/share/seabios/bios-256k.bin",
+  "/usr/share/qemu/bios-256k.bin",
+  "/usr/share/seabios/bios.bin",
+];
+
+/** @throws {ShellError} If there is no SeaBIOS. */
+async function defaultFirmware(): Promise<string> {
+  for (const path of FIRMWARE) if (await Deno.stat(path).then(() => true, () => false)) return path;
+  throw new ShellError(
+    "Disks are booted by firmware, and SeaBIOS is not in its usual places",
+    "Install it (apt-get install seabios), or name one: -bios FILE.",
+  );
 }
 
 async function bootOf(

@@ -13,11 +13,12 @@ export interface GuestNews {
 
 /** Listens to a guest's console and stops from its opening to its closing. */
 export class GuestWatch implements Disposable {
-  #listener: Disposable;
+  readonly #listeners = new DisposableStack();
 
   constructor(vm: GuestMachine, news: GuestNews) {
     const text = new GuestText(news.colors);
-    this.#listener = vm.console.onOutput((bytes) => news.print(text.push(bytes)));
+    this.#listeners.use(vm.console.onOutput((bytes) => news.print(text.push(bytes))));
+    this.#listeners.use(vm.onNotice((notice) => news.print(`[${notice}]\n`)));
     this.#follow(vm, news).catch(() => {
       // The machine is gone; its closing tells why.
     });
@@ -29,6 +30,6 @@ export class GuestWatch implements Disposable {
 
   /** Stops listening to the console; the stops end with the machine. */
   [Symbol.dispose](): void {
-    this.#listener[Symbol.dispose]();
+    this.#listeners.dispose();
   }
 }

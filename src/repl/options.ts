@@ -1,6 +1,7 @@
 import { ShellError } from "./error.ts";
 import { nearest } from "./nearest.ts";
 import { parseSize } from "./size.ts";
+import { bootValue, drivesOf, driveValue } from "./drive_options.ts";
 
 /** What stands on the command line of `hvsh`, with QEMU's names where QEMU has one. */
 export interface CommandLine {
@@ -11,6 +12,12 @@ export interface CommandLine {
   initrd?: string;
   append?: string;
   bootSector?: string;
+  /** Disks by place (`-hda` to `-hdd`) and the CD-ROM's medium (`-cdrom`). */
+  drives?: { disk: (string | undefined)[]; cdrom?: string };
+  /** Whether the disks' files stay as they are (`-snapshot`). */
+  snapshot?: boolean;
+  /** Boot order in QEMU's letters (`-boot`): c is the disk, d the CD-ROM. */
+  boot?: { order?: ("disk" | "cdrom")[]; menu?: boolean };
   /** A binary without headers, and how it starts: "FILE,at=0x1000,mode=real". */
   flat?: { file: string; at?: bigint; mode?: "real" | "protected" | "long" };
   /** An image whose kind is told by its contents. */
@@ -79,6 +86,33 @@ export const OPTIONS: readonly OptionRow[] = [
     value: "FILE",
     help: "initial RAM disk, or multiboot modules",
     take: (o, v) => o.initrd = v,
+  },
+  ...["-hda", "-hdb", "-hdc", "-hdd"].map((name, i): OptionRow => ({
+    names: [name],
+    value: "FILE",
+    help: i === 0
+      ? "the first IDE disk, booted by firmware (SeaBIOS without -bios); -hdb to -hdd too"
+      : undefined,
+    take: (o, v) => drivesOf(o).disk[i] = v,
+  })),
+  {
+    names: ["-cdrom"],
+    value: "FILE",
+    help: "an ISO image in the CD-ROM drive (hdc)",
+    take: (o, v) => drivesOf(o).cdrom = v,
+  },
+  {
+    names: ["-drive"],
+    value: "file=FILE[,media=cdrom][,snapshot=on][,index=N]",
+    help: "a disk, as QEMU spells it",
+    take: driveValue,
+  },
+  { names: ["-snapshot"], help: "keep what the guest writes in memory only", take: (o) => o.snapshot = true },
+  {
+    names: ["-boot"],
+    value: "[order=]cd[,menu=on|off]",
+    help: "what firmware boots first: c the disk, d the CD-ROM",
+    take: (o, v) => o.boot = bootValue(v),
   },
   { names: ["-append"], value: "TEXT", help: "the kernel's command line", take: (o, v) => o.append = v },
   {
@@ -149,9 +183,6 @@ export const OPTIONS: readonly OptionRow[] = [
   { names: ["--cwd"], value: "DIRECTORY", take: (o, v) => o.cwd = v },
   { names: ["-h", "--help", "-help"], help: "this text", take: (o) => o.show = "help" },
   { names: ["--version", "-version"], help: "the version", take: (o) => o.show = "version" },
-  later(["-drive"], "disks"),
-  later(["-hda"], "disks"),
-  later(["-cdrom"], "disks"),
   later(["-fda"], "floppy disks"),
   later(["-device"], "devices on the command line"),
   later(["-gdb"], "gdb connections"),
@@ -248,6 +279,11 @@ function flatValue(text: string): NonNullable<CommandLine["flat"]> {
   return flat;
 }
 
+/** Whether there are drives, which firmware boots. */
+export function hasDrives(found: CommandLine): boolean {
+  return found.drives !== undefined;
+}
+
 /** The options that say what to boot; only one of them may be there. */
 export function bootOptions(found: CommandLine): string[] {
   return [
@@ -263,6 +299,14 @@ function check(found: CommandLine): void {
   const boots = bootOptions(found);
   if (boots.length > 1) {
     throw new ShellError(`${boots.join(" and ")} can't be together`, "Name one thing to boot.");
+  }
+  for (const other of boots.filter((name) => name !== "-bios")) {
+    if (hasDrives(found)) {
+      throw new ShellError(
+        `${other} and disks can't be together`,
+        "Disks are booted by firmware: -bios FILE, or none.",
+      );
+    }
   }
   if (found.kernel === undefined && found.file === undefined) {
     for (const name of ["initrd", "append"] as const) {

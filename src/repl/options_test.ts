@@ -52,13 +52,32 @@ Deno.test("options: actions keep their order", () => {
   ]);
 });
 
+Deno.test("options: drives by QEMU's names", () => {
+  const line = parseOptions(["-hda", "a.img", "-cdrom", "b.iso", "-snapshot", "-boot", "order=dc,menu=on"]);
+  assert.deepEqual(line.drives, { disk: ["a.img"], cdrom: "b.iso" });
+  assert.equal(line.snapshot, true);
+  assert.deepEqual(line.boot, { order: ["cdrom", "disk"], menu: true });
+  const spelled = parseOptions([
+    "-drive",
+    "file=a,,b.img,format=raw,snapshot=on",
+    "-drive",
+    "file=c,index=3",
+  ]);
+  assert.deepEqual(spelled.drives?.disk, ["a,b.img", , , "c"]);
+  assert.equal(spelled.snapshot, true);
+});
+
 Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
   assert.match(refused("-jsno"), /Did you mean --json\?/);
   assert.match(refused("-bios"), /-bios lacks its FILE/);
   assert.match(refused("-m", "much"), /`much` is no size of memory/);
   assert.match(refused("-smp", "0"), /-smp takes a number/);
-  assert.match(refused("-hda", "x"), /not part of this version/);
+  assert.match(refused("-fda", "x"), /not part of this version/);
+  assert.match(refused("-hda", "x", "-kernel", "k"), /-kernel and disks can't be together/);
+  assert.match(refused("-drive", "media=disk"), /lacks its file/);
+  assert.match(refused("-drive", "file=a,if=virtio"), /does not understand `if=virtio`/);
+  assert.match(refused("-boot", "x"), /does not understand `x`/);
   assert.match(refused("-bios", "a", "b"), /-bios and b can't be together/);
   assert.match(refused("-append", "x"), /goes with -kernel/);
   assert.match(refused("--flat", "f,mode=weird"), /`mode=weird`/);

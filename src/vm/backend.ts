@@ -20,7 +20,15 @@ export interface Rom {
   readonly at: bigint;
   /** Its contents; padded with zeros to a multiple of 4096. */
   readonly bytes: Uint8Array;
+  /** Whether it lies over RAM, which `BackendMemory.shadow` can uncover. Otherwise it must be clear of RAM. */
+  readonly shadow?: boolean;
 }
+
+/**
+ * What a guest meets where RAM lies under ROM or a bus (a PC's attributes of the memory below 1 MiB): the RAM, the
+ * RAM for reads only, or the ROM over it; without a ROM there, nothing.
+ */
+export type Shadow = "ram" | "read-only" | "rom";
 
 /** What every backend needs to know to make a machine. */
 export interface BackendOptions {
@@ -96,6 +104,16 @@ export interface BackendMemory {
    * to them is a `mmio-write` exit and has no effect until the debugger does it.
    */
   protect?(at: bigint, length: number, readOnly: boolean): MaybePromise<void>;
+  /**
+   * Writes `bytes` as the guest or a device of its own would: read-only memory stays as it is. Pages that
+   * `protect` made read-only are written. @throws {FaultError} If a byte of the range is not memory.
+   */
+  deposit?(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+  /**
+   * Changes what the guest meets in 4 KiB pages of RAM below the hole; `regions`, `read` and `write` follow. RAM
+   * that is hidden keeps its bytes. A write to what is read-only is a `mmio-write` exit.
+   */
+  shadow?(at: bigint, length: number, how: Shadow): MaybePromise<void>;
 }
 
 /** One slot of the debug registers. */

@@ -18,7 +18,10 @@ export interface ChipsetOptions {
   readonly onSuspend?: () => void;
   /** The guest changed what an area below 1 MiB reads from and writes to. */
   readonly onPam?: (area: PamArea) => void;
-  /** Whether the power management registers are where firmware puts them, for a guest without it. */
+  /**
+   * Whether the power management registers are where firmware puts them, and all memory below 1 MiB is RAM, for a
+   * guest without it.
+   */
   readonly configured?: boolean;
 }
 
@@ -40,7 +43,7 @@ export function chipset(options: ChipsetOptions): Chipset {
   const { time, onReset, onPowerOff, onSuspend, onPam, configured } = options;
   const isa = new Piix3();
   const host = new PciHost({ onReset, router: isa });
-  const bridge = new I440fx({ onPam });
+  const bridge = new I440fx({ onPam, configured });
   const power = new Piix4Pm({ time, onPowerOff, onSuspend, configured });
   host.plug({ slot: 0 }, bridge);
   host.plug({ slot: 1 }, isa);

@@ -3,6 +3,7 @@
  *
  * Data sheet: Intel 440FX PCIset 82441FX, May 1996, 3.2.19 "PAM[6:0] - Programmable Attribute Map Registers".
  */
+import type { DeviceHost } from "../../vm/device.ts";
 import { PciFunction } from "./pci_function.ts";
 
 const PAM0 = 0x59;
@@ -30,8 +31,10 @@ export interface PamArea {
 export interface I440fxOptions {
   /** Default "i440fx". */
   readonly name?: string;
-  /** The guest changed how `area` behaves. Called for each area that changed, and at a reset. */
+  /** How `area` behaves now. Called for what is not RAM when it is plugged in, then for each area that changed. */
   readonly onPam?: (area: PamArea) => void;
+  /** Whether all areas are RAM from the start, as firmware leaves most of them, for a guest without it. */
+  readonly configured?: boolean;
 }
 
 /** 8086:1237, with the subsystem identity that tells SeaBIOS that it runs on a virtual machine. */
@@ -53,6 +56,10 @@ export class I440fx extends PciFunction {
     // PAM0's low nibble is reserved.
     this.config.allow(PAM0, 0x30, 1);
     for (let i = 1; i < PAM_REGISTERS; i++) this.config.allow(PAM0 + i, 0x33, 1);
+    if (options.configured) {
+      this.config.initial(PAM0, 0x30, 1);
+      for (let i = 1; i < PAM_REGISTERS; i++) this.config.initial(PAM0 + i, 0x33, 1);
+    }
     this.config.initial(SMRAM, 0x02, 1);
     this.config.allow(SMRAM, 0x78, 1);
     this.#areas = this.areas;
@@ -75,6 +82,12 @@ export class I440fx extends PciFunction {
     }
     areas.push(area(0xf0000, 64 * KiB, this.config.get(PAM0, 1) >> 4 & NIBBLE_MASK));
     return areas;
+  }
+
+  /** Tells what is not RAM. */
+  override attach(host: DeviceHost): void {
+    super.attach(host);
+    for (const area of this.#areas) if (!area.readRam || !area.writeRam) this.#onPam?.(area);
   }
 
   /** The guest wrote configuration space. */

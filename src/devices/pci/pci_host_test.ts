@@ -120,6 +120,8 @@ Deno.test("pci: PAM registers tell which areas below 1 MiB are RAM", () => {
   const { set, pam, bridge, get } = machine();
   assert.equal(bridge.areas.length, 13);
   assert.ok(bridge.areas.every((a) => !a.readRam && !a.writeRam));
+  assert.deepEqual(pam, bridge.areas, "what is not RAM is told when it is plugged in");
+  pam.length = 0;
   set(0, 0x58, 0x3300_3000 | 0); // 0x59 is byte 1, 0x5b byte 3
   assert.deepEqual(pam, [
     { start: 0xc8000, length: 0x4000, readRam: true, writeRam: true },

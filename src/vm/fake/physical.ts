@@ -1,5 +1,6 @@
-import type { BackendMemory, BackendOptions, MemoryRegion } from "../backend.ts";
+import type { BackendMemory, BackendOptions, MemoryRegion, Shadow } from "../backend.ts";
 import { FaultError, InputError, StateError } from "../errors.ts";
+import { ShadowMap, type Span } from "../shadow.ts";
 
 const PAGE = 0x1000;
 const LOW_LIMIT = 3 * 1024 ** 3;
@@ -8,8 +9,8 @@ const HIGH_START = 4 * 1024 ** 3;
 /** A stretch of memory: page-aligned, never overlapping another. Addresses are numbers: they fit 52 bits. */
 interface Area {
   readonly name: string;
-  readonly start: number;
-  readonly end: number;
+  readonly from: number;
+  readonly to: number;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly readOnly: boolean;
@@ -17,8 +18,13 @@ interface Area {
 
 /** Guest-physical memory as arrays of the JavaScript heap. */
 export class PhysicalMemory implements BackendMemory {
-  readonly regions: readonly MemoryRegion[];
-  #areas: Area[];
+  /** RAM and ROMs as they were given. */
+  readonly #given: Area[];
+  /** ROMs that lie over RAM. */
+  readonly #over: Area[] = [];
+  readonly #shadows = new ShadowMap();
+  /** What the guest has of them, by address. */
+  #areas: readonly Area[];
   #last: Area;
   /** Page numbers that the guest can't write. */
   readonly #protected = new Set<number>();
@@ -32,9 +38,9 @@ export class PhysicalMemory implements BackendMemory {
       });
     }
     try {
-      this.#areas = [area("ram", 0, new Uint8Array(Math.min(memory, LOW_LIMIT)), false)];
+      this.#given = [area("ram", 0, new Uint8Array(Math.min(memory, LOW_LIMIT)), false)];
       if (memory > LOW_LIMIT) {
-        this.#areas.push(area("ram-high", HIGH_START, new Uint8Array(memory - LOW_LIMIT), false));
+        this.#given.push(area("ram-high", HIGH_START, new Uint8Array(memory - LOW_LIMIT), false));
       }
     } catch (cause) {
       throw new InputError(`This host can't hold ${memory} bytes of guest memory`, {
@@ -43,9 +49,13 @@ export class PhysicalMemory implements BackendMemory {
       });
     }
     for (const rom of options.roms ?? []) this.#place(rom.name, Number(rom.at), rom.bytes);
+    this.#areas = this.#lay();
     this.#last = this.#areas[0];
-    this.regions = this.#areas.map(({ name, start, end, readOnly }) => {
-      return { name, start: BigInt(start), size: BigInt(end - start), readOnly };
+  }
+
+  get regions(): readonly MemoryRegion[] {
+    return this.#areas.map(({ name, from, to, readOnly }) => {
+      return { name, start: BigInt(from), size: BigInt(to - from), readOnly };
     });
   }
 
@@ -59,9 +69,9 @@ export class PhysicalMemory implements BackendMemory {
 
   view(at: bigint, length: number): Uint8Array {
     const found = this.#find(Number(at));
-    const from = found === undefined ? 0 : Number(at) - found.start;
+    const from = found === undefined ? 0 : Number(at) - found.from;
     if (found === undefined || from + length > found.bytes.length) {
-      const first = found === undefined ? at : BigInt(found.end);
+      const first = found === undefined ? at : BigInt(found.to);
       throw fault(first, "a view needs all its bytes in one region");
     }
     return found.bytes.subarray(from, from + length);
@@ -77,11 +87,26 @@ export class PhysicalMemory implements BackendMemory {
     }
   }
 
+  deposit(at: bigint, bytes: Uint8Array): void {
+    this.#each(at, bytes.length, (a, from, done, n) => {
+      if (!a.readOnly) a.bytes.set(bytes.subarray(done, done + n), from);
+    });
+  }
+
+  shadow(at: bigint, length: number, how: Shadow): void {
+    const from = Math.floor(Number(at) / PAGE) * PAGE;
+    const to = Math.ceil((Number(at) + length) / PAGE) * PAGE;
+    if (from >= to) return;
+    this.#shadows.set({ from, to }, how);
+    this.#areas = this.#lay();
+    this.#last = this.#areas[0];
+  }
+
   /** The guest reads `size` bytes that lie in one page; undefined if no memory is there. */
   load(at: number, size: number): bigint | undefined {
     const a = this.#find(at);
     if (a === undefined) return undefined;
-    const offset = at - a.start;
+    const offset = at - a.from;
     switch (size) {
       case 1:
         return BigInt(a.bytes[offset]);
@@ -99,7 +124,7 @@ export class PhysicalMemory implements BackendMemory {
     const a = this.#find(at);
     if (a === undefined || a.readOnly) return false;
     if (this.#protected.size > 0 && this.#protected.has(Math.floor(at / PAGE))) return false;
-    const offset = at - a.start;
+    const offset = at - a.from;
     if (size === 1) a.bytes[offset] = Number(value);
     else if (size === 2) a.view.setUint16(offset, Number(value), true);
     else if (size === 4) a.view.setUint32(offset, Number(value), true);
@@ -111,7 +136,7 @@ export class PhysicalMemory implements BackendMemory {
   page(at: number): Uint8Array | undefined {
     const a = this.#find(at);
     if (a === undefined) return undefined;
-    const offset = at - a.start;
+    const offset = at - a.from;
     return a.bytes.subarray(offset, offset + PAGE - (offset % PAGE));
   }
 
@@ -126,8 +151,8 @@ export class PhysicalMemory implements BackendMemory {
 
   #find(at: number): Area | undefined {
     const last = this.#last;
-    if (at >= last.start && at < last.end) return last;
-    for (const a of this.#areas) if (at >= a.start && at < a.end) return this.#last = a;
+    if (at >= last.from && at < last.to) return last;
+    for (const a of this.#areas) if (at >= a.from && at < a.to) return this.#last = a;
     return undefined;
   }
 
@@ -139,7 +164,7 @@ export class PhysicalMemory implements BackendMemory {
       const place = at + BigInt(done);
       const a = this.#find(Number(place));
       if (a === undefined || place >= 1n << 52n) throw fault(place, "no memory is there");
-      const from = Number(place) - a.start;
+      const from = Number(place) - a.from;
       const n = Math.min(length - done, a.bytes.length - from);
       pieces.push([a, from, done, n]);
       done += n;
@@ -147,7 +172,7 @@ export class PhysicalMemory implements BackendMemory {
     for (const piece of pieces) what(...piece);
   }
 
-  /** Puts a ROM in, cutting the RAM it covers. */
+  /** Puts a ROM in; over RAM it hides it. */
   #place(name: string, at: number, bytes: Uint8Array): void {
     if (!Number.isSafeInteger(at) || at < 0 || at % PAGE !== 0 || bytes.length === 0) {
       throw new InputError(`ROM ${name} must start at a multiple of 4096 and hold something`, {
@@ -157,27 +182,34 @@ export class PhysicalMemory implements BackendMemory {
     const padded = new Uint8Array(Math.ceil(bytes.length / PAGE) * PAGE);
     padded.set(bytes);
     const rom = area(name, at, padded, true);
-    const rest: Area[] = [rom];
-    for (const a of this.#areas) {
-      if (a.end <= rom.start || a.start >= rom.end) rest.push(a);
-      else if (a.readOnly) {
-        throw new InputError(`ROM ${name} overlaps ROM ${a.name}`, { remedy: "place one of them elsewhere" });
-      } else {
-        if (a.start < rom.start) {
-          rest.push(area(a.name, a.start, a.bytes.subarray(0, rom.start - a.start), false));
-        }
-        if (a.end > rom.end) rest.push(area(a.name, rom.end, a.bytes.subarray(rom.end - a.start), false));
-      }
+    const other = [...this.#given.filter((a) => a.readOnly), ...this.#over].find((a) =>
+      a.from < rom.to && rom.from < a.to
+    );
+    if (other !== undefined) {
+      throw new InputError(`ROM ${name} overlaps ROM ${other.name}`, {
+        remedy: "place one of them elsewhere",
+      });
     }
-    this.#areas = rest.sort((a, b) => a.start - b.start);
+    const hides = this.#given.some((a) => a.from < rom.to && rom.from < a.to);
+    (hides ? this.#over : this.#given).push(rom);
+  }
+
+  /** Works out what the guest has. */
+  #lay(): Area[] {
+    const part = (a: Area, { from, to }: Span, readOnly: boolean) =>
+      area(a.name, from, a.bytes.subarray(from - a.from, to - a.from), readOnly);
+    return this.#given.flatMap((a) => {
+      const over = this.#over.filter((rom) => rom.from < a.to && a.from < rom.to);
+      return a.readOnly ? [a] : this.#shadows.lay(a, over, part);
+    }).sort((a, b) => a.from - b.from);
   }
 }
 
 const NOWHERE = area("nowhere", 0, new Uint8Array(0), true);
 
-function area(name: string, start: number, bytes: Uint8Array, readOnly: boolean): Area {
+function area(name: string, from: number, bytes: Uint8Array, readOnly: boolean): Area {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return { name, start, end: start + bytes.length, bytes, view, readOnly };
+  return { name, from, to: from + bytes.length, bytes, view, readOnly };
 }
 
 function fault(address: bigint, why: string): FaultError {

@@ -147,8 +147,8 @@ const FIRMWARE_LIMIT = 16 << 20;
 const ISA_BIOS = 128 << 10;
 
 /**
- * Firmware: read-only, ending at 4 GiB, where the reset vector is; its last 128 KiB (or all of it) are copied to
- * RAM below 1 MiB. The vCPU stays in its reset state.
+ * Firmware: read-only, ending at 4 GiB, where the reset vector is; its last 128 KiB (or all of it) are also below
+ * 1 MiB: in RAM, and as ROM over it for a machine whose chipset can swap them. The vCPU stays in its reset state.
  *
  * @param bytes A multiple of 4096, 16 MiB at most.
  * @param memory Bytes of RAM.
@@ -169,13 +169,14 @@ export function firmwareImage(bytes: Uint8Array, memory: number): BootImage {
   }
   const isa = bytes.subarray(bytes.length - Math.min(bytes.length, ISA_BIOS));
   const rom: Rom = { name: "firmware", at: FOUR_GIB - BigInt(bytes.length), bytes };
+  const low: Rom = { name: "firmware-low", at: 0x100000n - BigInt(isa.length), bytes: isa, shadow: true };
   return {
     protocol: "firmware",
     writes: arrange(
       [{ at: 0x100000n - BigInt(isa.length), bytes: isa, name: "firmware below 1 MiB" }],
       memory,
     ),
-    roms: [rom],
+    roms: [rom, low],
     registers: {},
     notes: bytes.length % 0x10000 === 0
       ? []

@@ -1,0 +1,116 @@
+/** SeaBIOS boots disks and CDs through the public API, and boot sectors that only know the BIOS answer. */
+import assert from "node:assert/strict";
+import { type DriveSource, firmware, type GuestMachine, gva, hosts, MiB, open } from "../mod.ts";
+
+const BIOS = "/usr/share/seabios/bios-256k.bin";
+const SECTOR = 512;
+/** Far more than it takes in a lab that others keep busy. */
+const PATIENCE = { timeoutMs: 240_000 };
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+const bios = await Deno.stat(BIOS).then(() => true, () => false);
+const missing = !kvm?.usable ? `no KVM: ${kvm?.reason}` : bios ? undefined : `no ${BIOS}: deno task setup`;
+if (missing !== undefined) console.log(`skipped: disks and CDs booted by SeaBIOS: ${missing}`);
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `firmware: ${name}`, ignore: missing !== undefined, fn });
+}
+
+/** A disk of 1 MiB whose boot sector prints, echoes and saves what is typed. */
+async function helloDisk(): Promise<Uint8Array> {
+  const disk = new Uint8Array(1 << 20);
+  disk.set(await Deno.readFile(new URL("../fixtures/bios_hello.bin", import.meta.url)));
+  return disk;
+}
+
+/** Types a line into the boot sector of `helloDisk`; `verdict` is what it says about saving it. */
+async function saveLine(vm: GuestMachine, line: string, verdict: string): Promise<void> {
+  const running = vm.continue(PATIENCE);
+  await vm.console.expect("hello from the disk", PATIENCE);
+  await vm.console.send(`${line}\r`);
+  await vm.console.expect(line, PATIENCE);
+  await vm.console.expect(verdict, PATIENCE);
+  await vm.console.send("\x1b");
+  assert.equal((await running).kind, "halt");
+}
+
+const text = (bytes: Uint8Array, at: number, length: number) =>
+  new TextDecoder().decode(bytes.subarray(at, at + length));
+
+test("a disk's boot sector is reached at 0x7c00, prints and reads keys by the BIOS, and writes its disk", async () => {
+  const disk = await helloDisk();
+  await using vm = await open({ backend: "kvm", memory: MiB(32), boot: firmware(BIOS, { disk }) });
+  await vm.breakpoints.add(gva(0x7c00n), { once: true });
+  const stop = await vm.continue(PATIENCE);
+  assert.equal(stop.kind, "breakpoint");
+  assert.equal(stop.registers.rdx & 0xffn, 0x80n, "DL is the first hard disk");
+  assert.deepEqual(await vm.vcpus[0].memory.read(gva(0x7c00n), SECTOR), disk.subarray(0, SECTOR));
+  await saveLine(vm, "kept", "saved");
+  assert.equal(text(disk, SECTOR, 5), "kept\0");
+  assert.deepEqual(vm.drives.map((d) => [d.name, d.kind, d.medium?.size]), [["hda", "disk", 1 << 20]]);
+});
+
+test("a snapshot keeps the disk's file as it is, until it is committed", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".img" });
+  try {
+    await Deno.writeFile(file, await helloDisk());
+    const boot = firmware(BIOS, { disk: file, snapshot: true });
+    await using vm = await open({ backend: "kvm", memory: MiB(32), boot });
+    await saveLine(vm, "beside", "saved");
+    assert.equal(text(await Deno.readFile(file), SECTOR, 1), "\0");
+    const { changes } = vm.drives[0];
+    assert.ok(changes !== undefined && changes.changed > 0);
+    assert.equal(changes.commit(), undefined);
+    assert.equal(text(await Deno.readFile(file), SECTOR, 7), "beside\0");
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
+test("a disk whose file vanishes: the guest gets an error, the user a notice", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".img" });
+  await Deno.writeFile(file, await helloDisk());
+  await using vm = await open({ backend: "kvm", memory: MiB(32), boot: firmware(BIOS, { disk: file }) });
+  await vm.breakpoints.add(gva(0x7c00n), { once: true });
+  assert.equal((await vm.continue(PATIENCE)).kind, "breakpoint");
+  const heard: string[] = [];
+  using _listener = vm.onNotice((notice) => heard.push(notice));
+  await Deno.remove(file);
+  await saveLine(vm, "lost", "error");
+  assert.deepEqual(heard, vm.notices);
+  assert.match(heard[0], new RegExp(`${file}.*(gone|removed|replaced)`));
+});
+
+test("a CD with an El Torito boot image is booted before the disk if that is asked for", async () => {
+  const cdrom = await bootableCd();
+  const sources: { disk: DriveSource; cdrom: DriveSource } = { disk: await helloDisk(), cdrom };
+  const boot = firmware(BIOS, { ...sources, order: ["cdrom", "disk"] });
+  await using vm = await open({ backend: "kvm", memory: MiB(32), boot });
+  await vm.breakpoints.add(gva(0x7c00n), { once: true });
+  const stop = await vm.continue(PATIENCE);
+  assert.equal(stop.kind, "breakpoint");
+  assert.notEqual(stop.registers.rdx & 0xffn, 0x80n, "DL is the CD");
+  await saveLine(vm, "x", "error");
+});
+
+/** The least that SeaBIOS boots: a boot record, a boot catalogue, an image without emulation (El Torito 1.0). */
+async function bootableCd(): Promise<Uint8Array> {
+  const BLOCK = 2048;
+  const cd = new Uint8Array(24 * BLOCK);
+  const view = new DataView(cd.buffer);
+  const put = (at: number, what: string) => cd.set(new TextEncoder().encode(what), at);
+  put(16 * BLOCK, "\x01CD001\x01");
+  put(17 * BLOCK, "\0CD001\x01EL TORITO SPECIFICATION");
+  view.setUint32(17 * BLOCK + 0x47, 19, true);
+  put(18 * BLOCK, "\xffCD001\x01");
+  const catalogue = 19 * BLOCK;
+  cd[18 * BLOCK] = 0xff;
+  cd[catalogue] = 1;
+  view.setUint16(catalogue + 0x1e, 0xaa55, true);
+  view.setUint16(catalogue + 0x1c, 0x10000 - 0xaa55 - 1, true);
+  cd[catalogue + 0x20] = 0x88; // bootable, no emulation
+  view.setUint16(catalogue + 0x26, 1, true); // sectors of 512 bytes
+  view.setUint32(catalogue + 0x28, 20, true);
+  cd.set(await Deno.readFile(new URL("../fixtures/bios_hello.bin", import.meta.url)), 20 * BLOCK);
+  return cd;
+}
