@@ -24,7 +24,8 @@ export class PhysicalMemory implements BackendMemory {
   readonly #over: Area[] = [];
   readonly #shadows = new ShadowMap();
   /** What the guest has of them, by address. */
-  #areas: readonly Area[];
+  #areas: readonly Area[] = [];
+  #regions: readonly MemoryRegion[] = [];
   #last: Area;
   /** Page numbers that the guest can't write. */
   readonly #protected = new Set<number>();
@@ -49,14 +50,11 @@ export class PhysicalMemory implements BackendMemory {
       });
     }
     for (const rom of options.roms ?? []) this.#place(rom.name, Number(rom.at), rom.bytes);
-    this.#areas = this.#lay();
-    this.#last = this.#areas[0];
+    this.#last = this.#lay();
   }
 
   get regions(): readonly MemoryRegion[] {
-    return this.#areas.map(({ name, from, to, readOnly }) => {
-      return { name, start: BigInt(from), size: BigInt(to - from), readOnly };
-    });
+    return this.#regions;
   }
 
   read(at: bigint, into: Uint8Array): void {
@@ -98,8 +96,7 @@ export class PhysicalMemory implements BackendMemory {
     const to = Math.ceil((Number(at) + length) / PAGE) * PAGE;
     if (from >= to) return;
     this.#shadows.set({ from, to }, how);
-    this.#areas = this.#lay();
-    this.#last = this.#areas[0];
+    this.#last = this.#lay();
   }
 
   /** The guest reads `size` bytes that lie in one page; undefined if no memory is there. */
@@ -194,14 +191,18 @@ export class PhysicalMemory implements BackendMemory {
     (hides ? this.#over : this.#given).push(rom);
   }
 
-  /** Works out what the guest has. */
-  #lay(): Area[] {
+  /** Works out what the guest has; gives the first of it. */
+  #lay(): Area {
     const part = (a: Area, { from, to }: Span, readOnly: boolean) =>
       area(a.name, from, a.bytes.subarray(from - a.from, to - a.from), readOnly);
-    return this.#given.flatMap((a) => {
+    this.#areas = this.#given.flatMap((a) => {
       const over = this.#over.filter((rom) => rom.from < a.to && a.from < rom.to);
       return a.readOnly ? [a] : this.#shadows.lay(a, over, part);
     }).sort((a, b) => a.from - b.from);
+    this.#regions = this.#areas.map(({ name, from, to, readOnly }) => {
+      return { name, start: BigInt(from), size: BigInt(to - from), readOnly };
+    });
+    return this.#areas[0] ?? NOWHERE;
   }
 }
 
