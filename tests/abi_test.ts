@@ -106,6 +106,7 @@ Deno.test("KVM's requests, capabilities, exit reasons and flags have the headers
 
 Deno.test("Linux's structures and constants are those of the headers", async () => {
   const { timespec, itimerspec, sigevent, statx, sysinfo, LINUX, sigset, KERNEL_SIGSET_BYTES } = linux;
+  const { pollfd, sockaddr_in, sockaddr_un } = linux;
   await compare(
     [
       "errno.h",
@@ -116,6 +117,11 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       "sys/eventfd.h",
       "sys/mman.h",
       "sys/stat.h",
+      "sys/socket.h",
+      "sys/un.h",
+      "netinet/in.h",
+      "netinet/tcp.h",
+      "poll.h",
       "sys/sysinfo.h",
     ],
     [
@@ -124,6 +130,9 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       ...structure("sigevent", sigevent).filter((q) => !q.expression.includes("_pad")),
       ...structure("statx", statx).filter((q) => !/_rest|__spare/.test(q.expression)),
       ...structure("sysinfo", sysinfo),
+      ...structure("pollfd", pollfd),
+      ...structure("sockaddr_un", sockaddr_un),
+      ...structure("sockaddr_in", sockaddr_in),
       { expression: "sizeof(sigset_t)", ours: sigset.size },
       { expression: "(_NSIG - 1) / 8", ours: KERNEL_SIGSET_BYTES },
       ...constants(LINUX),

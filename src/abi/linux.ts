@@ -54,6 +54,15 @@ export const statx = struct({
   _rest: bytes(208),
 });
 
+/** `struct pollfd` (poll(2)). */
+export const pollfd = struct({ fd: s32, events: u16, revents: u16 });
+
+/** `struct sockaddr_un` (unix(7)): the path ends with a zero byte. */
+export const sockaddr_un = struct({ sun_family: u16, sun_path: bytes(108) });
+
+/** `struct sockaddr_in` (ip(7)); port and address are big-endian. */
+export const sockaddr_in = struct({ sin_family: u16, sin_port: u16, sin_addr: u32, sin_zero: bytes(8) });
+
 /** Constants under their C names. */
 export const LINUX = {
   O_RDONLY: 0,
@@ -81,4 +90,16 @@ export const LINUX = {
   S_IFREG: 0o100000,
   S_IFBLK: 0o060000,
   S_IFDIR: 0o040000,
+  AF_UNIX: 1,
+  AF_INET: 2,
+  SOCK_STREAM: 1,
+  SOCK_CLOEXEC: 0x80000,
+  SOCK_NONBLOCK: 0x800,
+  MSG_NOSIGNAL: 0x4000,
+  IPPROTO_TCP: 6,
+  TCP_NODELAY: 1,
+  SOL_SOCKET: 1,
+  SO_ERROR: 4,
+  POLLIN: 1,
+  POLLOUT: 4,
 } as const;
