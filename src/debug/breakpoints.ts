@@ -7,7 +7,14 @@ import type { ReadPhysical } from "../x86/paging.ts";
 import { ManagedBreakpoint, type Means, type Place } from "./breakpoint.ts";
 import { type Choice, choose } from "./choose.ts";
 import type { GuardedPages } from "./guarded_pages.ts";
-import { CountedMeans, HardwareMeans, PageMeans, PatchMeans, type TrapSettings } from "./means.ts";
+import {
+  CountedMeans,
+  HardwareMeans,
+  PageMeans,
+  PatchMeans,
+  RemoteMeans,
+  type TrapSettings,
+} from "./means.ts";
 import type { Patches } from "./patches.ts";
 import type { Slots } from "./slots.ts";
 
@@ -134,6 +141,9 @@ export class BreakpointSet implements Breakpoints {
     switch (choice.how) {
       case "hardware":
         return new HardwareMeans(slots, settings, choice.trap);
+      case "remote":
+        // `choose` gives it only where there are such.
+        return new RemoteMeans(this.#parts.backend.breakpoints!, choice.address);
       case "page":
         return new PageMeans(pages, choice.gpa, Number(place.size));
       case "step":

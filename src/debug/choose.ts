@@ -15,6 +15,7 @@ import type { Slots } from "./slots.ts";
 export type Choice =
   | { readonly how: "hardware"; readonly trap: HardwareTrap }
   | { readonly how: PatchKind; readonly gpa: bigint }
+  | { readonly how: "remote"; readonly address: bigint }
   | { readonly how: "page"; readonly gpa: bigint }
   | { readonly how: "step" };
 
@@ -97,6 +98,10 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     if (!found.ok) throw faultOf(found);
     gpa = found.gpa;
     user = found.steps.length > 0 && found.user && cpl(registers) === 3;
+  }
+  if (backend.breakpoints !== undefined) {
+    if (place.space === "gva") return { how: "remote", address };
+    reasons.push("the stub's breakpoints are at linear addresses, not physical ones");
   }
   const int3 = here("breakpoint-int3", situation);
   if (int3?.usable) return { how: "int3", gpa };

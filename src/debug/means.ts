@@ -1,4 +1,4 @@
-import type { BackendVcpu, HardwareTrap, MaybePromise } from "../vm/backend.ts";
+import type { BackendVcpu, HardwareTrap, MaybePromise, RemoteBreakpoints } from "../vm/backend.ts";
 import { then } from "../vm/promise.ts";
 import type { Means } from "./breakpoint.ts";
 import type { GuardedPages } from "./guarded_pages.ts";
@@ -79,6 +79,26 @@ export class PatchMeans implements Means {
     if (patch === undefined) return;
     this.#patch = undefined;
     return then(this.#patches.release(patch), () => this.#settings.apply());
+  }
+}
+
+/** A breakpoint that the other side of a remote protocol keeps. */
+export class RemoteMeans implements Means {
+  readonly how = "remote";
+  readonly #breakpoints: RemoteBreakpoints;
+  readonly #address: bigint;
+
+  constructor(breakpoints: RemoteBreakpoints, address: bigint) {
+    this.#breakpoints = breakpoints;
+    this.#address = address;
+  }
+
+  arm(): MaybePromise<void> {
+    return this.#breakpoints.insert(this.#address);
+  }
+
+  disarm(): MaybePromise<void> {
+    return this.#breakpoints.remove(this.#address);
   }
 }
 

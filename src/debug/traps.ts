@@ -215,7 +215,7 @@ export class Traps implements Supervisor {
     const fired = this.#parts.slots.traps.filter((trap, slot) =>
       trap && (exit.dr6 >> BigInt(slot) & 1n) === 1n && !(stepped && trap.access === "execute")
     );
-    if (fired.length === 0) return NOT_OURS;
+    if (fired.length === 0 && exit.remote !== true) return NOT_OURS;
     return then(vcpu.registers(), (registers) => {
       const data = fired.filter((trap) => trap!.access !== "execute");
       if (data.length === 0) return this.#executed(vcpu, registers, linearRip(registers));

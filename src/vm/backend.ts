@@ -62,12 +62,32 @@ export interface Backend {
   readonly capabilities: Capabilities;
   readonly vcpus: readonly BackendVcpu[];
   readonly memory: BackendMemory;
+  /** Breakpoints that the other side keeps by itself, as many as wanted; where there are such. */
+  readonly breakpoints?: RemoteBreakpoints;
+  /** Console and debug log of a guest whose devices are the hypervisor's; undefined where they are ours. */
+  readonly console?: BackendConsole;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
   /** Puts vCPUs, interrupt controllers and timers back to power-on. Memory stays. */
   reset(): MaybePromise<void>;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
   close(): MaybePromise<void>;
+}
+
+/** Execute breakpoints at linear addresses on every vCPU. A hit is a `debug` exit with `remote`. */
+export interface RemoteBreakpoints {
+  /** @throws {UnsupportedError} If the other side refuses. */
+  insert(address: bigint): MaybePromise<void>;
+  /** Takes out what `insert` put in. */
+  remove(address: bigint): MaybePromise<void>;
+}
+
+/** A serial console that the hypervisor has, with its other end here. */
+export interface BackendConsole {
+  /** Says where the guest's output goes: COM1 and Bochs' port 0xe9, and the firmware's debug port 0x402. */
+  connect(print: (bytes: Uint8Array) => void, log: (bytes: Uint8Array) => void): void;
+  /** Types; gives how many bytes were taken. */
+  type(bytes: Uint8Array): number;
 }
 
 /** Interrupt inputs and their kin. */

@@ -21,6 +21,8 @@ export type VmExit =
   | FailEntryExit
   | InternalErrorExit
   | SystemEventExit
+  /** The guest wrote to the debug-exit port of a hypervisor that has that device itself: the code it makes of it. */
+  | { readonly kind: "exit"; readonly code: number }
   /** The domain, stub or process behind the machine is no more. */
   | { readonly kind: "gone"; readonly reason: string }
   /** What a newer hypervisor added: `reason` says which number or name it had. */
@@ -70,6 +72,8 @@ export interface DebugExit {
   readonly dr6: bigint;
   /** B0..B3 of `dr6` as a number, where the backend has it at hand: steps look at it thousands of times. */
   readonly hits?: number;
+  /** Whether it was one of the breakpoints that the hypervisor keeps by itself (`Backend.breakpoints`). */
+  readonly remote?: boolean;
   /** Linear address of the instruction that is reported (for #BP: of the INT3 itself). */
   readonly pc: bigint;
 }

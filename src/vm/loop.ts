@@ -239,6 +239,8 @@ export class RunLoop {
         };
       case "internal-error":
         return { kind: "fault", reason: exit.reason, ...(exit.bytes && { bytes: exit.bytes.slice() }) };
+      case "exit":
+        return { kind: "exit", code: exit.code };
       case "gone":
         return { kind: "gone", reason: exit.reason };
       case "unsupported":
