@@ -1,0 +1,154 @@
+import { HvshError } from "../vm/errors.ts";
+import { GoneError } from "./gone.ts";
+import type { Links, Stream } from "./link.ts";
+import { packet, PacketReader } from "./packets.ts";
+
+/** How long an answer may take. QEMU's main loop may be held for seconds by a slow disk or a loaded host. */
+const ANSWER_MS = 10_000;
+/** Requests on their way at once: their answers fit the kernel's socket buffers. */
+const WINDOW = 32;
+/** Packets that may wait to be taken; more are a flood. */
+const WAITING_LIMIT = 1024;
+/** Broken packets in a row until the other side is given up. */
+const BROKEN_LIMIT = 8;
+
+const ACK = Uint8Array.of(0x2b);
+const INTERRUPT = Uint8Array.of(3);
+
+/** A client's side of the GDB remote protocol: requests, and their answers in order. */
+export class GdbConnection {
+  readonly #links: Links;
+  readonly #stream: Stream;
+  readonly #reader = new PacketReader();
+  readonly #waiting: string[] = [];
+  readonly #answerMs: number;
+  #acks = true;
+  #broken = 0;
+  #last: Uint8Array | undefined;
+  #gone: string | undefined;
+
+  /** @param answerMs How long an answer may take. */
+  constructor(links: Links, stream: Stream, answerMs = ANSWER_MS) {
+    this.#answerMs = answerMs;
+    this.#links = links;
+    this.#stream = stream;
+    links.add(stream, (bytes) => this.#take(bytes));
+  }
+
+  /** Why there is no point in asking any more; undefined while there is. */
+  get gone(): string | undefined {
+    if (this.#gone === undefined && this.#stream.ended && this.#waiting.length === 0) {
+      this.#gone = "the stub closed the connection";
+    }
+    return this.#gone;
+  }
+
+  /** Ends acknowledgements, where the stub can do without (E.2, QStartNoAckMode). */
+  withoutAcks(): void {
+    if (this.request("QStartNoAckMode") === "OK") this.#acks = false;
+  }
+
+  /** Sends a packet whose answer comes later, by `next`. @throws {GoneError} */
+  post(payload: string): void {
+    this.#alive();
+    this.#last = packet(payload);
+    this.#stream.send(this.#last);
+  }
+
+  /** Asks a running guest to stop; the stop reply is its answer. */
+  interrupt(): void {
+    this.#alive();
+    this.#stream.send(INTERRUPT);
+  }
+
+  /** The next packet, if one comes within `timeoutMs`. @throws {GoneError} */
+  next(timeoutMs: number): string | undefined {
+    if (this.#waiting.length === 0) {
+      this.#links.until(
+        () => this.#waiting.length > 0 || this.#stream.ended || this.#gone !== undefined,
+        timeoutMs,
+      );
+    }
+    const text = this.#waiting.shift();
+    if (text === undefined) this.#alive();
+    return text;
+  }
+
+  /** What has come already. */
+  arrived(): string | undefined {
+    return this.#waiting.shift();
+  }
+
+  /** Asks, and gives the answer. @throws {GoneError} If none comes. */
+  request(payload: string): string {
+    this.post(payload);
+    return this.#answer(payload);
+  }
+
+  /** Asks many things, a window of them at once; the answers are in the order of the questions. @throws {GoneError} */
+  requests(payloads: readonly string[]): string[] {
+    const answers: string[] = [];
+    // With acknowledgements, a stub may drop what comes before it had its own.
+    const window = this.#acks ? 1 : WINDOW;
+    for (let asked = 0; answers.length < payloads.length;) {
+      while (asked < payloads.length && asked - answers.length < window) this.post(payloads[asked++]);
+      answers.push(this.#answer(payloads[answers.length]));
+    }
+    return answers;
+  }
+
+  #answer(payload: string): string {
+    const answer = this.next(this.#answerMs);
+    if (answer !== undefined) return answer;
+    // An answer that came later would be taken for that to another question.
+    this.#gone = `the stub did not answer ${JSON.stringify(payload.slice(0, 40))} within ${
+      this.#answerMs / 1000
+    } s`;
+    throw new GoneError(this.#gone);
+  }
+
+  #alive(): void {
+    const why = this.gone;
+    if (why !== undefined) throw new GoneError(why);
+  }
+
+  #take(bytes: Uint8Array): void {
+    for (const received of this.#reader.take(bytes)) {
+      switch (received.kind) {
+        case "packet":
+          this.#broken = 0;
+          if (this.#acks) this.#stream.send(ACK);
+          if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(received.text);
+          else this.#gone ??= "the stub floods us with packets that nobody asked for";
+          break;
+        case "nack":
+          this.#fail("a packet of ours was refused");
+          if (this.#last !== undefined && this.#acks) this.#stream.send(this.#last);
+          break;
+        case "bad":
+          this.#fail(received.why);
+      }
+    }
+  }
+
+  #fail(why: string): void {
+    if (++this.#broken >= BROKEN_LIMIT || !this.#acks) {
+      this.#gone ??= `the stub does not keep to the protocol: ${why}`;
+    } else if (this.#acks && why !== "a packet of ours was refused") this.#stream.send(Uint8Array.of(0x2d));
+  }
+}
+
+/** Whether an answer is an error (`E` and two digits, or `E.` and text). */
+export function isError(answer: string): boolean {
+  return /^E([0-9a-fA-F]{2}$|\.)/.test(answer);
+}
+
+/** An answer that makes no sense. */
+export function nonsense(what: string, answer: string): HvshError {
+  return new HvshError(
+    `the stub's answer to ${what} makes no sense: ${JSON.stringify(answer.slice(0, 60))}`,
+    {
+      remedy: "check that a GDB stub for x86-64 listens at that address",
+    },
+  );
+}

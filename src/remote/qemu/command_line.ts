@@ -1,0 +1,48 @@
+/** QEMU's command line for a guest of hvsh's (qemu(1)). */
+import type { BackendOptions } from "../../vm/backend.ts";
+
+/** The streams to a QEMU of ours; each is a socket of that name in the private folder. */
+export const STREAMS = ["gdb", "qmp", "com1", "debugcon", "port-e9", "exit"] as const;
+
+/** What hvsh asks of QEMU beside what every backend is asked for. */
+export interface QemuOptions extends BackendOptions {
+  /** "tcg", which works everywhere and is the default, or "kvm". */
+  readonly accelerator?: "tcg" | "kvm";
+  /** Whether firmware offers its boot menu. */
+  readonly bootMenu?: boolean;
+  /** The program; found in PATH if left out. */
+  readonly program?: string;
+}
+
+/** Arguments for a guest whose sockets, firmware and log lie in `folder`. */
+export function commandLine(folder: string, options: QemuOptions): string[] {
+  const sockets = STREAMS.flatMap((name) => [
+    "-chardev",
+    `socket,id=${name},path=${folder}/${name},server=on,wait=off`,
+  ]);
+  const kib = options.memory / 1024;
+  return [
+    // Stopped at the reset vector, with nothing but what is named here.
+    ...["-S", "-nodefaults", "-no-user-config", "-display", "none", "-name", "hvsh"],
+    ...["-machine", "pc,graphics=off", "-accel", options.accelerator ?? "tcg"],
+    ...["-m", `${kib}K`, "-smp", `cpus=${options.cpus}`, "-bios", `${folder}/firmware`],
+    ...["-boot", `menu=${options.bootMenu ? "on" : "off"}`],
+    ...sockets,
+    ...["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control", "-serial", "chardev:com1"],
+    ...["-device", "isa-debugcon,iobase=0x402,chardev=debugcon"],
+    ...["-device", "isa-debugcon,iobase=0xe9,chardev=port-e9"],
+    // QEMU's own debug-exit device ends QEMU, and with it everything that could be looked at.
+    ...["-device", "isa-debugcon,iobase=0xf4,chardev=exit"],
+    ...["-action", "reboot=shutdown,shutdown=pause"],
+    // Tells a triple fault from a reset.
+    ...["-d", "cpu_reset", "-D", `${folder}/log`],
+  ];
+}
+
+const ROM_BYTES = 64 * 1024;
+const HLT = 0xf4;
+
+/** What stands at the reset vector: the firmware asked for, or else HLT all over. */
+export function firmwareOf(options: BackendOptions): Uint8Array {
+  return options.roms?.[0]?.bytes ?? new Uint8Array(ROM_BYTES).fill(HLT);
+}

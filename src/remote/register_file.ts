@@ -1,0 +1,94 @@
+import { GENERAL, type RegisterName, SEGMENTS } from "../vm/registers.ts";
+import { registerName } from "./register_names.ts";
+import type { RegisterMap } from "./snapshot.ts";
+import type { StubRegister, TargetDescription } from "./target_xml.ts";
+
+/** A stub's registers under hvsh's names: reads answers to `g`, makes `P` packets. */
+export class RegisterFile {
+  readonly #registers = new Map<RegisterName, StubRegister>();
+  readonly #extra = new Map<string, StubRegister>();
+
+  constructor({ registers }: TargetDescription) {
+    for (const register of registers) {
+      const name = registerName(register.name);
+      if (name === undefined) this.#extra.set(register.name, register);
+      else this.#registers.set(name, register);
+    }
+  }
+
+  /** Whether these are the registers of x86 in 64 or 32 bits; what is missing, if not. */
+  get missing(): readonly RegisterName[] {
+    return GENERAL.filter((name) => !/^r(8|9|1\d)$/.test(name) && !this.#registers.has(name));
+  }
+
+  /** Whether the stub has a register of this name. */
+  has(name: RegisterName): boolean {
+    return this.#registers.has(name);
+  }
+
+  /** Reads the answer to `g`. What the stub does not have is left out, or follows from what it has. */
+  read(bytes: Uint8Array): RegisterMap {
+    const values = new Map<RegisterName, bigint>();
+    for (const [name, { offset, size }] of this.#registers) {
+      // A stub may answer with fewer registers than it describes (E.2, `g`).
+      if (offset + size <= bytes.length) {
+        values.set(name, littleEndian(bytes.subarray(offset, offset + size)));
+      }
+    }
+    derive(values);
+    return values;
+  }
+
+  /** A register under the stub's own name, from an answer to `g`. */
+  extra(name: string, bytes: Uint8Array): bigint | undefined {
+    const register = this.#extra.get(name);
+    if (register === undefined || register.offset + register.size > bytes.length) return undefined;
+    return littleEndian(bytes.subarray(register.offset, register.offset + register.size));
+  }
+
+  /** The packet that sets a register; undefined if the stub has none such. */
+  write(name: RegisterName | string, value: bigint): string | undefined {
+    const register = this.#registers.get(name as RegisterName) ?? this.#extra.get(name);
+    if (register === undefined) return undefined;
+    const bytes = new Uint8Array(register.size);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = Number(value >> BigInt(8 * i) & 0xffn);
+    return `P${register.number.toString(16)}=${bytes.toHex()}`;
+  }
+}
+
+const PE = 1n;
+const LMA = 1n << 10n;
+/** Access rights of flat segments, as `_attributes` has them. */
+const CODE16 = 0x9bn;
+const CODE32 = 0xc09bn;
+const CODE64 = 0xa09bn;
+const DATA16 = 0x93n;
+const DATA32 = 0xc093n;
+
+/**
+ * Most stubs show selectors alone. In real mode the base follows from the selector; in protected mode flat
+ * segments are assumed, of 64 bits where EFER.LMA says so.
+ */
+function derive(values: Map<RegisterName, bigint>): void {
+  const real = ((values.get("cr0") ?? PE) & PE) === 0n;
+  const long = !values.has("efer") || ((values.get("efer") ?? 0n) & LMA) !== 0n;
+  for (const name of SEGMENTS) {
+    const code = name === "cs";
+    const selector = values.get(name) ?? 0n;
+    const attributes = real ? code ? CODE16 : DATA16 : code ? long ? CODE64 : CODE32 : DATA32;
+    fill(values, `${name}_base`, real ? selector << 4n : 0n);
+    fill(values, `${name}_limit`, real ? 0xffffn : 0xffff_ffffn);
+    fill(values, `${name}_attributes`, attributes);
+  }
+}
+
+function fill(values: Map<RegisterName, bigint>, name: RegisterName, value: bigint): void {
+  if (!values.has(name)) values.set(name, value);
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  if (bytes.length === 8) return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+  let value = 0n;
+  for (let i = bytes.length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]);
+  return value;
+}

@@ -1,0 +1,68 @@
+import type { Backend, BackendConsole, BackendName, RemoteBreakpoints } from "../vm/backend.ts";
+import type { Capabilities } from "../vm/capabilities.ts";
+import { GoneError } from "./gone.ts";
+import type { Machine } from "./machine.ts";
+import type { RemoteMemory } from "./remote_memory.ts";
+import { RemoteVcpu } from "./remote_vcpu.ts";
+
+/** What a backend over a stub is made of. */
+export interface RemoteParts {
+  readonly name: BackendName;
+  readonly machine: Machine;
+  readonly console?: BackendConsole;
+  /** Puts the guest back to power-on. */
+  reset(): void;
+  /** Lets go of the guest: ends it if it is ours, lets it run on if not. */
+  close(): void | Promise<void>;
+}
+
+/** A guest behind a GDB stub, with QEMU's monitor beside it where there is one. */
+export class RemoteBackend implements Backend {
+  readonly name: BackendName;
+  readonly capabilities: Capabilities;
+  readonly vcpus: readonly RemoteVcpu[];
+  readonly memory: RemoteMemory;
+  readonly breakpoints: RemoteBreakpoints;
+  readonly console?: BackendConsole;
+  readonly #parts: RemoteParts;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: RemoteParts) {
+    const { machine, name, console } = parts;
+    this.#parts = parts;
+    this.name = name;
+    this.capabilities = machine.capabilities;
+    this.memory = machine.memory;
+    this.vcpus = machine.session.threads.map((_, index) => new RemoteVcpu(index, machine));
+    machine.vcpus = this.vcpus;
+    this.breakpoints = machine.traps;
+    if (console !== undefined) this.console = console;
+  }
+
+  reset(): void {
+    this.#parts.machine.session.requireOpen();
+    this.#parts.machine.session.halt();
+    this.#parts.reset();
+    this.#parts.machine.revived();
+  }
+
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    try {
+      const { session, traps, isLost } = this.#parts.machine;
+      if (!isLost) {
+        session.halt();
+        traps.clear();
+      }
+    } catch (error) {
+      // Whoever is gone keeps no breakpoints.
+      if (!(error instanceof GoneError)) throw error;
+    } finally {
+      this.#parts.machine.session.close();
+      await this.#parts.close();
+    }
+  }
+}
