@@ -119,7 +119,7 @@ export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
  * @param options How the guest is opened.
  */
 export function guestTest(name: string, options: GuestOptions, body: (vm: TestGuest) => Promise<void>): void {
-  const missing = reasonAgainst(options.backend);
+  const missing = reasonAgainst(options);
   if (missing !== undefined) console.log(`${name}: skipped, ${missing}`);
   Deno.test({ name, ignore: missing !== undefined, fn: () => runWithGuest(options, body) });
 }
@@ -140,9 +140,15 @@ async function runWithGuest(options: GuestOptions, body: (vm: TestGuest) => Prom
  */
 const HOSTS = await hosts();
 
-function reasonAgainst(backend: GuestOptions["backend"]): string | undefined {
-  const host = HOSTS.find((h) => h.backend === (backend ?? "kvm"));
-  return host === undefined || host.usable ? undefined : host.reason;
+function reasonAgainst({ backend, devices = [] }: GuestOptions): string | undefined {
+  const against = (name: string) => {
+    const host = HOSTS.find((h) => h.backend === name);
+    return host === undefined || host.usable ? undefined : host.reason;
+  };
+  const missing = against(backend ?? "kvm");
+  // Without KVM a guest opens in QEMU, which takes no devices.
+  const other = backend === undefined && devices.length === 0 && against("qemu") === undefined;
+  return other ? undefined : missing;
 }
 
 async function failure(vm: GuestMachine, message: string, cause?: unknown): Promise<GuestFailure> {

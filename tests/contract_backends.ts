@@ -33,6 +33,60 @@ function kvm(mode: Mode, place: string, irqchip?: boolean): ContractBackend {
   };
 }
 
+/** QEMU translating instructions, started in `mode`. */
+function qemu(mode: Mode, place: string): ContractBackend {
+  return {
+    name: "qemu",
+    place,
+    mode,
+    modes: ALL_MODES,
+    open: (options) => open({ ...options, backend: "qemu" }),
+    skip: [
+      {
+        reason:
+          "a guest in QEMU has QEMU's devices: accesses do not come to hvsh, and what is not there reads as 0",
+        tests: [
+          "devices: *",
+          "step: a step of an access lets the device answer, and stands behind it",
+          "access breaks: on a port stop behind the access, which is done",
+          "access breaks: of one direction let the other pass; ignore, once and conditions count",
+          "access breaks: on MMIO stop behind the access",
+          "close: with breakpoints and devices in takes them out",
+        ],
+      },
+      {
+        reason: "QEMU's PC always has its interrupt controllers",
+        tests: [
+          "step: a pending interrupt waits while steps are done, unless it is let in",
+          "stops: an interrupt wakes a halted guest",
+        ],
+      },
+      {
+        reason: "a vCPU that sleeps in HLT sleeps on in QEMU, wherever RIP is sent",
+        tests: [
+          "stops: a halted guest can be sent elsewhere",
+          "breakpoints: leave the guest's own INT3 to the guest",
+        ],
+      },
+      {
+        reason: "QEMU tells of the debug-exit port a moment after the OUT: the stop is behind it",
+        tests: ["stops: the debug-exit port gives its code"],
+      },
+      ...(mode === "real" ? [] : [{
+        reason: "selectors into the LDT can't be loaded through QEMU's stub",
+        tests: ["registers: setting some registers leaves the others"],
+      }]),
+      ...(mode === "long" ? [] : [{
+        reason: "outside 64-bit mode QEMU's stub shows and takes 32 bits of a register",
+        tests: [
+          "registers: general registers keep all their bits",
+          "registers: descriptor tables and control registers keep their values",
+        ],
+      }]),
+    ],
+  };
+}
+
 /** What this place is called in the table: the lab that the program runs in, if it does. */
 export function placeName(): string {
   const lab = Deno.env.get("HVSH_LAB");
@@ -45,9 +99,13 @@ export async function contractBackends(
 ): Promise<{ backends: ContractBackend[]; absent: { name: string; reason: string }[] }> {
   const backends = [fake("real"), fake("protected"), fake("long")];
   const absent: { name: string; reason: string }[] = [];
-  const host = (await hosts()).find((h) => h.backend === "kvm");
+  const list = await hosts();
+  const host = list.find((h) => h.backend === "kvm");
   if (host?.usable) {
     backends.push(kvm("real", place), kvm("real", place, false), kvm("protected", place), kvm("long", place));
   } else absent.push({ name: "kvm", reason: host?.reason ?? "it is not known here" });
+  const own = list.find((h) => h.backend === "qemu");
+  if (own?.usable) backends.push(qemu("real", place), qemu("protected", place), qemu("long", place));
+  else absent.push({ name: "qemu", reason: own?.reason ?? "it is not known here" });
   return { backends, absent };
 }

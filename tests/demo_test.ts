@@ -36,6 +36,27 @@ Deno.test({
   },
 });
 
+const qemu = (await hosts()).find((host) => host.backend === "qemu");
+const lacking = !qemu?.usable ? `no QEMU: ${qemu?.reason}` : bios ? undefined : "no seabios: deno task setup";
+if (lacking !== undefined) console.log(`skipped: the demo in QEMU: ${lacking}`);
+
+Deno.test({
+  name: "where there is no KVM, the demo shows SeaBIOS in QEMU, and says so",
+  ignore: lacking !== undefined,
+  async fn() {
+    // Where there is KVM, it has to be asked for.
+    const text = await run(["tools/demo.ts", ...(kvm?.usable ? ["--backend", "qemu"] : [])]);
+    if (!kvm?.usable) assert.match(text, /KVM can't be used here: .*[^]*So QEMU runs the guest/);
+    assert.match(text, /hvsh\[qemu\]> x\/i \$rip\n=> 0xfffffff0:\tjmp 0xf000:0x/, "the reset vector");
+    assert.match(text, /Watchpoint 1: \*0x450/, "a watchpoint");
+    assert.match(text, /^Breakpoint 2, /m, "a breakpoint with a condition");
+    assert.match(text, /^16\b/m, "which was asked for sixteen times");
+    assert.match(text, /SeaBIOS \(version/, "its console");
+    assert.match(text, /"Found \d serial ports"/, "its debug port");
+    assert.match(text, /Select boot device/, "the boot menu answers");
+  },
+});
+
 Deno.test("without SeaBIOS or KVM the demo shows a small kernel", async () => {
   const script = "scripts/demo_fixture.hvsh";
   const kernel = ["--backend", "fake", "-m", "64", "-kernel", "fixtures/elf64.bin"];

@@ -64,6 +64,7 @@ const MASKS: readonly (readonly [RegExp, (word: string) => string])[] = [
   [/\bhw (?=breakpoint|watchpoint)/g, () => ""],
   [/^(Watchpoint|Access|Read)/gm, (word) => word.toLowerCase()],
   [/^kvm .*\n( .*\n)*/m, () => "kvm ...\n"],
+  [/^qemu .*\n( .*\n)*/m, () => "qemu ...\n"],
   [/ +/g, () => " "],
 ];
 

@@ -37,6 +37,8 @@ export interface OpenOptions {
   irqchip?: boolean;
   /** Timer in the hypervisor; as `irqchip`, if left out. */
   pit?: boolean;
+  /** What executes instructions in QEMU: "tcg" translates them and works everywhere; it is taken if left out. */
+  accelerator?: "tcg" | "kvm";
 }
 
 /** What `attach` takes. */
@@ -49,27 +51,45 @@ const DEFAULT_MEMORY = 128 * 1024 * 1024;
 /** A backend that can be opened: whether it works here, and how a guest is made. Loaded when it is needed. */
 interface Opener {
   host(): Promise<Host>;
-  open(options: BackendOptions): Promise<Backend>;
+  open(options: OpenRequest): Promise<Backend>;
   /** Whether it has interrupt controllers and timer of its own. */
   readonly chips: boolean;
+  /** Whether devices are ours; if not, they are the hypervisor's own, console included. */
+  readonly devices: boolean;
+}
+
+/** What an opener is asked for. */
+interface OpenRequest extends BackendOptions {
+  /** Whether firmware offers its boot menu. */
+  readonly bootMenu: boolean;
+  /** What executes instructions in QEMU. */
+  readonly accelerator?: "tcg" | "kvm";
 }
 
 /** Every backend, best first. */
 const OPENERS: Readonly<Partial<Record<BackendName, Opener>>> = {
   kvm: {
     chips: true,
+    devices: true,
     host: async () => (await import("../kvm/open.ts")).kvmHost(),
     open: async (options) => (await import("../kvm/open.ts")).openKvm(options),
   },
+  qemu: {
+    chips: true,
+    devices: false,
+    host: async () => (await import("./qemu.ts")).qemuHost(),
+    open: async (options) => await (await import("./qemu.ts")).startQemu(options),
+  },
   fake: {
     chips: false,
+    devices: true,
     host: () => Promise.resolve({ backend: "fake", usable: true, detail: "interpreted, for tests" }),
     open: async (options) => (await import("../vm/fake.ts")).createFake(options),
   },
 };
 
 /** Backends that this version knows by name only. */
-const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm", "qemu"];
+const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm"];
 
 /** Lists every backend, best first, and whether guests can be opened through it on this host. */
 export async function hosts(): Promise<Host[]> {
@@ -108,19 +128,36 @@ export async function hosts(): Promise<Host[]> {
 export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   check(options);
   const { memory = DEFAULT_MEMORY, cpus = 1 } = options;
-  const [, opener] = await choose(options.backend);
+  const [name, opener] = await choose(options.backend);
+  if (options.accelerator !== undefined && name !== "qemu") {
+    throw new InputError(`accelerator is for the qemu backend, and this is ${name}`, {
+      remedy: "leave it out",
+    });
+  }
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;
-  const acpi = irqchip && describesHardware(options);
+  const acpi = irqchip && opener.devices && describesHardware(options);
   const image = await options.boot?.resolve(memory);
-  const pc = options.defaultDevices ?? true;
+  const { accelerator, devices = [] } = options;
+  if (devices.length > 0 && !opener.devices) refuseDevices(name);
+  const pc = opener.devices && (options.defaultDevices ?? true);
   // ROM over RAM needs the chipset's memory attributes to get at the RAM.
   const roms = image?.roms?.filter((rom) => pc || !rom.shadow);
   using cleanup = new DisposableStack();
   const told = options.boot?.firmware ?? {};
   const { drives, notes, stores } = openDrives(told, openDisk);
   cleanup.use(stores);
-  const backend = await opener.open({ memory, cpus, irqchip, pit, ...(roms && { roms }) });
+  if (drives.length > 0 && !opener.devices) refuseDevices(name);
+  const bootMenu = options.boot?.menu ?? false;
+  const backend = await opener.open({
+    memory,
+    cpus,
+    irqchip,
+    pit,
+    bootMenu,
+    ...(accelerator && { accelerator }),
+    ...(roms && { roms }),
+  });
   try {
     if (image !== undefined) {
       await loadImage(backend.vcpus[0], image, (at, bytes) => backend.memory.write(at, bytes));
@@ -131,6 +168,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       stores,
       ...(image && { image: { ...image, notes: [...image.notes, ...notes] } }),
     });
+    if (backend.console !== undefined) {
+      const { console, debugLog } = machine.ends;
+      backend.console.connect((bytes) => console.print(bytes), (bytes) => debugLog.print(bytes));
+      console.connect((bytes) => backend.console!.type(bytes));
+    }
     if (pc) {
       const { clock: time, ends } = machine;
       const stop = machine.requestStop.bind(machine);
@@ -138,7 +180,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         memory,
         cpus,
         pit,
-        bootMenu: options.boot?.menu ?? false,
+        bootMenu,
         serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),
         drives: driveSpecs(drives),
         bootDrives: bootDrives(drives, told.order),
@@ -153,11 +195,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         await machine.devices.add(device);
       }
     }
-    for (const device of options.devices ?? []) await machine.devices.add(device);
+    for (const device of devices) await machine.devices.add(device);
     if (image !== undefined && acpi) {
       const { acpiWrite } = await import("./acpi.ts");
-      const devices = machine.devices.list().map((handle) => handle.device);
-      const tables = acpiWrite({ cpus, devices }, image.writes);
+      const all = machine.devices.list().map((handle) => handle.device);
+      const tables = acpiWrite({ cpus, devices: all }, image.writes);
       if (tables !== undefined) await machine.install(tables);
     }
     cleanup.move();
@@ -190,6 +232,17 @@ function describesHardware({ boot, defaultDevices = true, memory = DEFAULT_MEMOR
   return (boot?.kind === "linux" || boot?.kind === "elf") && defaultDevices && memory >= 1 << 20;
 }
 
+/** Devices that are TypeScript objects need every access to come here. */
+function refuseDevices(name: BackendName): never {
+  throw new UnsupportedError(
+    "devices",
+    `a guest on ${name} has the hypervisor's own; accesses do not come to hvsh`,
+    {
+      remedy: "leave devices out, or use the kvm backend",
+    },
+  );
+}
+
 async function choose(name: BackendName | undefined): Promise<[BackendName, Opener]> {
   if (name !== undefined) {
     const opener = OPENERS[name];
@@ -204,12 +257,25 @@ async function choose(name: BackendName | undefined): Promise<[BackendName, Open
   }
   const kvm = await OPENERS.kvm!.host();
   if (kvm.usable) return ["kvm", OPENERS.kvm!];
-  throw new UnsupportedError("a hypervisor", kvm.reason, {
-    remedy: `${kvm.remedy}; or open({ backend: "fake" }) to try things in the built-in interpreter`,
+  const qemu = await OPENERS.qemu!.host();
+  if (qemu.usable) return ["qemu", OPENERS.qemu!];
+  throw new UnsupportedError("a hypervisor", `${kvm.reason}, and ${qemu.reason}`, {
+    remedy: `${kvm.remedy} Or ${qemu.remedy}; or open({ backend: "fake" }) to try things in the built-in ` +
+      "interpreter.",
   });
 }
 
-const KNOWN = ["backend", "memory", "cpus", "boot", "devices", "defaultDevices", "irqchip", "pit"];
+const KNOWN = [
+  "backend",
+  "memory",
+  "cpus",
+  "boot",
+  "devices",
+  "defaultDevices",
+  "irqchip",
+  "pit",
+  "accelerator",
+];
 
 function check(options: OpenOptions): void {
   for (const name of Object.keys(options)) {

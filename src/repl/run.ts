@@ -70,6 +70,12 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
       const { options, note } = await planGuest(line);
       shell.options = options;
       const vm = await shell.open();
+      // QEMU that was not asked for: what is slow or not there has its reason.
+      if (options.backend === undefined && vm.backend === "qemu" && !line.quiet) {
+        const why = "KVM can't be used here (`hosts` says why): the guest runs in QEMU, which translates it.";
+        if (prompts) greeting.push(why);
+        else writeError(`hvsh: ${why}\n`);
+      }
       if (!prompts || line.quiet) return;
       if (note !== undefined) greeting.push(note);
       greeting.push(await describeGuest(vm));

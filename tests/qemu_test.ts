@@ -1,0 +1,159 @@
+/** QEMU as a backend: what the contract does not ask. */
+import assert from "node:assert/strict";
+import { flat, hosts, HvshError, open, UnsupportedError } from "../mod.ts";
+import { QEMU_HOST } from "../src/dsl/qemu.ts";
+import { openQemu } from "../src/remote/qemu/open_qemu.ts";
+import { growthOf } from "./leaks.ts";
+
+const qemu = (await hosts()).find((host) => host.backend === "qemu");
+const ignore = qemu?.usable !== true;
+if (qemu?.usable === false) console.log(`skipped: QEMU: ${qemu.reason}`);
+
+const MEMORY = 1 << 20;
+const guest = (hex: string) =>
+  open({ backend: "qemu", memory: MEMORY, boot: flat(Uint8Array.fromHex(hex), { at: 0x1000 }) });
+
+/** Processes called qemu whose parent is `parent`. */
+async function children(parent: number): Promise<number[]> {
+  const { stdout } = await new Deno.Command("ps", { args: ["-o", "pid=,comm=", "--ppid", `${parent}`] })
+    .output();
+  return new TextDecoder().decode(stdout).split("\n").filter((line) => line.includes("qemu")).map((line) =>
+    parseInt(line)
+  );
+}
+
+const running = (pid: number) => Deno.stat(`/proc/${pid}/exe`).then(() => true, () => false);
+
+/** Waits for something outside to happen. */
+async function until(done: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 500 && !await done(); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(await done());
+}
+
+Deno.test({
+  name: "hosts() names QEMU's version",
+  ignore,
+  fn: () => assert.match(JSON.stringify(qemu), /QEMU \d/),
+});
+
+Deno.test({
+  name: "the debug-exit port gives its code, and the guest can still be looked at",
+  ignore,
+  async fn() {
+    await using vm = await guest("b005e6f4ebfe");
+    const stop = await vm.continue({ timeoutMs: 10_000 });
+    assert.equal(stop.kind === "exit" && stop.code, 11);
+    assert.equal(stop.registers.rax & 0xffn, 5n);
+    assert.equal(await vm.memory.readUint(0x1000n, 2), 0x05b0n);
+  },
+});
+
+Deno.test({
+  name: "what was printed before a stop is there at the stop",
+  ignore,
+  async fn() {
+    // mov dx, 0x3f8; mov al, 'A'; out dx, al; mov al, 'B'; out 0xe9, al; cli; hlt
+    await using vm = await guest("baf803b041eeb042e6e9faf4");
+    assert.equal((await vm.continue({ timeoutMs: 10_000 })).kind, "halt");
+    assert.deepEqual([...vm.console.text].sort(), ["A", "B"]);
+  },
+});
+
+Deno.test({
+  name: "QEMU ends with the machine, and leaves nothing",
+  ignore,
+  async fn() {
+    const { fds } = await growthOf(async () => {
+      const vm = await guest("90f4");
+      const [pid] = await children(Deno.pid);
+      assert.ok(await running(pid));
+      await vm.close();
+      assert.equal(await running(pid), false);
+    });
+    assert.deepEqual(fds, []);
+  },
+});
+
+Deno.test({
+  name: "QEMU ends when hvsh is killed",
+  ignore,
+  async fn() {
+    const script = `import { open } from "${new URL("../mod.ts", import.meta.url)}";
+      await open({ backend: "qemu", memory: ${MEMORY} }); console.log("open"); setInterval(() => {}, 1000);`;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-check", script],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const reader = child.stdout.getReader();
+    await reader.read();
+    const [pid] = await children(child.pid);
+    assert.ok(await running(pid));
+    child.kill("SIGKILL");
+    await child.status;
+    await reader.cancel();
+    await until(async () => !await running(pid));
+  },
+});
+
+Deno.test({
+  name: "a QEMU that dies makes the guest gone; nothing hangs, closing works",
+  ignore,
+  async fn() {
+    const vm = await guest("ebfe");
+    const [pid] = await children(Deno.pid);
+    const going = vm.continue({ timeoutMs: 20_000 });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    Deno.kill(pid, "SIGKILL");
+    const stop = await going;
+    assert.equal(stop.kind, "gone");
+    assert.equal((await vm.continue({ timeoutMs: 20_000 })).kind, "gone");
+    await assert.rejects(() => vm.memory.read(0x1000n, 1), HvshError);
+    await vm.close();
+  },
+});
+
+Deno.test({
+  name: "a QEMU that refuses to start is heard",
+  ignore,
+  async fn() {
+    const options = { memory: MEMORY, cpus: 1, irqchip: true, pit: true };
+    const odd = {
+      ...QEMU_HOST,
+      start: (p: string, a: readonly string[]) => QEMU_HOST.start(p, [...a, "-nonsense"]),
+    };
+    await assert.rejects(() => openQemu(options, odd), /QEMU did not start[^]*-nonsense: invalid option/);
+    const { program: _, ...nothing } = { program: "", ...QEMU_HOST, findProgram: () => undefined };
+    await assert.rejects(() => openQemu(options, nothing), UnsupportedError);
+  },
+});
+
+Deno.test({
+  name: "devices in TypeScript are refused before anything starts, with the reason",
+  ignore,
+  async fn() {
+    const device = { name: "mine", ports: { start: 0x777, length: 1 } };
+    const error = await open({ backend: "qemu", devices: [device] }).catch((e) => e);
+    assert.ok(error instanceof UnsupportedError);
+    assert.match(error.message, /accesses do not come to hvsh/);
+  },
+});
+
+Deno.test({
+  name: "a guest that switches itself off or resets is told apart",
+  ignore,
+  async fn() {
+    // ACPI PM1 control of the PIIX4 is not set up without firmware; port 0xcf9 resets
+    await using vm = await guest("baf90cb006eefaf4");
+    const stop = await vm.continue({ timeoutMs: 10_000 });
+    assert.equal(stop.kind === "shutdown" && stop.reason, "reset");
+    assert.deepEqual(
+      (await vm.continue({ timeoutMs: 1000 })).kind,
+      "shutdown",
+      "until it is reset, it is over",
+    );
+    await vm.reset();
+    assert.equal((await vm.step()).rip, 0x1003n);
+  },
+});
