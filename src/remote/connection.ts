@@ -1,7 +1,8 @@
+import { INTERRUPT, PacketReader } from "../abi/rsp.ts";
 import { HvshError } from "../vm/errors.ts";
 import { GoneError } from "./gone.ts";
 import type { Links, Stream } from "./link.ts";
-import { packet, PacketReader } from "./packets.ts";
+import { packet, PACKET_LIMIT, textOf } from "./packets.ts";
 
 /** How long an answer may take. QEMU's main loop may be held for seconds by a slow disk or a loaded host. */
 const ANSWER_MS = 10_000;
@@ -13,13 +14,14 @@ const WAITING_LIMIT = 1024;
 const BROKEN_LIMIT = 8;
 
 const ACK = Uint8Array.of(0x2b);
-const INTERRUPT = Uint8Array.of(3);
+const NAK = Uint8Array.of(0x2d);
+const STOP = Uint8Array.of(INTERRUPT);
 
 /** A client's side of the GDB remote protocol: requests, and their answers in order. */
 export class GdbConnection {
   readonly #links: Links;
   readonly #stream: Stream;
-  readonly #reader = new PacketReader();
+  readonly #reader = new PacketReader({ limit: PACKET_LIMIT, runLengths: true });
   readonly #waiting: string[] = [];
   readonly #answerMs: number;
   #acks = true;
@@ -58,7 +60,7 @@ export class GdbConnection {
   /** Asks a running guest to stop; the stop reply is its answer. */
   interrupt(): void {
     this.#alive();
-    this.#stream.send(INTERRUPT);
+    this.#stream.send(STOP);
   }
 
   /** The next packet, if one comes within `timeoutMs`. @throws {GoneError} */
@@ -113,28 +115,32 @@ export class GdbConnection {
   }
 
   #take(bytes: Uint8Array): void {
-    for (const received of this.#reader.take(bytes)) {
-      switch (received.kind) {
+    for (const event of this.#reader.feed(bytes)) {
+      switch (event.kind) {
         case "packet":
           this.#broken = 0;
           if (this.#acks) this.#stream.send(ACK);
-          if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(received.text);
+          if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(textOf(event.payload));
           else this.#gone ??= "the stub floods us with packets that nobody asked for";
           break;
-        case "nack":
-          this.#fail("a packet of ours was refused");
-          if (this.#last !== undefined && this.#acks) this.#stream.send(this.#last);
+        case "nak":
+          this.#fail("a packet of ours was refused", this.#last);
           break;
-        case "bad":
-          this.#fail(received.why);
+        case "corrupt":
+          this.#fail(`a packet came broken (${event.reason})`, NAK);
+          break;
+        case "ack":
+        case "notification":
+        case "interrupt":
       }
     }
   }
 
-  #fail(why: string): void {
+  /** Asks for a packet again, or sends ours again; not for ever, and not where that was agreed to be needless. */
+  #fail(why: string, again: Uint8Array | undefined): void {
     if (++this.#broken >= BROKEN_LIMIT || !this.#acks) {
       this.#gone ??= `the stub does not keep to the protocol: ${why}`;
-    } else if (this.#acks && why !== "a packet of ours was refused") this.#stream.send(Uint8Array.of(0x2d));
+    } else if (again !== undefined) this.#stream.send(again);
   }
 }
 

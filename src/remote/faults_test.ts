@@ -5,14 +5,13 @@ import { GdbConnection } from "./connection.ts";
 import { FAKE_WAITER, FakeStream, fakeStub } from "./fake_stub.ts";
 import { GoneError } from "./gone.ts";
 import { Links } from "./link.ts";
-import { packet, PACKET_LIMIT, PacketReader } from "./packets.ts";
+import { packet } from "./packets.ts";
 import { QmpConnection, QmpError } from "./qmp.ts";
 import { Session } from "./session.ts";
 import { parseStopReply } from "./stop_reply.ts";
 import { readTargetDescription } from "./target_xml.ts";
 
 const PATIENCE_MS = 20;
-const bytes = (text: string) => new TextEncoder().encode(text);
 
 function connect(stream: FakeStream): GdbConnection {
   return new GdbConnection(new Links(FAKE_WAITER), stream, PATIENCE_MS);
@@ -20,34 +19,6 @@ function connect(stream: FakeStream): GdbConnection {
 
 const XML = `<?xml version="1.0"?><!-- <reg name="no"/> --><target><architecture>i386:x86-64</architecture>
 <feature name="core"><reg name="rax" bitsize="64"/><reg name='eflags' bitsize='32' regnum='0x10'/></feature></target>`;
-
-Deno.test("packets come whole, cut in pieces, with escapes and run lengths", () => {
-  const reader = new PacketReader();
-  assert.deepEqual([...packet("OK")], [...bytes("$OK#9a")]);
-  const run = bytes("$0* x#");
-  const sum = bytes("0* x").reduce((a, b) => a + b, 0) & 255;
-  const whole = Uint8Array.from([...run, ...bytes(sum.toString(16).padStart(2, "0"))]);
-  const pieces = [...whole].flatMap((byte) => reader.take(Uint8Array.of(byte)));
-  assert.deepEqual(pieces, [{ kind: "packet", text: "0000x" }]);
-  const escaped = Uint8Array.of(0x24, 0x7d, 0x03, 0x23);
-  assert.deepEqual(reader.take(Uint8Array.from([...escaped, ...bytes("80")])), [{
-    kind: "packet",
-    text: "#",
-  }]);
-});
-
-Deno.test("what is no packet is told and skipped, and the next one is read", () => {
-  const reader = new PacketReader();
-  for (
-    const bad of ["$OK#00", "$OK#zz", "$*\x7f#a9", "x", "$ab$", "$" + "a".repeat(PACKET_LIMIT + 1) + "#00"]
-  ) {
-    const kinds = reader.take(bytes(bad)).map(({ kind }) => kind);
-    assert.ok(kinds.includes("bad"), bad.slice(0, 10));
-    assert.ok(!kinds.includes("packet"), bad.slice(0, 10));
-    reader.take(bytes("#00"));
-    assert.deepEqual(reader.take(packet("OK")).at(-1), { kind: "packet", text: "OK" });
-  }
-});
 
 Deno.test("a stub that never answers, answers twice or hangs up is given up, with the reason", () => {
   const silent = connect(fakeStub(() => undefined));
@@ -68,11 +39,22 @@ Deno.test("a stub that never answers, answers twice or hangs up is given up, wit
   }, /floods/);
 });
 
-Deno.test("rubbish on the line ends the connection, and takes no memory", () => {
-  const stream = fakeStub(() => undefined);
-  const connection = connect(stream);
-  stream.give("rubbish, and no packet at all");
+Deno.test("broken packets are asked for again, and not for ever", () => {
+  let broken = 2;
+  const hurt = fakeStub(() => undefined);
+  const stub = new FakeStream((text, stream) => {
+    if (!/^[$-]/.test(text)) return;
+    stream.give(broken-- > 0 ? "$OK#00" : packet("OK"));
+  });
+  assert.equal(connect(stub).request("?"), "OK");
+  assert.deepEqual(stub.sent, ["$?#3f", "-", "-", "+"]);
+  const connection = connect(hurt);
+  for (let i = 0; i < 20; i++) hurt.give("$OK#00");
   assert.throws(() => connection.request("?"), /does not keep to the protocol/);
+  const noise = fakeStub(() => undefined);
+  const noisy = connect(noise);
+  noise.give("rubbish, and no packet at all");
+  assert.throws(() => noisy.request("?"), GoneError);
 });
 
 Deno.test("answers are kept in order, a window at a time", () => {
