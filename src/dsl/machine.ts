@@ -24,6 +24,7 @@ import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.t
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
+import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
@@ -82,6 +83,7 @@ export class GuestMachine implements Machine {
   readonly #debugLog: GuestConsole;
   readonly #clock: DeviceClock;
   #image: BootImage | undefined;
+  readonly #gdbServers = new Set<GdbServer>();
   #closing: Promise<void> | undefined;
 
   /** Made by `open()` and `attach()`, which give it its devices. */
@@ -325,6 +327,40 @@ export class GuestMachine implements Machine {
     });
   }
 
+  /**
+   * Serves this guest to gdb and lldb, one client at a time, until the server or the guest is closed. What gdb does
+   * and what a script does is done to one guest: docs/gdb.md says who stops it and who sees it stop.
+   *
+   * @param options Where to listen (a free port of 127.0.0.1 by default), and what gdb's `monitor` runs.
+   * @throws {InputError} If the address can't be listened on.
+   * @throws {StateError} If the machine is closed.
+   * @example
+   * ```ts
+   * import { flat, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * await using vm = await open({ backend: "fake", boot: flat(Uint8Array.of(0xf4)) });
+   * await using server = await vm.gdbServer({ port: 0 });
+   * assert.match(server.address, /^127\.0\.0\.1:\d+$/); // gdb: target remote 127.0.0.1:PORT
+   * ```
+   */
+  async gdbServer(options: GdbServerOptions = {}): Promise<GdbServer> {
+    this.#debugger.control.requireOpen("gdbServer");
+    const { serveGdb } = await import("../gdb/server.ts");
+    this.#debugger.control.requireOpen("gdbServer");
+    const server = serveGdb(this, options);
+    const handle: GdbServer = {
+      address: server.address,
+      close: async () => {
+        await server.close();
+        this.#gdbServers.delete(handle);
+      },
+      [Symbol.asyncDispose]: () => handle.close(),
+    };
+    this.#gdbServers.add(handle);
+    return handle;
+  }
+
   require(name: CapabilityName | string): void {
     need(this.capabilities, name);
   }
@@ -345,6 +381,7 @@ export class GuestMachine implements Machine {
   async #close(): Promise<void> {
     await this.#debugger.control.close();
     try {
+      for (const server of [...this.#gdbServers]) await server.close();
       await this.#debugger.detach();
       this.#devices.clear();
     } finally {

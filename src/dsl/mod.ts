@@ -37,6 +37,8 @@ export type { Backtrace, BacktraceEnd, Frame } from "../debug/backtrace.ts";
 export type { DisassembleOptions } from "../debug/code_view.ts";
 export type { Flow, Instruction, MemoryUse, OperandAccess, Syntax } from "../debug/disassembly.ts";
 export { type NearestSymbol, type ProgramSymbol, Symbols, type SymbolTableInfo } from "../debug/symbols.ts";
+export type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
+export type { Monitor } from "../gdb/session.ts";
 export type { Cancel, Timebase } from "../devices/device_clock.ts";
 export type { Chain, Segment } from "../devices/virtio/chain.ts";
 export type { QueueProgress, VirtQueue } from "../devices/virtio/queue.ts";

@@ -30,6 +30,8 @@ export interface CommandLine {
   irqchip?: boolean;
   /** Whether the guest shall run at once (`--run`) or was asked to stay paused (`-S`). */
   start?: "run" | "paused";
+  /** Where gdb is waited for (`--gdb`). */
+  gdb?: string;
   /** Commands and files of commands, in their order. */
   actions: { kind: "command" | "file"; text: string }[];
   json: boolean;
@@ -159,6 +161,12 @@ export const OPTIONS: readonly OptionRow[] = [
   { names: ["-S"], help: "open the guest paused (as always, unless --run)", take: (o) => o.start = "paused" },
   { names: ["--run"], help: "let the guest run at once", take: (o) => o.start = "run" },
   {
+    names: ["--gdb"],
+    value: "PORT",
+    help: "wait for gdb there: PORT or HOST:PORT (loopback if no host), or unix:PATH",
+    take: (o, v) => o.gdb = v,
+  },
+  {
     names: ["-c"],
     value: "LINE",
     help: "run a line of commands or TypeScript, then leave; may be repeated",
@@ -185,7 +193,6 @@ export const OPTIONS: readonly OptionRow[] = [
   { names: ["--version", "-version"], help: "the version", take: (o) => o.show = "version" },
   later(["-fda"], "floppy disks"),
   later(["-device"], "devices on the command line"),
-  later(["-gdb"], "gdb connections"),
 ];
 
 /** The row that `name` (as typed, "-bios" or "--bios") means. */

@@ -89,6 +89,10 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
     output.write(`${greeting.join("\n")}\n`);
   }
   if (code === 0 && !line.norc && prompts) await runStartFiles(shell);
+  const { gdb } = line;
+  if (code === 0 && gdb !== undefined) {
+    code = await attempt(shell, "--gdb", () => shell.execute(`gdbserver ${gdb}`));
+  }
   if (code === 0 && line.start === "run") {
     code = await attempt(shell, "--run", () => shell.execute("continue"));
   }

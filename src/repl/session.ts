@@ -40,6 +40,12 @@ export interface Session {
   evaluate(source: string): Promise<unknown>;
   /** Runs one line as if typed: prints answers, throws the error of the first command that fails. */
   execute(line: string): Promise<void>;
+  /**
+   * Runs one line as `execute` does, for someone who is not at the prompt.
+   *
+   * @returns What it printed, without colours.
+   */
+  capture(line: string): Promise<string>;
   /** Runs a file: commands, or (by its ending, .ts or .js) a TypeScript module. Relative to the current directory. */
   source(path: string): Promise<void>;
   /** Every command there is, in the order of help. */

@@ -1,3 +1,4 @@
+import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import type { Answer, Command, Invocation } from "./command.ts";
 import { reportError, ShellError } from "./error.ts";
@@ -57,6 +58,8 @@ export class Shell implements Session {
   #sourceDepth = 0;
   #evaluating = 0;
   #warm = false;
+  /** Where lines print that `capture` runs; others may run at the same time, and print as ever. */
+  #captures: AsyncLocalStorage<Capture> | undefined;
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
@@ -137,7 +140,10 @@ export class Shell implements Session {
   }
 
   print(text: string): void {
-    if (text === "" || this.json) return;
+    if (text === "") return;
+    const capture = this.#capture;
+    if (capture !== undefined) return void (capture.text += text.endsWith("\n") ? text : `${text}\n`);
+    if (this.json) return;
     const { output } = this.#parts;
     // The guest's last line may be unfinished; ours begins on a new one.
     if (!output.atLineStart) output.write("\n");
@@ -218,6 +224,25 @@ export class Shell implements Session {
     }
   }
 
+  async capture(line: string): Promise<string> {
+    const { AsyncLocalStorage } = await import("node:async_hooks");
+    this.#captures ??= new AsyncLocalStorage();
+    const capture: Capture = { text: "", open: true };
+    try {
+      await this.#captures.run(capture, () => this.execute(line));
+    } finally {
+      capture.open = false;
+    }
+    // deno-lint-ignore no-control-regex -- colours are control sequences
+    return capture.text.replace(/\x1b\[[0-9;]*m/g, "");
+  }
+
+  get #capture(): Capture | undefined {
+    const capture = this.#captures?.getStore();
+    // What a captured line left behind in the background prints to the terminal.
+    return capture?.open ? capture : undefined;
+  }
+
   async #perform(step: Step): Promise<void> {
     if (step.kind === "typescript") return await this.#performTypeScript(step.text);
     const { command, invocation: call } = step;
@@ -268,7 +293,7 @@ export class Shell implements Session {
 
   /** Prints one answer. `told`: its text has been printed while the command ran. */
   #answer(command: string, answer: Answer, told: boolean): void {
-    if (!this.json) {
+    if (!this.json || this.#capture !== undefined) {
       if (!told) this.print(answer.text);
       return;
     }
@@ -412,6 +437,12 @@ export class Shell implements Session {
     }
     await this.#typescript.close();
   }
+}
+
+/** What one captured line has printed. */
+interface Capture {
+  text: string;
+  open: boolean;
 }
 
 function currentDirectory(): URL {

@@ -241,6 +241,17 @@ export const MACHINE: readonly Command[] = [
     run: async (s, { rest }) => (await import("./guest.ts")).backend(s, rest),
   },
   {
+    names: ["gdbserver"],
+    group: "guest",
+    summary: "serves the guest to gdb and lldb",
+    usage: ["gdbserver", "gdbserver PORT", "gdbserver HOST:PORT", "gdbserver unix:PATH", "gdbserver none"],
+    details:
+      "1234 on loopback if nothing is given; 0 takes a free port; none ends it. In gdb: target remote " +
+      "127.0.0.1:1234, and monitor LINE for any hvsh command. docs/gdb.md says how gdb and hvsh share a guest.",
+    needsGuest,
+    run: async (s, { rest }) => (await import("./gdbserver.ts")).gdbServer(s, rest),
+  },
+  {
     names: ["hosts"],
     group: "guest",
     summary: "lists the hypervisors and whether they can be used here",

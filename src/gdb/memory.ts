@@ -1,0 +1,78 @@
+/** Memory in packets: m, M, X and x (GDB manual, E.2). Addresses are linear, or physical if the client asked for that. */
+import { gpa, gva } from "../vm/address.ts";
+import { FaultError } from "../vm/errors.ts";
+import type { Machine } from "../vm/machine.ts";
+import { addressAndLength, hexBytes, latin1, PacketError, positionOf } from "./text.ts";
+
+/** Reads and writes as one vCPU sees memory. */
+export class GdbMemory {
+  /** Whether addresses are guest-physical: QEMU's `Qqemu.PhyMemMode`, which other clients know too. */
+  physical = false;
+  readonly #vm: Machine;
+
+  constructor(vm: Machine) {
+    this.#vm = vm;
+  }
+
+  /**
+   * Reads `ADDRESS,LENGTH`: as much as there is up to the first byte that is not, at most `limit` bytes.
+   *
+   * @throws {FaultError} If not even the first byte is there.
+   */
+  async read(vcpu: number, text: string, limit: number): Promise<Uint8Array> {
+    const { address, length } = addressAndLength(text);
+    const room = length === 0 ? 0n : (1n << 64n) - address;
+    const wanted = Math.min(length, limit, room > BigInt(limit) ? limit : Number(room));
+    try {
+      return await this.#read(vcpu, address, wanted);
+    } catch (error) {
+      if (!(error instanceof FaultError) || error.space !== (this.physical ? "gpa" : "gva")) throw error;
+      const there = error.address - address;
+      if (there <= 0n || there >= BigInt(wanted)) return await this.#byPages(vcpu, address, wanted, error);
+      return await this.#read(vcpu, address, Number(there));
+    }
+  }
+
+  /** `M`: hexadecimal digits behind a colon; `X`: the bytes themselves. @param packet What stands behind the letter. */
+  async write(vcpu: number, packet: Uint8Array, binary: boolean): Promise<void> {
+    const colon = positionOf(packet, ":");
+    const { address, length } = addressAndLength(latin1(packet.subarray(0, colon)));
+    const data = packet.subarray(colon + 1);
+    const bytes = binary ? data : hexBytes(data);
+    if (bytes.length !== length) {
+      throw new PacketError(`${length} bytes are announced and ${bytes.length} are there`);
+    }
+    if (length === 0) return;
+    if (address + BigInt(length) > 1n << 64n) {
+      throw new PacketError("the range goes past the end of memory", 14);
+    }
+    if (this.physical) await this.#vm.memory.write(gpa(address), bytes);
+    else await this.#vm.vcpus[vcpu].memory.write(gva(address), bytes);
+  }
+
+  #read(vcpu: number, address: bigint, length: number): Promise<Uint8Array> {
+    if (length === 0) return Promise.resolve(new Uint8Array(0));
+    return this.physical
+      ? this.#vm.memory.read(gpa(address), length)
+      : this.#vm.vcpus[vcpu].memory.read(gva(address), length);
+  }
+
+  /** A fault that names no place within the range: the first page is tried alone. */
+  async #byPages(vcpu: number, address: bigint, wanted: number, error: FaultError): Promise<Uint8Array> {
+    const first = Math.min(wanted, Number(4096n - (address & 4095n)));
+    if (first === wanted) throw error;
+    return await this.#read(vcpu, address, first);
+  }
+}
+
+/**
+ * The memory map (GDB manual, appendix "Memory Map Format"): every linear address may be memory. What is RAM, ROM or
+ * nothing is a matter of physical addresses and of page tables, which change under gdb.
+ */
+export const MEMORY_MAP = `<?xml version="1.0"?>
+<!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" "http://sourceware.org/gdb/gdb-memory-map.dtd">
+<memory-map>
+<memory type="ram" start="0x0" length="0x8000000000000000"/>
+<memory type="ram" start="0x8000000000000000" length="0x8000000000000000"/>
+</memory-map>
+`;

@@ -1,0 +1,102 @@
+/** Which vCPUs a resume packet moves, and how: vCont, and the older c, s, C and S (GDB manual, E.2). */
+import type { Machine } from "../vm/machine.ts";
+import type { Stop } from "../vm/stop.ts";
+import { hexNumber, PacketError } from "./text.ts";
+import { type ThreadChoice, threadChoice } from "./threads.ts";
+
+/** What shall move. */
+export type Motion =
+  /** All vCPUs, freely. */
+  | { readonly kind: "continue" }
+  /** One of several vCPUs, the others held: only stepping can do that. */
+  | { readonly kind: "alone"; readonly vcpu: number }
+  /** One vCPU one instruction. */
+  | { readonly kind: "step"; readonly vcpu: number }
+  /** One vCPU as long as RIP is in [start, end). */
+  | { readonly kind: "range"; readonly vcpu: number; readonly start: bigint; readonly end: bigint };
+
+interface Action {
+  readonly letter: string;
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly thread: ThreadChoice;
+}
+
+/** Most actions of one packet: more than there are vCPUs make no sense. */
+const MOST_ACTIONS = 4096;
+
+/**
+ * Reads what stands behind `vCont`: for each vCPU the first action that names it counts. While one is stepped the
+ * others stand still. Signals are not passed on: a guest has exceptions instead.
+ *
+ * @param current The vCPU that stopped last: it is stepped if several might be.
+ * @throws {PacketError} If it makes no sense, or several vCPUs but not all shall run freely.
+ */
+export function motionOf(text: string, vcpus: number, current: number): Motion {
+  const actions = text.split(";", MOST_ACTIONS + 1).slice(1).map((action) => parse(action, vcpus));
+  const chosen = Array.from(
+    { length: vcpus },
+    (_, index) =>
+      actions.find(({ thread }) =>
+        thread === "all" || thread === index || (thread === "any" && index === current)
+      ),
+  );
+  const stepping = chosen.flatMap((action, vcpu) =>
+    action !== undefined && action.letter !== "c" ? [{ ...action, vcpu }] : []
+  );
+  const [step] = [...stepping.filter(({ vcpu }) => vcpu === current), ...stepping];
+  if (step?.letter === "s") return { kind: "step", vcpu: step.vcpu };
+  if (step !== undefined) return { kind: "range", vcpu: step.vcpu, start: step.start, end: step.end };
+  const running = chosen.flatMap((action, vcpu) => action === undefined ? [] : [vcpu]);
+  if (running.length === vcpus) return { kind: "continue" };
+  if (running.length === 1) return { kind: "alone", vcpu: running[0] };
+  throw new PacketError(
+    running.length === 0 ? "no thread is to go on" : "either one thread goes on, or all: not some of them",
+  );
+}
+
+function parse(text: string, vcpus: number): Action {
+  const [what, thread, ...more] = text.split(":");
+  const [, letter, range] = /^(?:([cs])|[CS][0-9a-f]{1,2}|r([0-9a-f]+,[0-9a-f]+))$/i.exec(what) ?? [];
+  if (
+    more.length > 0 || !/^[csCSr]/.test(what) ||
+    (letter ?? range ?? (/^[CS]/.test(what) || undefined)) === undefined
+  ) {
+    throw new PacketError(`"${text.slice(0, 40)}" is nothing that a thread can do`);
+  }
+  const [start, end] = range === undefined ? [0n, 0n] : range.split(",").map(hexNumber);
+  return {
+    letter: what[0].toLowerCase(),
+    start,
+    end,
+    thread: thread === undefined ? "all" : threadChoice(thread, vcpus),
+  };
+}
+
+/** Moves the guest; a guest that runs already is joined: the next stop, whoever causes it, ends the run for all. */
+export async function move(vm: Machine, motion: Motion): Promise<Stop> {
+  if (vm.state === "running") {
+    const stops = vm.stops();
+    try {
+      const { value } = await stops.next();
+      if (value !== undefined) return value;
+    } finally {
+      await stops.return?.();
+    }
+    throw new PacketError("the machine was closed", 3);
+  }
+  switch (motion.kind) {
+    case "continue":
+      return await vm.continue();
+    case "step":
+      return await vm.step({ vcpu: motion.vcpu });
+    case "alone":
+      return await vm.step({ count: Number.MAX_SAFE_INTEGER, vcpu: motion.vcpu, interrupts: true });
+    case "range":
+      return await vm.step({
+        count: Number.MAX_SAFE_INTEGER,
+        vcpu: motion.vcpu,
+        each: ({ rip }) => rip >= motion.start && rip < motion.end,
+      });
+  }
+}

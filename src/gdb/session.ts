@@ -1,0 +1,369 @@
+/** One client's session: what each packet asks for, and the answer. It knows nothing of sockets. */
+import { toHex } from "../abi/rsp.ts";
+import { FaultError, HvshError, StateError, UnsupportedError } from "../vm/errors.ts";
+import type { Machine, Vcpu } from "../vm/machine.ts";
+import type { Stop } from "../vm/stop.ts";
+import { GdbBreakpoints } from "./breakpoints.ts";
+import { GdbMemory } from "./memory.ts";
+import { type ClientFeatures, DATA_BYTES, query, supported, transfer } from "./queries.ts";
+import { readRegister, readRegisters, writtenRegister, writtenRegisters } from "./registers.ts";
+import { type Motion, motionOf, move } from "./resume.ts";
+import { remark, standing, STANDS, stopReply } from "./stop_reply.ts";
+import {
+  ascii,
+  hexBytes,
+  hexCount,
+  hexNumber,
+  hexText,
+  latin1,
+  PacketError,
+  positionOf,
+  textOfHex,
+} from "./text.ts";
+import { type ThreadChoice, threadChoice } from "./threads.ts";
+
+/** A command of the shell, for `monitor`: its output. It throws what the command throws. */
+export type Monitor = (line: string) => Promise<string>;
+
+/** What a session works with. */
+export interface SessionParts {
+  readonly vm: Machine;
+  /** Undefined: there are no commands here. */
+  readonly monitor?: Monitor;
+  /** Sends one packet; resolves when there is room for more. */
+  send(payload: string | Uint8Array): Promise<void>;
+  /** No more acknowledgements, from the answer on. */
+  acknowledgementsOff(): void;
+  /** Tells the user of the server something. */
+  tell(text: string): void;
+}
+
+/** Most bytes of one line of `monitor`, and of its output; the rest is cut off. */
+const MONITOR_LINE = 64 * 1024;
+const MONITOR_OUTPUT = 8 * 1024 * 1024;
+/** Characters of output in one packet. */
+const OUTPUT_CHUNK = 16 * 1024;
+
+/** What a packet leads to besides its answer. */
+export type After = "go-on" | "leave";
+
+/** Answers packets, one at a time. */
+export class GdbSession {
+  readonly #parts: SessionParts;
+  readonly #breakpoints: GdbBreakpoints;
+  readonly #memory: GdbMemory;
+  readonly #features: ClientFeatures = {
+    multiprocess: false,
+    breakpointReasons: false,
+    errorMessages: false,
+  };
+  /** vCPU of register and memory packets (`Hg`), and of `c` and `s` (`Hc`). */
+  #general: ThreadChoice = "any";
+  #resumed: ThreadChoice = "all";
+  #foundRunning = false;
+  /** Whether a Ctrl-C came for a run that has not begun. */
+  #interrupted = false;
+  #outside = 0;
+  /** Whether `x` answers without its `b`: what lldb expects that asked for it by `x0,0`. */
+  #bareBinary = false;
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+    this.#breakpoints = new GdbBreakpoints(parts.vm);
+    this.#memory = new GdbMemory(parts.vm);
+  }
+
+  /** A client has come: the guest stands still for it. */
+  async begin(): Promise<void> {
+    const { vm } = this.#parts;
+    if (vm.state !== "running") return;
+    this.#foundRunning = true;
+    await vm.pause();
+  }
+
+  /** The client is gone: its breakpoints are taken out, the guest stays as it is. */
+  async end(): Promise<void> {
+    if (this.#parts.vm.state !== "closed") await this.#breakpoints.clear();
+  }
+
+  /** Whether an answer waits for the guest or for a command, which may take for ever. */
+  get outside(): boolean {
+    return this.#outside > 0;
+  }
+
+  /** A Ctrl-C. @param busy Whether a packet is being answered, or waits to be. */
+  interrupt(busy: boolean): void {
+    const { vm, tell } = this.#parts;
+    if (vm.state === "running") vm.pause().catch((error) => tell(`gdb: Ctrl-C failed: ${messageOf(error)}`));
+    else this.#interrupted = busy;
+  }
+
+  /** Answers one packet. It never throws for what the packet says. */
+  async answer(packet: Uint8Array): Promise<After> {
+    let after: After = "go-on";
+    try {
+      const answer = await this.#answer(packet);
+      if (answer === LEAVE) after = "leave";
+      else if (answer !== SILENT) await this.#parts.send(answer);
+    } catch (error) {
+      await this.#parts.send(this.#error(error));
+    } finally {
+      this.#interrupted = false;
+    }
+    return after;
+  }
+
+  async #answer(packet: Uint8Array): Promise<string | Uint8Array | typeof LEAVE | typeof SILENT> {
+    const { vm } = this.#parts;
+    const text = () => latin1(packet.subarray(1));
+    switch (String.fromCharCode(packet[0] ?? 0)) {
+      case "?":
+        return await this.#standing();
+      case "g":
+        return readRegisters(await this.#vcpu.registers());
+      case "G": {
+        const vcpu = this.#vcpu;
+        await vcpu.setRegisters(writtenRegisters(await vcpu.registers(), hexBytes(packet.subarray(1))));
+        return "OK";
+      }
+      case "p":
+        return readRegister(await this.#vcpu.registers(), hexCount(text()));
+      case "P": {
+        const [number, value] = text().split("=");
+        const vcpu = this.#vcpu;
+        await vcpu.setRegisters(
+          writtenRegister(await vcpu.registers(), hexCount(number), hexBytes(value ?? "")),
+        );
+        return "OK";
+      }
+      case "m":
+        return toHex(await this.#memory.read(this.#vcpu.index, text(), DATA_BYTES / 2));
+      case "x":
+        return await this.#binaryRead(text());
+      case "M":
+      case "X":
+        await this.#memory.write(this.#vcpu.index, packet.subarray(1), packet[0] === 0x58);
+        return "OK";
+      case "Z":
+        await this.#breakpoints.insert(text());
+        return "OK";
+      case "z":
+        await this.#breakpoints.remove(text());
+        return "OK";
+      case "H":
+        return this.#choose(text());
+      case "T":
+        threadChoice(text(), vm.vcpus.length);
+        return "OK";
+      case "c":
+      case "C":
+      case "s":
+      case "S":
+        return await this.#resume(latin1(packet));
+      case "v":
+        return await this.#verbose(latin1(packet));
+      case "q":
+      case "Q":
+        return await this.#query(packet);
+      case "D":
+        return await this.#detach();
+      case "k":
+        // Closing it closes this connection too, which waits for nothing that is outside.
+        await this.#waiting(vm.close());
+        return LEAVE;
+      case "!":
+        return "OK";
+      case "R":
+        await vm.reset();
+        // It has no answer (E.2).
+        return SILENT;
+      default:
+        // An empty answer: a packet that is not known (E.1).
+        return "";
+    }
+  }
+
+  get #vcpu(): Vcpu {
+    return this.#parts.vm.vcpus[typeof this.#general === "number" ? this.#general : this.#current];
+  }
+
+  get #current(): number {
+    return this.#parts.vm.lastStop?.vcpu.index ?? 0;
+  }
+
+  #choose(text: string): string {
+    const choice = threadChoice(text.slice(1), this.#parts.vm.vcpus.length);
+    if (text[0] === "g") this.#general = choice;
+    else if (text[0] === "c") this.#resumed = choice;
+    else throw new PacketError(`H${text[0] ?? ""} is not known`);
+    return "OK";
+  }
+
+  async #standing(): Promise<string> {
+    const { vm } = this.#parts;
+    const registers = await vm.vcpus[this.#current].registers();
+    this.#general = "any";
+    return standing(this.#current, STANDS, registers, this.#features);
+  }
+
+  async #binaryRead(text: string): Promise<Uint8Array> {
+    if (/^0+,0+$/.test(text)) {
+      // lldb before gdb had the packet: it asks so whether there is one, and wants the bytes alone.
+      this.#bareBinary = true;
+      return ascii("OK");
+    }
+    const bytes = await this.#memory.read(this.#vcpu.index, text, DATA_BYTES / 2);
+    if (this.#bareBinary) return bytes;
+    const out = new Uint8Array(bytes.length + 1);
+    out[0] = "b".charCodeAt(0);
+    out.set(bytes, 1);
+    return out;
+  }
+
+  async #resume(text: string): Promise<string> {
+    const letter = text[0];
+    const address = /^[cs]/.test(letter) ? text.slice(1) : text.split(";")[1] ?? "";
+    if (address !== "") await this.#vcpu.setRegisters({ rip: hexNumber(address) });
+    const { vm } = this.#parts;
+    const current = this.#current;
+    if (letter.toLowerCase() === "s") {
+      const vcpu = typeof this.#resumed === "number" ? this.#resumed : current;
+      return await this.#run({ kind: "step", vcpu });
+    }
+    const alone = typeof this.#resumed === "number" && vm.vcpus.length > 1;
+    return await this.#run(alone ? { kind: "alone", vcpu: this.#resumed as number } : { kind: "continue" });
+  }
+
+  async #verbose(text: string): Promise<string | typeof LEAVE> {
+    const { vm } = this.#parts;
+    if (text === "vCont?") return "vCont;c;C;s;S;r";
+    if (text.startsWith("vCont;")) return await this.#run(motionOf(text, vm.vcpus.length, this.#current));
+    if (text.startsWith("vKill;")) {
+      await this.#parts.send("OK");
+      await this.#waiting(vm.close());
+      return LEAVE;
+    }
+    if (text.startsWith("vAttach;")) return await this.#standing();
+    if (text.startsWith("vRun;")) {
+      await vm.reset();
+      return await this.#standing();
+    }
+    return "";
+  }
+
+  async #run(motion: Motion): Promise<string> {
+    const { vm } = this.#parts;
+    const moving = move(vm, motion);
+    if (this.#interrupted && vm.state === "running") await vm.pause();
+    return await this.#told(await this.#waiting(moving));
+  }
+
+  async #waiting<T>(promise: Promise<T>): Promise<T> {
+    this.#outside++;
+    try {
+      return await promise;
+    } finally {
+      this.#outside--;
+    }
+  }
+
+  async #told(stop: Stop): Promise<string> {
+    this.#general = "any";
+    const line = remark(stop);
+    if (line !== undefined) await this.#parts.send(`O${hexText(line)}`);
+    const reason = "breakpoint" in stop && stop.breakpoint !== undefined
+      ? this.#breakpoints.reasonOf(stop.breakpoint)
+      : undefined;
+    return stopReply(stop, { ...this.#features, ...(reason && { reason }) });
+  }
+
+  async #query(packet: Uint8Array): Promise<string | Uint8Array> {
+    const { vm, acknowledgementsOff } = this.#parts;
+    const text = latin1(packet);
+    const name = /^[qQ][A-Za-z.]+/.exec(text)?.[0];
+    switch (name) {
+      case "qSupported":
+        return supported(text, this.#features);
+      case "QStartNoAckMode":
+        acknowledgementsOff();
+        return "OK";
+      case "qXfer":
+        return transfer(text, vm, this.#features.multiprocess) ?? "";
+      case "qRcmd":
+        return await this.#monitor(text.slice(positionOf(packet, ",") + 1));
+      case "QNonStop":
+        if (text !== "QNonStop:0") {
+          throw new PacketError("a guest stops as a whole: there is no non-stop mode");
+        }
+        return "OK";
+      // QEMU's extension, docs/system/gdb.rst "Using 'physical memory mode'".
+      case "qqemu.PhyMemMode":
+        return this.#memory.physical ? "1" : "0";
+      case "Qqemu.PhyMemMode":
+        this.#memory.physical = text.endsWith(":1");
+        return "OK";
+      default:
+        return query(text, vm, this.#features.multiprocess, this.#current) ?? "";
+    }
+  }
+
+  async #monitor(digits: string): Promise<string> {
+    const { monitor, send } = this.#parts;
+    if (digits.length > 2 * MONITOR_LINE) throw new PacketError("the command is too long");
+    const line = textOfHex(digits);
+    let output: string;
+    try {
+      output = monitor === undefined
+        ? "There are no commands here: hvsh's `gdbserver` serves a guest with them.\n"
+        : await this.#waiting(monitor(line));
+    } catch (error) {
+      output = `${messageOf(error)}\n`;
+    }
+    if (output !== "" && !output.endsWith("\n")) output += "\n";
+    if (output.length > MONITOR_OUTPUT) {
+      output = `${output.slice(0, MONITOR_OUTPUT)}\n(the rest is cut off)\n`;
+    }
+    for (let at = 0; at < output.length; at += OUTPUT_CHUNK) {
+      await send(`O${hexText(output.slice(at, at + OUTPUT_CHUNK))}`);
+    }
+    return "OK";
+  }
+
+  /** What the client found running goes on, without its breakpoints. */
+  async #detach(): Promise<typeof LEAVE> {
+    const { vm, send, tell } = this.#parts;
+    await this.#breakpoints.clear();
+    await send("OK");
+    if (this.#foundRunning && vm.state === "paused") {
+      vm.continue().catch((error) => tell(`gdb: the guest does not go on: ${messageOf(error)}`));
+    }
+    return LEAVE;
+  }
+
+  #error(error: unknown): string {
+    const code = error instanceof PacketError ? error.code : error instanceof FaultError
+      ? 14 // EFAULT
+      : error instanceof StateError
+      ? 16 // EBUSY
+      : error instanceof UnsupportedError
+      ? 95 // EOPNOTSUPP, which gdb shows as a number
+      : error instanceof HvshError || error instanceof RangeError
+      ? 22 // EINVAL
+      : undefined;
+    if (code === undefined) this.#parts.tell(`gdb: a packet failed: ${messageOf(error)}`);
+    if (this.#features.errorMessages) return `E.${messageOf(error).replace(/[^\x20-\x7e]/g, "?")}`;
+    return `E${(code ?? 5).toString(16).padStart(2, "0")}`;
+  }
+}
+
+/** The client leaves: there is no (further) answer. */
+const LEAVE = Symbol("leave");
+
+/** A packet without an answer. */
+const SILENT = Symbol("silent");
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { remedy } = error as { remedy?: string };
+  return remedy === undefined ? error.message : `${error.message}; ${remedy}`;
+}
