@@ -26,10 +26,8 @@ export class GdbMemory {
     try {
       return await this.#read(vcpu, address, wanted);
     } catch (error) {
-      if (!(error instanceof FaultError) || error.space !== (this.physical ? "gpa" : "gva")) throw error;
-      const there = error.address - address;
-      if (there <= 0n || there >= BigInt(wanted)) return await this.#byPages(vcpu, address, wanted, error);
-      return await this.#read(vcpu, address, Number(there));
+      if (!(error instanceof FaultError)) throw error;
+      return await this.#byPages(vcpu, address, wanted, error);
     }
   }
 
@@ -57,11 +55,23 @@ export class GdbMemory {
       : this.#vm.vcpus[vcpu].memory.read(gva(address), length);
   }
 
-  /** A fault that names no place within the range: the first page is tried alone. */
+  /** Whole pages up to the first that is not there: memory comes and goes by pages. */
   async #byPages(vcpu: number, address: bigint, wanted: number, error: FaultError): Promise<Uint8Array> {
-    const first = Math.min(wanted, Number(4096n - (address & 4095n)));
-    if (first === wanted) throw error;
-    return await this.#read(vcpu, address, first);
+    const there = new Uint8Array(wanted);
+    let length = 0;
+    while (length < wanted) {
+      const at = address + BigInt(length);
+      const size = Math.min(wanted - length, Number(4096n - (at & 4095n)));
+      try {
+        there.set(await this.#read(vcpu, at, size), length);
+      } catch (next) {
+        if (!(next instanceof FaultError)) throw next;
+        if (length === 0) throw error;
+        break;
+      }
+      length += size;
+    }
+    return there.subarray(0, length);
   }
 }
 

@@ -57,13 +57,11 @@ export function motionOf(text: string, vcpus: number, current: number): Motion {
 
 function parse(text: string, vcpus: number): Action {
   const [what, thread, ...more] = text.split(":");
-  const [, letter, range] = /^(?:([cs])|[CS][0-9a-f]{1,2}|r([0-9a-f]+,[0-9a-f]+))$/i.exec(what) ?? [];
-  if (
-    more.length > 0 || !/^[csCSr]/.test(what) ||
-    (letter ?? range ?? (/^[CS]/.test(what) || undefined)) === undefined
-  ) {
+  const found = /^(?:[cs]|[CS][0-9a-fA-F]{1,2}|r([0-9a-fA-F]+,[0-9a-fA-F]+))$/.exec(what);
+  if (found === null || more.length > 0) {
     throw new PacketError(`"${text.slice(0, 40)}" is nothing that a thread can do`);
   }
+  const [, range] = found;
   const [start, end] = range === undefined ? [0n, 0n] : range.split(",").map(hexNumber);
   return {
     letter: what[0].toLowerCase(),

@@ -1,21 +1,27 @@
 /**
- * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each. A part of them, with a fixed seed,
- * runs in `deno task test`.
+ * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each, and 1,000,000 packets for the GDB server.
+ * A part of them, with a fixed seed, runs in `deno task test`.
  */
+import { gdbHolds } from "./gdb.ts";
 import { lexerHolds } from "./lexer.ts";
 import { loadersHold } from "./loaders.ts";
 
-const SUITES = { lexer: lexerHolds, loaders: loadersHold };
+/** Each suite, and how many times as many cases as was asked for it tries: a packet is a small case. */
+const SUITES = {
+  lexer: { holds: lexerHolds, times: 1 },
+  loaders: { holds: loadersHold, times: 1 },
+  gdb: { holds: gdbHolds, times: 10 },
+};
 
 const [runs = 100_000, seed = Date.now() & 0x7fff_ffff] = Deno.args.map(Number);
 if (!Number.isInteger(runs) || runs < 1 || !Number.isInteger(seed)) {
   console.error("usage: deno task soak [RUNS [SEED]]");
   Deno.exit(2);
 }
-for (const [name, holds] of Object.entries(SUITES)) {
-  console.log(`${name}: ${runs} cases of each property, seed ${seed}`);
+for (const [name, { holds, times }] of Object.entries(SUITES)) {
+  console.log(`${name}: ${runs * times} cases of each property, seed ${seed}`);
   const start = performance.now();
-  holds({ runs, seed });
+  await holds({ runs: runs * times, seed });
   const seconds = Math.round((performance.now() - start) / 1000);
   console.log(`${name}: held, ${seconds} s, ${Math.round(Deno.memoryUsage().rss / 2 ** 20)} MiB resident`);
 }
