@@ -36,6 +36,8 @@ export interface Command {
   readonly needsGuest: boolean;
   /** Whether an empty line repeats it (step, next ...); "bare": without its arguments, since it goes on (x). */
   readonly repeats?: boolean | "bare";
+  /** Whether lines up to one that says `end` belong to it, where its own line has none in braces, as in gdb. */
+  readonly block?: boolean;
   /** Completions for the last word of `rest`. */
   complete?(session: Session, invocation: Invocation): Promise<readonly string[]> | readonly string[];
   /**

@@ -68,7 +68,29 @@ export function firstStep(
     command = candidates[0];
   }
   if (!command) return typescript(line);
+  const block = command.block ? blockOf(line, call) : undefined;
+  if (block) {
+    return { step: { kind: "command", text, command, invocation: block.invocation }, rest: block.rest };
+  }
   return { step: { kind: "command", text, command, invocation: withFormat(command, call) }, rest };
+}
+
+/** Whether a line of a command that takes a block goes on in the next one. */
+export function isOpenBlock(command: Command, text: string): boolean {
+  if (command.block !== true) return false;
+  const [first, ...lines] = text.split("\n");
+  return !/[{"]/.test(first) && !lines.some((line) => line.trim() === "end");
+}
+
+/** The lines that belong to a command with a block, and what follows its `end`. */
+function blockOf(line: string, call: Invocation): { invocation: Invocation; rest: string } | undefined {
+  const [first, ...lines] = line.split("\n");
+  if (lines.length === 0 || /[{"]/.test(first)) return undefined;
+  const end = lines.findIndex((text) => text.trim() === "end");
+  const body = end < 0 ? lines : lines.slice(0, end);
+  const rest = end < 0 ? "" : lines.slice(end + 1).join("\n").trim();
+  const head = first.slice(call.name.length).trim();
+  return { invocation: { ...call, rest: `${head} {${body.join("\n")}}` }, rest };
 }
 
 /** gdb also takes a blank before the format: `x /16xb $rip`. Only for commands whose usage shows a format. */

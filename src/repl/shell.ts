@@ -3,7 +3,7 @@ import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import type { Answer, Command, Invocation } from "./command.ts";
 import { reportError, ShellError } from "./error.ts";
 import { jsonMember } from "./json.ts";
-import { firstStep, type Step } from "./language.ts";
+import { firstStep, isOpenBlock, type Step } from "./language.ts";
 import { hasOpenBrace, invocation } from "./lexer.ts";
 import { GuestWatch } from "./guest_watch.ts";
 import type { Output } from "./output.ts";
@@ -174,7 +174,8 @@ export class Shell implements Session {
     if (!vm) throw noGuest();
     await this.#warmUp(vm);
     const stop = await go(vm);
-    await this.#tell(stop);
+    // The stop of work in the background may have been told already; of a guest that is closed there is none to tell.
+    if (!this.#told.has(stop) && this.#guests.has(vm)) await this.#tell(stop);
     return stop;
   }
 
@@ -251,7 +252,11 @@ export class Shell implements Session {
     const again = invocation(
       `${call.name}${call.format && `/${call.format}`} ${call.rest.slice(0, background.index)}`,
     );
-    this.#performCommand(step.text, command, again ?? call).catch((error) => this.report(error, step.text));
+    const vm = this.#vm;
+    this.#performCommand(step.text, command, again ?? call).catch((error) => {
+      // A guest that was closed meanwhile took its work with it: that is no news.
+      if (vm === undefined || this.#guests.has(vm)) this.report(error, step.text);
+    });
   }
 
   async #performCommand(text: string, command: Command, call: Invocation): Promise<void> {
@@ -363,7 +368,7 @@ export class Shell implements Session {
     } catch {
       return false;
     }
-    if (step.kind === "command") return hasOpenBrace(text);
+    if (step.kind === "command") return isOpenBlock(step.command, text) || hasOpenBrace(text);
     return (await this.#typescript.open()).engine.isUnfinished(step.text);
   }
 

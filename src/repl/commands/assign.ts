@@ -37,6 +37,7 @@ export async function assign(session: Session, target: Node, value: Value): Prom
       return await assignRegister(session, target.part, value);
     case "variable":
       return assignVariable(session, target.name, value.value);
+    case "name":
     case "read": {
       const place = await evaluateTarget(session, target);
       const bits = place.type.bytes * 8;

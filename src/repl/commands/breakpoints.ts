@@ -180,7 +180,7 @@ export async function ignore(session: Session, { words }: Invocation): Promise<A
   return { text, data: breakpointData(vm, breakpoint) };
 }
 
-/** `commands N {LINE; LINE}`: what is run when it stops the guest. */
+/** `commands N {LINE; LINE}`, or lines up to `end` as gdb has it: what is run when it stops the guest. */
 export function commands(session: Session, { rest }: Invocation): Answer {
   const vm = guest(session);
   const match = /^(\d+)?\s*(?:\{([^]*)\}|"([^]*)"|(\w[^]*))?$/.exec(rest.trim());

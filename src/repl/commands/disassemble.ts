@@ -1,4 +1,5 @@
 /** disassemble: instructions of a function or a range. */
+import { syntaxSetting } from "./settings.ts";
 import { InputError } from "../../dsl/mod.ts";
 import type { Instruction } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
@@ -48,9 +49,11 @@ export async function disassemble(session: Session, { rest, format }: Invocation
       : (await evaluateAddress(session, items[1])).at;
     if (end <= from) throw new InputError("The end lies before the start");
     if (end - from > MOST_BYTES) throw new InputError(`A listing covers at most ${MOST_BYTES} bytes`);
-    list = (await vm.disassemble(from, { count: Number(end - from), vcpu: session.vcpu })).filter((i) =>
-      i.address < end
-    );
+    list = (await vm.disassemble(from, {
+      count: Number(end - from),
+      vcpu: session.vcpu,
+      syntax: syntaxSetting(session),
+    })).filter((i) => i.address < end);
     head = `Dump of assembler code from ${hex(from)} to ${hex(end)}:\n`;
   } else {
     const near = vm.symbols.nearest(from);
@@ -61,7 +64,11 @@ export async function disassemble(session: Session, { rest, format }: Invocation
       list = await functionBody(session, from, known.name, from + known.offset);
       head = `Dump of assembler code for function ${known.name}:\n`;
     } else {
-      list = await vm.disassemble(from, { count: asked.count ?? SHOWN, vcpu: session.vcpu });
+      list = await vm.disassemble(from, {
+        count: asked.count ?? SHOWN,
+        vcpu: session.vcpu,
+        syntax: syntaxSetting(session),
+      });
       head = `Dump of assembler code at ${hex(from)}:\n`;
     }
   }
@@ -89,6 +96,7 @@ async function functionBody(
   const list = await vm.disassemble(start, {
     count: size === undefined || size === 0n ? 256 : Math.min(most, Number(size)),
     vcpu: session.vcpu,
+    syntax: syntaxSetting(session),
   });
   if (size !== undefined && size > 0n) return list.filter((i) => i.address < start + size);
   const end = list.findIndex((i) => i.address > past && vm.symbols.nearest(i.address)?.name !== name);

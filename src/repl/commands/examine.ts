@@ -1,4 +1,5 @@
 /** x and xp: memory in every format. */
+import { syntaxSetting } from "./settings.ts";
 import { gva, InputError } from "../../dsl/mod.ts";
 import { bitness, disassembler, type Instruction } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
@@ -157,8 +158,13 @@ async function instructions(session: Session, state: ExamineState, count: number
   const list = state.space === "gpa"
     ? await physicalInstructions(session, state.next, count)
     : count < 0
-    ? await vm.disassemble(gva(state.next), { count: 0, before: -count, vcpu: session.vcpu })
-    : await vm.disassemble(gva(state.next), { count, vcpu: session.vcpu });
+    ? await vm.disassemble(gva(state.next), {
+      count: 0,
+      before: -count,
+      vcpu: session.vcpu,
+      syntax: syntaxSetting(session),
+    })
+    : await vm.disassemble(gva(state.next), { count, vcpu: session.vcpu, syntax: syntaxSetting(session) });
   const last = list.at(-1);
   if (count < 0) state.next = list[0]?.address ?? state.next;
   else if (last !== undefined) state.next = last.address + BigInt(last.length);

@@ -1,5 +1,6 @@
 /** continue, step, next, finish, until, advance, run and what else lets the guest go on. */
-import { type GuestMachine, InputError, type Stop } from "../../dsl/mod.ts";
+import { type GuestMachine, gva, InputError, type Stop } from "../../dsl/mod.ts";
+import { linear } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { ripFor } from "./assign.ts";
@@ -61,9 +62,39 @@ export async function next(session: Session, { rest, format }: Invocation): Prom
   });
 }
 
-/** `finish`: until the present function has returned. */
+/** `finish`: until the selected frame's function has returned. */
 export async function finish(session: Session): Promise<void> {
-  await go(session, (vm) => vm.stepOut({ vcpu: session.vcpu }));
+  const vm = guest(session);
+  const trace = await vm.backtrace({ vcpu: session.vcpu, limit: session.frame + 2 });
+  const caller = trace.frames[session.frame + 1];
+  const selected = trace.frames[session.frame];
+  // Only a chain that came to its end says that nobody called: one that broke off says nothing.
+  if (caller === undefined && trace.end === "outermost" && selected?.framePointer === 0n) {
+    throw new InputError('"finish" not meaningful in the outermost frame.', {
+      remedy: "bt shows the frames; until ADDRESS or a breakpoint stops the guest elsewhere",
+    });
+  }
+  if (session.frame === 0) {
+    await go(session, (vm) => vm.stepOut({ vcpu: session.vcpu }));
+    return;
+  }
+  if (caller === undefined || selected === undefined) {
+    throw new InputError(`Nothing is known of the caller of frame ${session.frame}`, {
+      remedy: "frame 0, then finish",
+    });
+  }
+  // A deeper call of the same function returns there too, with more on the stack.
+  const { vcpu } = session;
+  const back = await vm.breakpoints.add(gva(caller.address), {
+    vcpu,
+    once: true,
+    condition: (hit) => linear(hit.registers, "ss", hit.registers.rsp) > selected.framePointer,
+  });
+  try {
+    await go(session, (vm) => vm.continue());
+  } finally {
+    await back.remove();
+  }
 }
 
 /** `until [LOCATION]`, `advance LOCATION`. Without a location: to the next instruction, past a loop's jump back. */

@@ -1,14 +1,16 @@
 /** set NAME VALUE and show. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError, type Syntax } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import type { Session } from "../session.ts";
 import { stateOf } from "./state.ts";
+
+const SYNTAXES: readonly Syntax[] = ["intel", "att", "nasm", "masm"];
 
 /** One thing that can be set. */
 interface Setting {
   readonly name: string;
   readonly otherwise: string;
-  readonly values: "on-off" | "count" | "text";
+  readonly values: "on-off" | "count" | "syntax";
   readonly summary: string;
 }
 
@@ -43,9 +45,9 @@ export const SETTINGS: readonly Setting[] = [
   },
   {
     name: "disassembly-flavor",
-    otherwise: "intel",
-    values: "text",
-    summary: "accepted for gdb's sake: Intel syntax always",
+    otherwise: "nasm",
+    values: "syntax",
+    summary: "how instructions are written: intel, att, nasm or masm",
   },
 ];
 
@@ -53,6 +55,12 @@ export const SETTINGS: readonly Setting[] = [
 export function setting(session: Session, name: string): string {
   if (name === "context") return session.contextShown ? "on" : "off";
   return session.settings.get(name) ?? SETTINGS.find((s) => s.name === name)?.otherwise ?? "";
+}
+
+/** The syntax in which instructions are written. */
+export function syntaxSetting(session: Session): Syntax {
+  const chosen = setting(session, "disassembly-flavor");
+  return SYNTAXES.find((syntax) => syntax === chosen) ?? "nasm";
 }
 
 /** A setting that is a number. */
@@ -72,6 +80,9 @@ export function changeSetting(session: Session, text: string): Answer {
   const given = known.values === "on-off" ? onOff(known.name, value === "" ? "on" : value) : value;
   if (known.values === "count" && !/^\d{1,6}$/.test(given)) {
     throw new InputError(`${name} takes a number, not "${value}"`);
+  }
+  if (known.values === "syntax" && !SYNTAXES.some((syntax) => syntax === given)) {
+    throw new InputError(`${name} is one of ${SYNTAXES.join(", ")}, not "${value}"`);
   }
   if (known.name === "context") session.contextShown = given === "on";
   else session.settings.set(known.name, given);

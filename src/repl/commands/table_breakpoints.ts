@@ -156,7 +156,10 @@ export const BREAKPOINTS: readonly Command[] = [
     names: ["commands"],
     group,
     summary: "lines to run when a breakpoint stops the guest",
-    usage: ["commands N {LINE; LINE}", "commands N {}"],
+    usage: ["commands N {LINE; LINE}", "commands N {}", "commands [N]"],
+    details:
+      "Without braces the lines follow, up to one that says `end`. `silent` first: the stop is not shown.",
+    block: true,
     needsGuest,
     complete: async (s) => (await import("./complete.ts")).breakpointIds(s),
     run: async (s, i) => (await import("./breakpoints.ts")).commands(s, i),

@@ -33,6 +33,23 @@ export const DATA: readonly Command[] = [
     run: async (s, i) => (await import("./examine.ts")).examine(s, i),
   },
   {
+    names: ["printf"],
+    group,
+    summary: "prints values as C's printf does",
+    usage: ['printf "FORMAT", EXPRESSION, ...'],
+    details: 'printf "rax %#lx, at %s\\n", $rax, &message. Conversions: %d %i %u %x %X %o %c %s %p %%.',
+    needsGuest: false,
+    run: async (s, i) => (await import("./text.ts")).printf(s, i),
+  },
+  {
+    names: ["echo"],
+    group,
+    summary: "prints text, with C's escapes and without a newline of its own",
+    usage: ["echo TEXT"],
+    needsGuest: false,
+    run: async (s, i) => (await import("./text.ts")).echo(s, i),
+  },
+  {
     names: ["hexdump", "hd"],
     group,
     summary: "shows memory as rows of bytes with their characters",

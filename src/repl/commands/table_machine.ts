@@ -5,6 +5,14 @@ const needsGuest = true;
 /** Rows of the commands about x86, devices, the guest and its trace. Implementations are loaded when called. */
 export const MACHINE: readonly Command[] = [
   {
+    names: ["shell"],
+    group: "shell",
+    summary: "runs a command of the operating system",
+    usage: ["shell COMMAND"],
+    needsGuest: false,
+    run: async (s, i) => (await import("./text.ts")).shell(s, i),
+  },
+  {
     names: ["regs"],
     group: "x86",
     summary: "shows registers with flags decoded and what changed highlighted",

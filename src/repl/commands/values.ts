@@ -6,6 +6,7 @@ import {
   type Gva,
   gva,
   InputError,
+  type ProgramSymbol,
   type RegisterName,
   type Registers,
   segmented,
@@ -19,6 +20,7 @@ import {
   type Node,
   parsePrefix,
   type Request,
+  type Scalar,
   type Value,
 } from "../expression.ts";
 import type { Session } from "../session.ts";
@@ -67,6 +69,7 @@ export function namesFor(session: Session, registers: Registers): Names {
     register: (name) => (name === "cpl" ? BigInt(cpl(registers)) : registers[name]),
     linear: (segment: SegmentName, offset: bigint) => linear(registers, segment, offset),
     symbol: (name) => vm?.symbols.lookup(name),
+    variableType: (name) => typeOf(vm?.symbols.symbol(name)),
     variable(name) {
       if (name === "") return history.at(-1)?.value;
       if (name === "$") return history.at(-2)?.value;
@@ -78,6 +81,13 @@ export function namesFor(session: Session, registers: Registers): Names {
     },
     word: ({ 16: 2, 32: 4, 64: 8 } as const)[bitness(registers)],
   };
+}
+
+/** An object of 1, 2, 4 or 8 bytes is taken for an unsigned number: the table knows no more of it. */
+function typeOf(symbol: ProgramSymbol | undefined): Scalar | undefined {
+  if (symbol?.kind !== "object") return undefined;
+  const bytes = ([1, 2, 4, 8] as const).find((n) => BigInt(n) === symbol.size);
+  return bytes === undefined ? undefined : { bytes, signed: false };
 }
 
 /** Answers what an expression asks of the machine. */
@@ -158,7 +168,9 @@ export function placeOf(value: Value, registers: Registers): Place {
 /** Works out an expression that is an address. A leading `*` as in `break *ADDRESS` has to be cut off before. */
 export async function evaluateAddress(session: Session, source: string | Node): Promise<Place> {
   const registers = await registersOf(session);
-  return placeOf(await evaluate(session, source), registers);
+  const value = await evaluate(session, source);
+  // `x counter` is about the variable, as `watch counter` is: not about where its value leads.
+  return placeOf(value.symbol === undefined ? value : { value: value.symbol, pointer: true }, registers);
 }
 
 /** Cuts `rest` into an expression and what follows it. */

@@ -34,7 +34,7 @@ export function* evaluation(node: Node, names: Names): Generator<Request, Value,
       return { value, place: { kind: "variable", name: node.name } };
     }
     case "name":
-      return named(node.name, names);
+      return yield* named(node.name, names);
     case "segmented":
       return yield* segmented(node.segment, yield* evaluation(node.offset, names), names);
     case "unary":
@@ -42,9 +42,11 @@ export function* evaluation(node: Node, names: Names): Generator<Request, Value,
     case "binary":
       return yield* binary(node.operator, node.left, node.right, names);
     case "read":
-      return yield* read(node.type, yield* evaluation(node.operand, names), names);
+      return yield* read(node.type, yield* pointerIn(node.operand, names), names);
     case "cast": {
-      const inner = yield* evaluation(node.operand, names);
+      const inner = node.pointer
+        ? yield* pointerIn(node.operand, names)
+        : yield* evaluation(node.operand, names);
       if (!node.pointer) return { value: convert(inner.value, node.type), type: node.type };
       return { ...inner, pointee: node.type, pointer: true };
     }
@@ -63,9 +65,22 @@ function register(part: RegisterPart, names: Names): Value {
   return { value, place };
 }
 
-/** A symbol, or for convenience a register without its dollar sign. */
-function named(name: string, names: Names): Value {
+/** What is followed or made a pointer: of a variable that is its address, as in an assembler. */
+function* pointerIn(node: Node, names: Names): Generator<Request, Value, bigint> {
+  const symbol = node.kind === "name" ? names.symbol(node.name) : undefined;
+  return symbol === undefined ? yield* evaluation(node, names) : { value: symbol, pointer: true };
+}
+
+/**
+ * A symbol, or for convenience a register without its dollar sign. As in C a variable is its value, and a function,
+ * a label or an array its address; which it is, the symbol table's kind and size say.
+ */
+function* named(name: string, names: Names): Generator<Request, Value, bigint> {
   const symbol = names.symbol(name);
+  const type = names.variableType?.(name);
+  if (symbol !== undefined && type !== undefined) {
+    return { ...yield* read(type, { value: symbol, pointer: true }, names), symbol };
+  }
   if (symbol !== undefined) return { value: symbol, pointer: true };
   const part = registerPart(name);
   if (part) return register(part, names);
@@ -110,7 +125,7 @@ function unary(operator: string, { value, ...rest }: Value): Value {
     case "!":
       return { value: value === 0n ? 1n : 0n };
     case "&":
-      // Of memory: its address. A symbol's value is its address already.
+      // Of memory: its address. What is no variable is its address already.
       if (rest.place?.kind !== "memory") return { ...rest, value, place: undefined, pointer: true };
       return { value: rest.place.address, space: rest.place.space, pointee: rest.place.type, pointer: true };
     default:

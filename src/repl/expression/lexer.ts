@@ -29,7 +29,7 @@ export class ExpressionError extends InputError {
 }
 
 const UNITS: Readonly<Record<string, bigint>> = { k: 10n, m: 20n, g: 30n, t: 40n };
-const OPERATORS = /^(?:<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>()=:{},])/;
+const OPERATORS = /^(?:<<=|>>=|[-+*/%&|^]=(?!=)|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>()=:{},])/;
 /** More than any person types; keeps the parser's recursion small. */
 const LONGEST = 4096;
 

@@ -100,19 +100,26 @@ export function parsePrefix(source: string): { node: Node; end: number } {
 export function parseAssignment(source: string): { target?: Node; value: Node } {
   const parser = new Parser(source);
   const first = parser.expression(0);
-  if (!parser.takes("=")) {
+  const operator = parser.takesAssignment();
+  if (operator === undefined) {
     parser.finish();
     return { value: first };
   }
   if (
-    first.kind !== "register" && first.kind !== "read" && first.kind !== "variable" && first.kind !== "call"
+    first.kind !== "register" && first.kind !== "read" && first.kind !== "variable" &&
+    first.kind !== "call" &&
+    first.kind !== "name"
   ) {
     throw new ExpressionError("Only a register, memory or a variable can be set", source, first.at, {
       remedy: "examples: $rax = 1, {u32}0x1000 = 5, $mine = 7",
     });
   }
-  const value = parser.expression(0);
+  const given = parser.expression(0);
   parser.finish();
+  // `$rax += 1` is `$rax = $rax + 1`.
+  const value = operator === ""
+    ? given
+    : { kind: "binary" as const, operator, left: first, right: given, at: given.at };
   return { target: first, value };
 }
 
@@ -142,6 +149,15 @@ class Parser {
     if (token.kind !== "operator" || token.name !== operator) return false;
     this.#next++;
     return true;
+  }
+
+  /** The operator before the `=` of an assignment, "" for a plain one; undefined if none follows. */
+  takesAssignment(): string | undefined {
+    if (this.takes("=")) return "";
+    const token = this.#peek();
+    if (token.kind !== "operator" || !/^(?:<<|>>|[-+*\/%&|^])=$/.test(token.name)) return undefined;
+    this.#next++;
+    return token.name.slice(0, -1);
   }
 
   finish(): void {

@@ -1,3 +1,4 @@
+import { InputError } from "../../dsl/mod.ts";
 import type { RegisterName, SegmentName } from "../../vm/registers.ts";
 
 /** A number's shape in memory, as a cast names it. */
@@ -46,6 +47,8 @@ export interface Value {
   readonly pointee?: Scalar;
   /** Whether it is an address by nature: a symbol, RIP, a segmented address, a pointer. */
   readonly pointer?: boolean;
+  /** Of a symbol that names a variable: its address. */
+  readonly symbol?: bigint;
   readonly place?: Place;
 }
 
@@ -68,6 +71,8 @@ export interface Names {
   linear(segment: SegmentName, offset: bigint): bigint;
   /** A symbol's linear address. */
   symbol(name: string): bigint | undefined;
+  /** What a symbol holds, if the table says that it is an object of a number's size. */
+  variableType?(name: string): Scalar | undefined;
   /** A variable, without its dollar sign: "1" is `$1`, "" is `$`. */
   variable(name: string): bigint | undefined;
   /** Bytes of `*ADDRESS` without a type: the code's word, 2, 4 or 8. */
@@ -89,6 +94,11 @@ export function convert(value: bigint, type: Scalar): bigint {
 
 /** The address a value stands for, in its space. */
 export function addressOf(value: Value, names: Pick<Names, "linear">): { space: "gpa" | "gva"; at: bigint } {
+  if (value.value > LOW_64 || value.value < LEAST) {
+    throw new InputError(`0x${value.value.toString(16)} is no address: it has more than 64 bits`, {
+      remedy: "give an address below 2^64",
+    });
+  }
   const at = BigInt.asUintN(64, value.value);
   if (value.space === "gpa") return { space: "gpa", at };
   return { space: "gva", at: value.segment === undefined ? at : names.linear(value.segment, at) };

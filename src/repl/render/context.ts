@@ -3,7 +3,7 @@ import { REGISTER_GROUPS, type Registers } from "../../dsl/mod.ts";
 import { bitness, linearRip, linearStack } from "../../dsl/x86.ts";
 import { frameLine } from "../commands/frames.ts";
 import { registerView } from "../commands/registers.ts";
-import { countSetting } from "../commands/settings.ts";
+import { countSetting, syntaxSetting } from "../commands/settings.ts";
 import { readSlots } from "../commands/stack.ts";
 import { guest, symbolAt } from "../commands/values.ts";
 import { reportError } from "../error.ts";
@@ -54,6 +54,7 @@ async function code(session: Session, registers: Registers): Promise<string> {
     before: 2,
     count: countSetting(session, "context-code"),
     vcpu: session.vcpu,
+    syntax: syntaxSetting(session),
   });
   const current = list.find((i) => i.address === pc);
   const stops = new Set(

@@ -1,4 +1,5 @@
 /** What the shell says when the guest stands still. */
+import { syntaxSetting } from "../commands/settings.ts";
 import {
   type Autopsy,
   type Breakpoint,
@@ -27,6 +28,10 @@ export async function describeStop(session: Session, stop: Stop): Promise<Answer
   remember(vm, stop);
   const data: Record<string, unknown> = { kind: stop.kind, vcpu: stop.vcpu.index };
   let text = await causeText(session, vm, stop, data);
+  // gdb's way to let a breakpoint speak for itself.
+  const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
+  const silent = breakpoint !== undefined &&
+    guestState(vm).notes.get(breakpoint.id)?.commands?.[0] === "silent";
   if (stop.kind === "gone") return { text, data };
   const where = position(session, stop.registers, data);
   text += `${joint(stop)}${where}\n`;
@@ -37,7 +42,7 @@ export async function describeStop(session: Session, stop: Stop): Promise<Answer
     text += displays.text;
     data.displays = displays.data;
   }
-  return { text, data };
+  return { text: silent ? "" : text, data };
 }
 
 /** Where the guest stands, without a stop: after `start`, `open`, a change of frame. */
@@ -86,7 +91,7 @@ async function whatIsNext(
   const vm = guest(session);
   const pc = await linearPc(session);
   try {
-    const list = await vm.disassemble(pc, { count: 1, vcpu: session.vcpu });
+    const list = await vm.disassemble(pc, { count: 1, vcpu: session.vcpu, syntax: syntaxSetting(session) });
     if (list.length > 0) data.instruction = instructionData(list[0]);
     const hint = list.length === 0 ? undefined : branchHint(list[0].text, registers);
     const symbol = (address: bigint) => symbolAt(vm, address);
