@@ -17,6 +17,7 @@ const EXPECTED: Record<string, { bios?: true; args?: (folder: string) => string[
       /breakpoint by (hardware|out|int3), 1 hit/,
     ],
   },
+  "upper_case_uart.ts": { prints: [/now ABC ABC\nthen abc abc/] },
   "answer_device.ts": { prints: [/7 \* 7 is 49/] },
   "perfetto_trace.ts": {
     bios: true,

@@ -10,7 +10,13 @@ import { missingPackages, skipReport } from "../tests/lab/packages.ts";
 const REPORT = "build/test/junit.xml";
 
 /** The suites that run guests on /dev/kvm. */
-const KVM_SUITES = ["src/host", "src/kvm", "src/debug", "src/dsl", "tests/firmware_disk_test.ts"];
+const KVM_SUITES = [
+  "src/host",
+  "src/kvm",
+  "src/debug",
+  "src/dsl",
+  "tests/firmware_disk_test.ts",
+];
 
 /** The contract all backends keep; of its tests those are for /dev/kvm whose names say so. */
 const CONTRACT = "tests/backend_contract_test.ts";

@@ -1,6 +1,5 @@
 import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
 import type { Backend, MaybePromise, MemoryRegion, Shadow } from "../vm/backend.ts";
-import { checkAddress } from "../vm/check.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
@@ -78,7 +77,6 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
 
   /** The plain number of an address of this space. @throws {InputError} If it is of the other. */
   protected check(at: bigint): bigint {
-    const address = checkAddress(at);
     if (spaceOf(at, this.#space) !== this.#space) {
       throw new InputError(
         this.#space === "gpa"
@@ -91,7 +89,7 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
         },
       );
     }
-    return address;
+    return BigInt.asUintN(64, at);
   }
 }
 

@@ -49,7 +49,11 @@ export class Uart16550 extends ByteDevice {
   #timer: Cancel | undefined;
   #lastRead = 0n;
 
-  /** @param options What it is made of. */
+  /**
+   * A serial port at power-on.
+   *
+   * @param options What it is made of.
+   */
   constructor(options: Uart16550Options) {
     super();
     this.#options = options;
@@ -209,7 +213,11 @@ export class Uart16550 extends ByteDevice {
     return saveRecord("uart16550", 1, { ...this.#state, queue: this.#state.queue.slice(this.#head) });
   }
 
-  /** @throws {InputError} If the record is of another device or version, or damaged. */
+  /**
+   * Takes what `save` gave.
+   *
+   * @throws {InputError} If the record is of another device or version, or damaged.
+   */
   restore(saved: unknown): void {
     this.#state = restoreRecord("uart16550", 1, SHAPE, saved);
     this.#head = 0;

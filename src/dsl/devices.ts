@@ -1,11 +1,12 @@
-import { guarded, isRunaway } from "../debug/guard.ts";
 import type { Backend, MaybePromise } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
 import { NO_LINE } from "../vm/device.ts";
-import { HvshError, InputError, StateError } from "../vm/errors.ts";
-import type { DeviceHandle, Devices } from "../vm/machine.ts";
+import { InputError, StateError } from "../vm/errors.ts";
+import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
+import { PciFunction } from "../devices/pci/pci_function.ts";
+import { DeviceFront } from "./device_front.ts";
 
 /** What the set of devices works with. */
 export interface DeviceParts {
@@ -25,6 +26,10 @@ export interface DeviceParts {
 export class DeviceSet implements Devices {
   readonly #parts: DeviceParts;
   readonly #handles = new Map<string, Handle>();
+  /** What is around a device, the newest first. */
+  readonly #wrappers = new Map<Device, readonly DeviceWrapper[]>();
+  /** What stands on the buses in the place of a device that is wrapped. */
+  readonly #fronts = new Map<Device, DeviceFront>();
 
   constructor(parts: DeviceParts) {
     this.#parts = parts;
@@ -47,9 +52,7 @@ export class DeviceSet implements Devices {
         remedy: "remove it first, or choose another name",
       });
     }
-    if (device.place !== undefined) {
-      ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
-    }
+    device.place?.((start, length) => this.#free(start, start + length));
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
@@ -60,7 +63,7 @@ export class DeviceSet implements Devices {
     port.add(device);
     try {
       mmio.add(device);
-      ask(device, "attach", () => device.attach?.(this.#host(device)));
+      device.attach?.(this.#host(device));
     } catch (error) {
       port.remove(device);
       mmio.remove(device);
@@ -68,11 +71,58 @@ export class DeviceSet implements Devices {
     }
     const handle = new Handle(
       device,
-      () => [...port.ranges, ...mmio.ranges].filter((range) => range.device === device),
+      () => {
+        const front = this.#fronts.get(device) ?? device;
+        return [...port.ranges, ...mmio.ranges].filter((range) => range.device === front);
+      },
       () => this.#unplug(device),
     );
     this.#handles.set(device.name, handle);
     return handle;
+  }
+
+  wrap(name: string, wrapper: DeviceWrapper): Disposable {
+    this.#parts.open();
+    const { device } = this.#named(name);
+    this.#wrappers.set(device, [wrapper, ...this.#wrappers.get(device) ?? []]);
+    this.#place(device);
+    return {
+      [Symbol.dispose]: () => {
+        const left = (this.#wrappers.get(device) ?? []).filter((other) => other !== wrapper);
+        if (left.length > 0) this.#wrappers.set(device, left);
+        else this.#wrappers.delete(device);
+        if (this.#handles.get(name)?.device === device) this.#place(device);
+      },
+    };
+  }
+
+  swap(device: Device): Promise<DeviceHandle> {
+    return Promise.resolve().then(() => {
+      this.#parts.open();
+      const { device: old } = this.#named(device.name);
+      if (old instanceof PciFunction) {
+        throw new InputError(`${old.name} is a PCI function, which its bus knows by itself`, {
+          remedy: "wrap() its accesses instead",
+        });
+      }
+      const state = old.save?.();
+      const wrappers = this.#wrappers.get(old);
+      this.#unplug(old);
+      try {
+        const handle = this.plug(device);
+        if (state !== undefined) device.restore?.(state);
+        return handle;
+      } catch (error) {
+        if (this.#handles.get(device.name)?.device === device) this.#unplug(device);
+        this.plug(old);
+        if (wrappers !== undefined) {
+          this.#wrappers.set(old, wrappers);
+          this.#place(old);
+        }
+        if (state !== undefined) old.restore?.(state);
+        throw error;
+      }
+    });
   }
 
   list(): readonly DeviceHandle[] {
@@ -83,14 +133,14 @@ export class DeviceSet implements Devices {
     return this.#handles.get(name);
   }
 
-  /** Resets every device that can be. @throws {HvshError} If one threw; the others were reset all the same. */
+  /** Resets every device that can be. */
   reset(): void {
-    all([...this.#handles.values()], ({ device }) => ask(device, "reset", () => device.reset?.()));
+    for (const { device } of this.#handles.values()) device.reset?.();
   }
 
-  /** Takes every device out, the newest first. @throws {HvshError} If one threw; all are out all the same. */
+  /** Takes every device out, the newest first. */
   clear(): void {
-    all([...this.#handles.values()].reverse(), ({ device }) => this.#unplug(device));
+    for (const { device } of [...this.#handles.values()].reverse()) this.#unplug(device);
   }
 
   #free(start: bigint, end: bigint): boolean {
@@ -99,11 +149,45 @@ export class DeviceSet implements Devices {
       !backend.memory.regions.some((r) => start < r.start + r.size && r.start < end);
   }
 
+  /** @throws {InputError} If there is none. */
+  #named(name: string): DeviceHandle {
+    const found = this.#handles.get(name);
+    if (found !== undefined) return found;
+    throw new InputError(`there is no device named ${name}`, {
+      remedy: `take one of ${[...this.#handles.keys()].join(", ")}`,
+    });
+  }
+
+  /** Takes a device off the buses. */
+  #clear(device: Device): void {
+    for (const bus of [this.#parts.port, this.#parts.mmio]) {
+      bus.remove(this.#fronts.get(device) ?? device);
+    }
+  }
+
+  /** Puts a device on the buses again, behind its wrappers; where its ranges don't fit it answers nowhere. */
+  #place(device: Device): void {
+    this.#clear(device);
+    const wrappers = this.#wrappers.get(device);
+    if (wrappers === undefined) this.#fronts.delete(device);
+    else this.#fronts.set(device, new DeviceFront(device, wrappers));
+    const { port, mmio } = this.#parts;
+    for (const [bus, space] of [[port, "port"], [mmio, "mmio"]] as const) {
+      try {
+        this.#clearOfMemory(device, rangesOf(device, space));
+        bus.add(this.#fronts.get(device) ?? device);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+      }
+    }
+  }
+
   #unplug(device: Device): void {
     this.#handles.delete(device.name);
-    this.#parts.port.remove(device);
-    this.#parts.mmio.remove(device);
-    ask(device, "detach", () => device.detach?.());
+    this.#clear(device);
+    this.#fronts.delete(device);
+    this.#wrappers.delete(device);
+    device.detach?.();
   }
 
   /** @throws {InputError} If an MMIO range lies over memory. */
@@ -132,16 +216,7 @@ export class DeviceSet implements Devices {
   /** The guest moved the device: where its new ranges don't fit it answers nowhere. */
   #moved(device: Device): void {
     if (this.#handles.get(device.name)?.device !== device) return;
-    const { port, mmio } = this.#parts;
-    for (const [bus, space] of [[port, "port"], [mmio, "mmio"]] as const) {
-      bus.remove(device);
-      try {
-        this.#clearOfMemory(device, rangesOf(device, space));
-        bus.add(device);
-      } catch (error) {
-        if (!(error instanceof InputError)) throw error;
-      }
-    }
+    this.#place(device);
   }
 }
 
@@ -166,52 +241,14 @@ class Handle implements DeviceHandle {
   }
 
   remove(): Promise<void> {
-    return Promise.resolve().then(() => {
-      if (this.#gone) return;
-      this.#gone = true;
-      this.#unplug();
-    });
+    if (!this.#gone) this.#unplug();
+    this.#gone = true;
+    return Promise.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.remove();
   }
-}
-
-/**
- * Calls a device's method so that one which never returns is ended, and one which throws is named.
- *
- * @throws {HvshError}
- */
-function ask(device: Device, method: string, call: () => void): void {
-  try {
-    guarded(call);
-  } catch (cause) {
-    // What hvsh's own devices say of bad options has its sentence and its remedy already.
-    if (cause instanceof InputError) throw cause;
-    const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
-    throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
-      cause,
-      remedy: "mend the device",
-    });
-  }
-}
-
-/** Does something with each, whatever it does with the others. @throws The first error. */
-function all<T>(items: readonly T[], each: (item: T) => void): void {
-  const errors: unknown[] = [];
-  for (const item of items) {
-    try {
-      each(item);
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Devices do DMA at once; backends where memory is far away take no devices. */

@@ -1,4 +1,3 @@
-import { guarded } from "../debug/guard.ts";
 import type { Backend, BackendName, CpuidEntry, Shadow } from "../vm/backend.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
@@ -28,9 +27,11 @@ import { Symbols } from "../debug/symbols.ts";
 import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
+import { I8042 } from "../devices/i8042.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
+import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { loadImage } from "./load.ts";
 
 /** How many notices are kept. */
@@ -164,6 +165,14 @@ export class GuestMachine implements Machine {
     if (this.#image !== undefined) this.#image = { ...this.#image, writes: [...this.#image.writes, write] };
   }
 
+  /** Its PS/2 keyboard; undefined if it has none. */
+  get keyboard(): Keyboard | undefined {
+    for (const { device } of this.devices.list()) {
+      if (device instanceof I8042) return keyboardOf(device.keyboard);
+    }
+    return undefined;
+  }
+
   /** What the user should know of the host's side of its devices, oldest first: at most the newest 100. */
   get notices(): readonly string[] {
     return this.#notices;
@@ -224,12 +233,7 @@ export class GuestMachine implements Machine {
     control.requirePaused("reset");
     need(this.#backend.capabilities, "reset");
     await this.#backend.reset();
-    let failed: unknown;
-    try {
-      this.#devices.reset();
-    } catch (error) {
-      failed = error;
-    }
+    this.#devices.reset();
     if (this.#image !== undefined) {
       await loadImage(
         this.#backend.vcpus[0],
@@ -238,8 +242,6 @@ export class GuestMachine implements Machine {
       );
     }
     control.forget();
-    // The machine is reset as far as it can be: what a device did is told last.
-    if (failed !== undefined) throw failed;
   }
 
   /**
@@ -436,7 +438,7 @@ export class GuestMachine implements Machine {
         throw new InputError(`a port is a number from 0 to 0xffff, not ${port}`);
       }
       if (![1, 2, 4].includes(size)) throw new InputError(`a port access has 1, 2 or 4 bytes, not ${size}`);
-      return guarded(() => body(new Uint8Array(size)));
+      return body(new Uint8Array(size));
     });
   }
 }

@@ -11,7 +11,7 @@ export type {
 export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
 export type * from "../vm/breakpoint.ts";
 export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
-export type { Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";
+export type { AccessPoint, Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";
 export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";
 export {
@@ -71,6 +71,9 @@ export {
   virtioRng,
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName } from "./drives.ts";
+export type { Keyboard } from "./keyboard.ts";
+export { ByteDevice } from "../devices/byte_device.ts";
+export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";
 export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
 export {

@@ -8,6 +8,14 @@ export interface DeviceRange {
   readonly length: number | bigint;
 }
 
+/** Accesses that mean something together, as `break on DEVICE NAME` stops at them. */
+export interface AccessPoint extends DeviceRange {
+  /** Ports, or guest-physical addresses. */
+  readonly space: "port" | "mmio";
+  /** Only writes, or only reads; both if left out. */
+  readonly direction?: "read" | "write";
+}
+
 /** A level on an interrupt input. */
 export interface InterruptLine {
   /** Asserts the line. */
@@ -100,6 +108,8 @@ export interface Device {
   restore?(state: unknown): void;
   /** Registers by name, for `device NAME` in the shell; must not change the device's state. */
   inspect?(): Readonly<Record<string, number | bigint | string>>;
+  /** Names for accesses that are worth a stop: "command" of a disk controller. */
+  readonly points?: Readonly<Record<string, readonly AccessPoint[]>>;
 }
 
 /** A range as the bus keeps it. */

@@ -226,6 +226,19 @@ export interface DeviceHandle extends AsyncDisposable {
   remove(): Promise<void>;
 }
 
+/** What is done with a device's accesses before they reach it. */
+export interface DeviceWrapper {
+  /**
+   * The guest reads. `next()` lets the device answer into `data`, which may then be changed; without it the device
+   * does not see the access, and what is left alone reads as ones. What is thrown stops the guest with a fault.
+   *
+   * @param offset Bytes from the start of `range`.
+   */
+  read?(offset: number, data: Uint8Array, next: () => void, range: DeviceRange): void;
+  /** The guest writes. `next()` hands `data`, as it is then, to the device; without it the write is dropped. */
+  write?(offset: number, data: Uint8Array, next: () => void, range: DeviceRange): void;
+}
+
 /** A machine's devices. */
 export interface Devices {
   /**
@@ -260,6 +273,38 @@ export interface Devices {
   list(): readonly DeviceHandle[];
   /** The device with this name. */
   get(name: string): DeviceHandle | undefined;
+  /**
+   * Watches, changes, drops or fails a device's accesses, of a paused or a running guest, until what is returned is
+   * disposed of or the device is removed. The newest wrapper is asked first.
+   *
+   * @throws {InputError} If there is no such device.
+   * @example
+   * ```ts
+   * import { flat, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * // In real mode: mov dx, 0x3f8; mov al, 'a'; out dx, al; mov al, 'b'; out dx, al; cli; hlt
+   * const code = Uint8Array.of(0xba, 0xf8, 0x03, 0xb0, 0x61, 0xee, 0xb0, 0x62, 0xee, 0xfa, 0xf4);
+   * await using vm = await open({ backend: "fake", boot: flat(code) });
+   *
+   * using _wrap = vm.devices.wrap("uart0", {
+   *   write(offset, data, next) {
+   *     if (offset === 0 && data[0] === 0x61) return; // 'a' gets lost
+   *     next();
+   *   },
+   * });
+   * await vm.continue();
+   * assert.equal(vm.console.text, "b");
+   * ```
+   */
+  wrap(name: string, wrapper: DeviceWrapper): Disposable;
+  /**
+   * Puts `device` in the place of the one with its name, of a paused or a running guest. If both can, the old one's
+   * state is carried over by `save` and `restore`. If the new one can't be put in, the old one stays as it was.
+   *
+   * @throws {InputError} If there is no such device, it is a PCI function, a range is taken, or the state is refused.
+   */
+  swap(device: Device): Promise<DeviceHandle>;
 }
 
 /**

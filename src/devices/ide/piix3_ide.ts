@@ -4,7 +4,7 @@
  * Data sheet: Intel 82371FB/82371SB PCI ISA IDE Xcelerator, April 1997, 2.3 and 2.7.
  */
 import type { BlockFault } from "../../vm/block.ts";
-import type { DeviceHost, DeviceRange } from "../../vm/device.ts";
+import type { AccessPoint, DeviceHost, DeviceRange } from "../../vm/device.ts";
 import { BASE_ADDRESS, COMMAND, LATENCY_TIMER, STATUS } from "../pci/config_space.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { record, restoreRecord, type Shape } from "../state.ts";
@@ -64,6 +64,10 @@ export interface Piix3IdeOptions {
 export class Piix3Ide extends PciFunction {
   /** Called with each command that a drive gets, before it runs. May be set while the guest runs. */
   onCommand: ((command: IdeCommand) => void) | undefined;
+  /** The command registers of both channels. */
+  readonly points: Readonly<Record<string, readonly AccessPoint[]>> = {
+    command: [0x1f7, 0x177].map((start) => ({ space: "port", start, length: 1, direction: "write" })),
+  };
   /** Primary and secondary. */
   readonly channels: readonly [IdeChannel, IdeChannel];
   readonly #engines: readonly [BusMaster, BusMaster] = [new BusMaster(), new BusMaster()];

@@ -56,6 +56,8 @@ export function splitLocation(rest: string): { location: string; tail: string } 
 /** `break [LOCATION] [thread N] [cr3 X] [if CONDITION]` and its kin. */
 export async function breakAt(session: Session, invocation: Invocation): Promise<Answer> {
   const vm = guest(session);
+  const on = /^on\s+([^]+)$/.exec(invocation.rest);
+  if (on !== null) return await (await import("./catch.ts")).breakOn(session, invocation.name, on[1]);
   const { location, tail } = splitLocation(invocation.rest);
   const place = await evaluateAddress(session, location === "" ? "$pc" : location);
   const { condition, ...where } = await readTail(session, tail);

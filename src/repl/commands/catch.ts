@@ -1,5 +1,5 @@
 /** catch: stops at accesses to ports, MMIO and MSRs. */
-import { type AccessBreakOptions, InputError } from "../../dsl/mod.ts";
+import { type AccessBreakOptions, type AccessPoint, type Breakpoint, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { msrNumber } from "../../dsl/x86.ts";
 import type { Session } from "../session.ts";
@@ -46,6 +46,56 @@ export async function catchAccess(session: Session, { name, rest }: Invocation):
   const what = `${space} ${hex(start)}${until}${direction === undefined ? "" : ` ${direction}`}`;
   guestState(vm).notes.set(made.id, { what: "", catch: what, condition });
   return { text: `Catchpoint ${made.id} (${what})\n`, data: breakpointData(vm, made) };
+}
+
+/**
+ * `break on port|mmio|msr START ...` is catch; `break on DEVICE [read|write]` stops at all of a device's ranges, and
+ * `break on DEVICE WHAT` at what the device names itself ("command" of ide0).
+ */
+export async function breakOn(session: Session, name: string, rest: string): Promise<Answer> {
+  const vm = guest(session);
+  const [, word, what = ""] = /^(\S+)\s*([^]*)$/.exec(rest) ?? [];
+  const once = name.startsWith("t");
+  if (Object.hasOwn(SPACES, word)) {
+    return await catchAccess(session, { name: once ? "tcatch" : "catch", format: "", rest, words: [] });
+  }
+  const handle = vm.devices.get(word);
+  if (handle === undefined) {
+    throw new InputError(`There is no device "${word}"`, {
+      remedy: `break on port 0x3f8 write, or a device: ${vm.devices.list().map((d) => d.name).join(", ")}`,
+    });
+  }
+  const points = handle.device.points ?? {};
+  const direction = what === "read" || what === "write" ? what : undefined;
+  const places: readonly AccessPoint[] | undefined = direction !== undefined || what === ""
+    ? handle.ranges.map((range) => ({ ...range, ...(direction && { direction }) }))
+    : Object.hasOwn(points, what)
+    ? points[what]
+    : undefined;
+  if (places === undefined || places.length === 0) {
+    throw new InputError(
+      places === undefined ? `${word} has no "${what}"` : `${word} answers nowhere now`,
+      { remedy: `what may follow: ${["read", "write", ...Object.keys(points)].join(", ")}` },
+    );
+  }
+  const made: Breakpoint[] = [];
+  for (const { space, start, length, direction } of places) {
+    const one = await vm.breakpoints.onAccess({
+      space,
+      start,
+      length,
+      once,
+      ...(direction && { direction }),
+    });
+    guestState(vm).notes.set(one.id, {
+      what: "",
+      catch: `${rest} (${space} ${hex(BigInt(start))})`,
+      condition: undefined,
+    });
+    made.push(one);
+  }
+  const ids = made.map(({ id }) => id).join(", ");
+  return { text: `Catchpoint ${ids} (${rest})\n`, data: made.map((one) => breakpointData(vm, one)) };
 }
 
 async function range(

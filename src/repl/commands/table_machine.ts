@@ -152,6 +152,16 @@ export const MACHINE: readonly Command[] = [
     run: async (s, { rest }) => (await import("./devices.ts")).irq(s, rest),
   },
   {
+    names: ["keys"],
+    group: "devices",
+    summary: "types on the guest's keyboard, or presses keys together",
+    usage: ['keys "TEXT"', "keys CHORD ..."],
+    details:
+      'In quotes it is typed; \\n is Enter. Without, keys that are pressed together:\n  keys "ls\\n"\n  keys ctrl-alt-del',
+    needsGuest,
+    run: async (s, i) => (await import("./keys.ts")).keys(s, i),
+  },
+  {
     names: ["nmi"],
     group: "devices",
     summary: "sends a non-maskable interrupt",
