@@ -1,6 +1,7 @@
 /**
- * Builds guest code: each fixtures/NAME.s becomes NAME.bin, with `as` and `ld` of Debian's binutils. The
- * arguments stand in the source, in lines that start with `# as:` and `# ld:`.
+ * Builds guest code: each fixtures/NAME.s becomes NAME.bin, with `as` and `ld` of Debian's binutils, together with
+ * NAME.c, where there is one, by `cc`. The arguments stand in NAME.s, in lines that start with `# as:`, `# cc:` and
+ * `# ld:`.
  *
  * Run it with `deno task fixtures`.
  */
@@ -13,9 +14,16 @@ export async function fixtureNames(): Promise<string[]> {
   return names.sort();
 }
 
-/** Whether `as` and `ld` can be started. */
-export async function canBuild(): Promise<boolean> {
+/** The compiler that the committed bytes are of: another one's are as good, but not the same. */
+const COMPILER = /^cc \(Debian 12\.2\.0-\d+(?:\+deb12u\d+)?\) 12\.2\.0$/;
+
+/** Whether `as` and `ld` can be started, and for a fixture with C code the `cc` that the bytes are of. */
+export async function canBuild(name?: string): Promise<boolean> {
   try {
+    if (name !== undefined && await hasC(name)) {
+      const { stdout } = await new Deno.Command("cc", { args: ["--version"] }).output();
+      if (!COMPILER.test(new TextDecoder().decode(stdout).split("\n")[0])) return false;
+    }
     for (const program of ["as", "ld"]) {
       const { success } = await new Deno.Command(program, { args: ["--version"], stdout: "null" }).output();
       if (!success) return false;
@@ -32,12 +40,29 @@ export async function buildFixture(name: string): Promise<Uint8Array<ArrayBuffer
   const source = await Deno.readTextFile(new URL(`${name}.s`, FOLDER));
   const scratch = await Deno.makeTempDir({ prefix: "fixture-" });
   try {
-    await tool("as", [...options(source, "as"), "-o", `${scratch}/a.o`, `${name}.s`]);
-    await tool("ld", [...options(source, "ld"), "-o", `${scratch}/a.bin`, `${scratch}/a.o`]);
+    // No path of the machine that builds it may stand in debug information.
+    const map = `--debug-prefix-map=${FOLDER.pathname.replace(/\/$/, "")}=.`;
+    const objects = [`${scratch}/a.o`];
+    await tool("as", [...options(source, "as"), map, "-o", objects[0], `${name}.s`]);
+    if (await hasC(name)) {
+      objects.push(`${scratch}/c.o`);
+      await tool("cc", [
+        ...options(source, "cc"),
+        map.replace("--", "-f"),
+        "-o",
+        objects[1],
+        `${name}.c`,
+      ]);
+    }
+    await tool("ld", [...options(source, "ld"), "-o", `${scratch}/a.bin`, ...objects]);
     return await Deno.readFile(`${scratch}/a.bin`);
   } finally {
     await Deno.remove(scratch, { recursive: true });
   }
+}
+
+function hasC(name: string): Promise<boolean> {
+  return Deno.stat(new URL(`${name}.c`, FOLDER)).then(() => true, () => false);
 }
 
 /** The path of a built fixture. */

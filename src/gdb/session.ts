@@ -63,6 +63,8 @@ export class GdbSession {
   #foundRunning = false;
   /** Whether a Ctrl-C came for a run that has not begun. */
   #interrupted = false;
+  /** Whether the client is `target extended-remote` (E.2, packet `!`). */
+  #extended = false;
   #outside = 0;
   /** Whether `x` answers without its `b`: what lldb expects that asked for it by `x0,0`. */
   #bareBinary = false;
@@ -172,6 +174,7 @@ export class GdbSession {
         await this.#waiting(vm.close());
         return LEAVE;
       case "!":
+        this.#extended = true;
         return "OK";
       case "R":
         await vm.reset();
@@ -239,6 +242,12 @@ export class GdbSession {
     if (text === "vCont?") return "vCont;c;C;s;S;r";
     if (text.startsWith("vCont;")) return await this.#run(motionOf(text, vm.vcpus.length, this.#current));
     if (text.startsWith("vKill;")) {
+      if (this.#extended) {
+        // The connection outlives what is killed, which `run` starts again.
+        await this.#breakpoints.clear();
+        await vm.reset();
+        return "OK";
+      }
       await this.#parts.send("OK");
       await this.#waiting(vm.close());
       return LEAVE;

@@ -33,6 +33,7 @@ export const PACKAGES: readonly Package[] = [
   { name: "acpica-tools", purposes: TESTS, skips: "reading ACPI tables with ACPI's own compiler" },
   { name: "seabios", purposes: TESTS, skips: "booting firmware" },
   { name: "gdb", purposes: TESTS, skips: "driving the GDB server with gdb" },
+  { name: "lldb", purposes: TESTS, skips: "driving the GDB server with lldb" },
   { name: "tmux", purposes: TESTS, skips: "the shell on a real terminal" },
 ];
 
