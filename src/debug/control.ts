@@ -137,25 +137,26 @@ export class RunControl {
     const timer = timeoutMs === undefined || timeoutMs > LONGEST_TIMER_MS
       ? undefined
       : setTimeout(() => loop.ask({ kind: "timeout" }), timeoutMs);
-    const ended = () => {
-      if (timer !== undefined) clearTimeout(timer);
-      if (!timeless) clock.pause();
-      this.#running = undefined;
-      if (this.state === "running") this.state = "paused";
-    };
     let stop: MaybePromise<Stop>;
     try {
       stop = this.#attempt(body);
     } catch (error) {
       // Not even the stop could be told: the hypervisor refuses the registers too.
-      ended();
+      this.#ended(timer, timeless);
       return Promise.reject(error);
     }
     if (!(stop instanceof Promise)) {
-      ended();
+      this.#ended(timer, timeless);
       return Promise.resolve(stop);
     }
-    return this.#running = stop.finally(ended);
+    return this.#running = stop.finally(() => this.#ended(timer, timeless));
+  }
+
+  #ended(timer: ReturnType<typeof setTimeout> | undefined, timeless: boolean): void {
+    if (timer !== undefined) clearTimeout(timer);
+    if (!timeless) this.#parts.clock.pause();
+    this.#running = undefined;
+    if (this.state === "running") this.state = "paused";
   }
 
   #attempt(body: () => MaybePromise<VcpuStop>): MaybePromise<Stop> {

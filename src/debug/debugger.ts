@@ -46,7 +46,7 @@ export function createDebugger(backend: Backend, buses: Buses, clock: MachineClo
   const pages = new GuardedPages(backend.memory);
   const settings = new TrapSettings(backend.vcpus, slots, patches);
   const memory = new HiddenMemory(backend, patches);
-  const trace = new AccessTrace();
+  const trace = new AccessTrace(undefined, backend.now);
   const read = (gpa: bigint, into: Uint8Array) => memory.peek(gpa, into);
   const vcpus = backend.vcpus.map((_, index) =>
     new ManagedVcpu(backend, index, memory, () => control.requirePaused("this vCPU's state"))

@@ -1,9 +1,13 @@
 import type { Script } from "node:vm";
 
 /** How long user code may hold the main thread. */
-const LIMIT_MS = 2_000;
+const LIMIT = { timeout: 2_000 };
 
 const SLOT = Symbol.for("hvsh.guarded");
+
+/** What is to run, and runs: kept here, since the global object is slow to look things up in. */
+let running: (() => unknown) | undefined;
+const run = () => running!();
 
 /** What Deno's global `process` has of Node's, for what can't be awaited. */
 interface Builtins {
@@ -27,13 +31,14 @@ function script(): Script {
  * @throws {Error} With code ERR_SCRIPT_EXECUTION_TIMEOUT.
  */
 export function guarded<T>(body: () => T): T {
-  const global = globalThis as unknown as Record<symbol, (() => T) | undefined>;
-  if (global[SLOT] !== undefined) return body();
-  global[SLOT] = body;
+  if (running !== undefined) return body();
+  running = body;
+  // Set each time: another copy of this module may have put its own there.
+  Reflect.set(globalThis, SLOT, run);
   try {
-    return script().runInThisContext({ timeout: LIMIT_MS }) as T;
+    return script().runInThisContext(LIMIT) as T;
   } finally {
-    delete global[SLOT];
+    running = undefined;
   }
 }
 

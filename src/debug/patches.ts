@@ -39,6 +39,8 @@ export class Patches implements Iterable<Patch> {
   readonly #byGpa = new Map<bigint, Patch>();
   /** Patches of places where the chipset left no memory. */
   readonly #homeless = new Set<Patch>();
+  /** How many patches there are of each kind: asked for at every exit. */
+  readonly #count: Record<PatchKind, number> = { int3: 0, hlt: 0, out: 0 };
 
   constructor(memory: BackendMemory) {
     this.#memory = memory;
@@ -50,8 +52,12 @@ export class Patches implements Iterable<Patch> {
 
   /** Whether a patch has more than one byte, so that RIP can stand among them. */
   get wide(): boolean {
-    for (const patch of this.#byGpa.values()) if (patch.code.length > 1) return true;
-    return false;
+    return this.#count.out > 0;
+  }
+
+  /** The port whose OUT may be a patch; -1 if there is none. */
+  get trapPort(): number {
+    return this.#count.out > 0 ? TRAP_PORT : -1;
   }
 
   [Symbol.iterator](): IterableIterator<Patch> {
@@ -98,6 +104,7 @@ export class Patches implements Iterable<Patch> {
       const live = this.#memory.view?.(gpa, code.length);
       const patch: Patch = { kind, gpa, code, original, users: 1, inserted: false, ...(live && { live }) };
       this.#byGpa.set(gpa, patch);
+      this.#count[kind]++;
       return then(this.put(patch), () => patch);
     });
   }
@@ -105,8 +112,8 @@ export class Patches implements Iterable<Patch> {
   /** One user less; the last one takes the guest's bytes back in. */
   release(patch: Patch): MaybePromise<void> {
     if (--patch.users > 0) return;
-    this.#byGpa.delete(patch.gpa);
     this.#homeless.delete(patch);
+    if (this.#byGpa.delete(patch.gpa)) this.#count[patch.kind]--;
     return this.lift(patch);
   }
 
@@ -231,6 +238,7 @@ export class Patches implements Iterable<Patch> {
   clear(): MaybePromise<void> {
     const all = [...this.#byGpa.values()];
     this.#byGpa.clear();
+    Object.assign(this.#count, { int3: 0, hlt: 0, out: 0 });
     return all.reduce<MaybePromise<void>>((done, p) => then(done, () => this.lift(p)), undefined);
   }
 

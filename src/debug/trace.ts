@@ -27,7 +27,8 @@ const SPACES = ["port", "mmio", "msr"] as const;
  */
 export class AccessTrace implements Trace, Recorder {
   readonly capacity: number;
-  readonly #start = performance.now();
+  readonly #now: () => number;
+  readonly #start: number;
   #sequence = 0;
   /** Sequence number of the oldest entry that `clear` has not forgotten. */
   #first = 0;
@@ -40,8 +41,11 @@ export class AccessTrace implements Trace, Recorder {
   readonly #ports = new Map<number, Tally>();
   readonly #others = new Map<string, Tally>();
 
-  constructor(capacity = CAPACITY) {
+  /** @param now Milliseconds, from any zero: read at every access. */
+  constructor(capacity = CAPACITY, now: () => number = () => performance.now()) {
     this.capacity = capacity;
+    this.#now = now;
+    this.#start = now();
   }
 
   access(vcpu: BackendVcpu, exit: AccessExit, device: Device | undefined): void {
@@ -49,7 +53,7 @@ export class AccessTrace implements Trace, Recorder {
     const ring = this.#ring ??= new Ring(this.capacity);
     const { data } = exit;
     const code = CODE[exit.kind];
-    ring.time[slot] = performance.now() - this.#start;
+    ring.time[slot] = this.#now() - this.#start;
     ring.code[slot] = code;
     this.#accesses[code]++;
     ring.vcpu[slot] = vcpu.index;

@@ -11,7 +11,6 @@ import type { GuardedPages } from "./guarded_pages.ts";
 import { ConditionHit, type ConditionReader, judge, judgeAll } from "./hit.ts";
 import { physical } from "./linear.ts";
 import type { Patch, Patches, PatchKind } from "./patches.ts";
-import { TRAP_PORT } from "./patches.ts";
 import type { Slots } from "./slots.ts";
 
 /** What the supervisor works with; made by the debugger. */
@@ -59,8 +58,7 @@ export class Traps implements Supervisor {
   }
 
   get trapPort(): number {
-    for (const patch of this.#parts.patches) if (patch.kind === "out") return TRAP_PORT;
-    return -1;
+    return this.#parts.patches.trapPort;
   }
 
   get watchesAccesses(): boolean {

@@ -42,6 +42,8 @@ const SYMBOLS = {
   timerSettime: { name: "timer_settime", parameters: ["u64", "i32", "buffer", "pointer"], result: "i32" },
   // int timer_delete(timer_t id)
   timerDelete: { name: "timer_delete", parameters: ["u64"], result: "i32" },
+  // int clock_gettime(clockid_t clock, struct timespec *now)
+  clockGettime: { name: "clock_gettime", parameters: ["i32", "buffer"], result: "i32" },
   // int eventfd(unsigned int initval, int flags); ssize_t read(int, void *, size_t) and write
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" },

@@ -1,3 +1,4 @@
+import { monotonicMs } from "../host/clock.ts";
 import { SliceTimer } from "../host/slice_timer.ts";
 import type { Backend, BackendOptions } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
@@ -40,6 +41,7 @@ function checkCpus(options: BackendOptions, most: number): void {
 /** A guest of our own on KVM. */
 export class KvmBackend implements Backend, Disposable {
   readonly name = "kvm";
+  readonly now = monotonicMs;
   readonly vcpus: readonly KvmVcpu[];
   readonly memory: KvmMemory;
   readonly interrupts: KvmInterrupts;

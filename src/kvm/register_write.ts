@@ -19,8 +19,8 @@ export type WriteGroup = "regs" | "sregs" | "debug" | "xcr0" | "xsave";
 /** Registers to write, by the structure they stand in; groups without any are missing. */
 export type WritePlan = ReadonlyMap<WriteGroup, readonly (readonly [RegisterName, bigint])[]>;
 
+/** Where the registers stand that are not among the segment and control registers. */
 const GROUPS = new Map<string, WriteGroup>([
-  ...REGISTER_NAMES.map((name): [string, WriteGroup] => [name, "sregs"]),
   ...GENERAL.map((name): [string, WriteGroup] => [name, "regs"]),
   ...DEBUG.map((name): [string, WriteGroup] => [name, "debug"]),
   ...[...FPU, ...VECTOR].map((name): [string, WriteGroup] => [name, "xsave"]),
@@ -30,10 +30,13 @@ const GROUPS = new Map<string, WriteGroup>([
 /** The bits that access rights have (SDM vol. 3C, 25.4.1): 0..7, 12..16. */
 const ATTRIBUTE_BITS = 0x1_f0ffn;
 
-/** The most that a register takes: all ones of its width, or of the bits it has. */
-function highest(name: RegisterName): bigint {
-  return name.endsWith("_attributes") ? ATTRIBUTE_BITS : (1n << BigInt(registerBits(name))) - 1n;
-}
+/** Where a register stands, and the bits it has: all of its width, or those of access rights. */
+const TARGETS = new Map<string, { readonly group: WriteGroup; readonly bits: bigint }>(
+  REGISTER_NAMES.map((name) => {
+    const bits = name.endsWith("_attributes") ? ATTRIBUTE_BITS : (1n << BigInt(registerBits(name))) - 1n;
+    return [name, { group: GROUPS.get(name) ?? "sregs", bits }];
+  }),
+);
 
 /**
  * Checks every value and sorts the registers by the structure that has to be written.
@@ -45,17 +48,17 @@ export function planWrite(values: RegisterValues): WritePlan {
   const plan = new Map<WriteGroup, (readonly [RegisterName, bigint])[]>();
   for (const [name, given] of Object.entries(values) as [RegisterName, unknown][]) {
     if (given === undefined) continue;
-    const group = GROUPS.get(name);
-    if (group === undefined) {
+    const target = TARGETS.get(name);
+    if (target === undefined) {
       throw new InputError(`There is no register ${name}.`, {
         remedy: "The names are those that registers() has.",
       });
     }
     const value = plainBigint(name, given);
-    const limit = highest(name);
-    if (value < 0n || value > limit || (name.endsWith("_attributes") && (value & ~ATTRIBUTE_BITS) !== 0n)) {
+    const { group, bits } = target;
+    if (value < 0n || (value & ~bits) !== 0n) {
       const shown = value < 0n ? `${value}` : `0x${value.toString(16)}`;
-      throw new RangeError(`${shown} does not fit ${name}, which takes 0..0x${limit.toString(16)}.`);
+      throw new RangeError(`${shown} does not fit ${name}, which takes 0..0x${bits.toString(16)}.`);
     }
     const list = plan.get(group);
     if (list === undefined) plan.set(group, [[name, value]]);

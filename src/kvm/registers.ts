@@ -47,11 +47,22 @@ function attributesOf(bytes: Uint8Array, at: number): bigint {
 
 /** Snapshots are cut from larger pieces: making a typed array for each would cost more than the copy. */
 const CHUNK_SNAPSHOTS = 64;
-let chunk = new BigUint64Array(0);
-/** The same memory, as `RunPage.snapshot` has it, and as bytes. */
-let chunkDoubles = new Float64Array(0);
-let chunkBytes = new Uint8Array(0);
+class Chunk {
+  readonly words = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
+  /** The same memory, as `RunPage.snapshot` has it, and as bytes. */
+  readonly doubles = new Float64Array(this.words.buffer);
+  readonly bytes = new Uint8Array(this.words.buffer);
+}
+
+let chunk: Chunk | undefined;
 let chunkUsed = 0;
+
+/** What was fetched of the slower groups. */
+interface Fetched {
+  debug?: readonly bigint[];
+  fpu?: Uint8Array;
+  xcr0?: bigint;
+}
 
 /**
  * One vCPU's registers at one moment; see `Registers`. The general ones are plain properties, in the order of
@@ -77,22 +88,18 @@ class Snapshot {
   readonly r15: bigint;
   readonly rip: bigint;
   readonly rflags: bigint;
-  readonly #words: BigUint64Array;
-  /** The same memory. */
-  readonly #bytes: Uint8Array;
+  readonly #chunk: Chunk;
   readonly #base: number;
   readonly #source: SlowGroups;
   readonly #generation: number;
-  #debug: readonly bigint[] | undefined;
-  #fpu: Uint8Array | undefined;
-  #xcr0: bigint | undefined;
+  #fetched: Fetched | undefined;
 
-  constructor(words: BigUint64Array, bytes: Uint8Array, base: number, source: SlowGroups) {
-    this.#words = words;
-    this.#bytes = bytes;
+  constructor(from: Chunk, base: number, source: SlowGroups) {
+    this.#chunk = from;
     this.#base = base;
     this.#source = source;
     this.#generation = source.generation;
+    const { words } = from;
     this.rax = words[base];
     this.rbx = words[base + 1];
     this.rcx = words[base + 2];
@@ -113,11 +120,18 @@ class Snapshot {
     this.rflags = words[base + 17];
   }
 
-  /** Makes sure that what is fetched now is of the same moment as the rest. */
-  #fresh(group: string): void {
-    if (this.#source.generation === this.#generation) return;
+  /** A slower group, fetched when it is first read: if that is still the moment of the rest. */
+  #fetch<Group extends keyof Fetched>(
+    group: Group,
+    name: string,
+    read: (source: SlowGroups) => NonNullable<Fetched[Group]>,
+  ): NonNullable<Fetched[Group]> {
+    const fetched = this.#fetched ??= {};
+    const present = fetched[group];
+    if (present !== undefined) return present;
+    if (this.#source.generation === this.#generation) return fetched[group] = read(this.#source);
     throw new StateError(
-      `These registers are of an earlier moment, and the ${group} group was not read then.`,
+      `These registers are of an earlier moment, and the ${name} group was not read then.`,
       "stale",
       {
         remedy: "Ask for registers() again, or read one of the group before the guest goes on.",
@@ -130,45 +144,40 @@ class Snapshot {
       Object.defineProperty(Snapshot.prototype, name, { get, enumerable: true });
     const word = (name: RegisterName, index: number) =>
       define(name, function () {
-        return this.#words[this.#base + index];
+        return this.#chunk.words[this.#base + index];
       });
     for (const name of SREGS_CONTROL) word(name, SREGS_WORD + kvm_sregs.offsets[name] / 8);
     for (const name of SEGMENTS) {
       const first = SREGS_WORD + kvm_sregs.offsets[segmentMember(name)] / 8;
       word(`${name}_base`, first);
       define(name, function () {
-        return (this.#words[this.#base + first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
+        return (this.#chunk.words[this.#base + first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
       });
       define(`${name}_limit`, function () {
-        return this.#words[this.#base + first + 1] & 0xffff_ffffn;
+        return this.#chunk.words[this.#base + first + 1] & 0xffff_ffffn;
       });
       define(`${name}_attributes`, function () {
-        return attributesOf(this.#bytes, (this.#base + first) * 8);
+        return attributesOf(this.#chunk.bytes, (this.#base + first) * 8);
       });
     }
     for (const table of ["gdt", "idt"] as const) {
       const first = SREGS_WORD + kvm_sregs.offsets[table] / 8;
       word(`${table}r_base`, first);
       define(`${table}r_limit`, function () {
-        return this.#words[this.#base + first + kvm_dtable.offsets.limit / 8] & 0xffffn;
+        return this.#chunk.words[this.#base + first + kvm_dtable.offsets.limit / 8] & 0xffffn;
       });
     }
     define("xcr0", function () {
-      if (this.#xcr0 === undefined) this.#fresh("control");
-      return this.#xcr0 ??= this.#source.xcr0();
+      return this.#fetch("xcr0", "control", (source) => source.xcr0());
     });
     DEBUG.forEach((name, i) =>
       define(name, function () {
-        if (this.#debug === undefined) this.#fresh("debug");
-        this.#debug ??= this.#source.debugRegisters();
-        return this.#debug[i];
+        return this.#fetch("debug", "debug", (source) => source.debugRegisters())[i];
       })
     );
     for (const name of [...FPU, ...VECTOR] as xsave.XsaveName[]) {
       define(name, function () {
-        if (this.#fpu === undefined) this.#fresh("fpu and vector");
-        this.#fpu ??= this.#source.xsaveArea();
-        return xsave.get(this.#fpu, name);
+        return xsave.get(this.#fetch("fpu", "fpu and vector", (source) => source.xsaveArea()), name);
       });
     }
   }
@@ -186,14 +195,12 @@ class Snapshot {
  * @param words KVM's regs and sregs as they lie in the shared page.
  */
 export function takeSnapshot(words: Float64Array, source: SlowGroups): Registers {
-  if (chunkUsed === chunk.length) {
-    chunk = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
-    chunkDoubles = new Float64Array(chunk.buffer);
-    chunkBytes = new Uint8Array(chunk.buffer);
+  if (chunk === undefined || chunkUsed === chunk.words.length) {
+    chunk = new Chunk();
     chunkUsed = 0;
   }
   const base = chunkUsed;
-  chunkDoubles.set(words, base);
+  chunk.doubles.set(words, base);
   chunkUsed += SNAPSHOT_WORDS;
-  return new Snapshot(chunk, chunkBytes, base, source) as unknown as Registers;
+  return new Snapshot(chunk, base, source) as unknown as Registers;
 }

@@ -161,6 +161,28 @@ kvmTest("kick() makes the next run return, once, whatever is in flight", [], () 
   assert.equal(expectExit(vcpu, "io-out").port, 0x11);
 });
 
+kvmTest(
+  "segments and events come with the exits only while they are asked for, and are those of now",
+  [],
+  () => {
+    using machine = guest();
+    // mov ds, ax; inc ax; out 0x10, al; and again.
+    const vcpu = real(machine, [0x8e, 0xd8, 0x40, 0xe6, 0x10, 0xeb, 0xf9]);
+    const early = vcpu.registers();
+    for (let i = 0n; i < 200n; i++) {
+      expectExit(vcpu, "io-out");
+      // Asked for now and then, several times in a row, and not at all for longer than they come by themselves.
+      if (i > 20n && i < 190n && !(i < 60n && i % 3n === 0n)) continue;
+      const now = vcpu.registers();
+      assert.deepEqual([now.rax, now.ds, now.ds_base], [i + 1n, i, i << 4n]);
+    }
+    vcpu.injectException(6);
+    vcpu.setRegisters({ rbx: 1n });
+    assert.equal(vcpu.events().exception?.vector, 6);
+    assert.deepEqual([early.ds, early.rax], [0n, 0n]);
+  },
+);
+
 kvmTest("HLT leaves without an irqchip, and sleeps in the kernel with one", ["irqchip"], () => {
   using alone = guest();
   const vcpu = real(alone, [0xf4]);
@@ -172,7 +194,8 @@ kvmTest("HLT leaves without an irqchip, and sleeps in the kernel with one", ["ir
   using machine = guest({ irqchip: true });
   const sleeper = real(machine, [0xf4]);
   assert.equal(sleeper.idle(), "no");
-  for (let i = 0; i < 3; i++) assert.equal(sleeper.run().kind, "slice");
+  // On a busy host a slice may be over before the guest's first instruction.
+  for (let i = 0; i < 100 && sleeper.idle() === "no"; i++) assert.equal(sleeper.run().kind, "slice");
   assert.equal(sleeper.idle(), "halted-forever");
 });
 

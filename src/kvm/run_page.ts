@@ -21,7 +21,8 @@ export const SNAPSHOT_WORDS = (AT.events - AT.regs) / 8;
 
 /**
  * The memory that a vCPU shares with its owner (`struct kvm_run`), with the views that the hot path reads it through.
- * KVM keeps the general, segment and event registers in it (KVM_CAP_SYNC_REGS): no ioctl is needed to read them.
+ * KVM keeps the general registers in it, and segments, control registers and events where it is told to
+ * (KVM_CAP_SYNC_REGS): no ioctl is needed to read them.
  */
 export class RunPage implements Disposable {
   readonly #mapping: Mapping;
@@ -59,7 +60,7 @@ export class RunPage implements Disposable {
     this.sregs = new Uint8Array(buffer, AT.sregs, kvm_sync_regs.fields.sregs.size);
     this.events = new Uint8Array(buffer, AT.events, kvm_sync_regs.fields.events.size);
     this.snapshot = new Float64Array(buffer, AT.regs, SNAPSHOT_WORDS);
-    this.words64[AT.validRegs / 8] = BigInt(FLAG.SYNC_X86_REGS | FLAG.SYNC_X86_SREGS | FLAG.SYNC_X86_EVENTS);
+    this.words64[AT.validRegs / 8] = BigInt(FLAG.SYNC_X86_REGS);
   }
 
   /** Unmaps it; every view has length 0 afterwards. */

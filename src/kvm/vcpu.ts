@@ -57,6 +57,9 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   readonly #pending: PendingInterrupts;
   /** The instruction being stepped is PUSHF, in real mode. */
   #hideFlag = false;
+  /** The newest snapshot: of now as long as the state's generation is still the same. */
+  #taken: Registers | undefined;
+  #takenAt = -1;
   /** See `#losesSteps`; asked for at the first step. */
   #loses: boolean | undefined;
 
@@ -117,6 +120,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   /** A step where the guest may clear the trap flag, by POPF or on its way into a handler: it is set for each anew. */
   #carefulStep(mode: number, offer: boolean): VmExit {
     this.alive();
+    this.state.needSregs();
     const real = (this.page.words64[CR0] & PROTECTED) === 0n;
     const offered = offer && this.#pending.takable;
     // In this mode already: the step's time slice was over before its instruction was.
@@ -152,7 +156,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     if (this.#loses === true && this.#mode !== MODE.run) this.#mode = MODE.unknown;
     if (!this.#inFlight) return undefined;
     this.#inFlight = false;
-    this.state.generation++;
+    this.state.entering();
     const { bytes } = this.page;
     bytes[AT.immediateExit] = 1;
     const result = this.#ioctl(this.#number, KVM.RUN, 0);
@@ -187,7 +191,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
       const asking = this.#pending.waiting && this.#pending.offer(offer, asked, give);
       if (asking) bytes[AT.immediateExit] = 1;
       this.#timer.arm(SLICE_MS);
-      this.state.generation++;
+      this.state.entering();
       this.#inFlight = false;
       this.#halted = false;
       this.#pending.nmi = false;
@@ -256,6 +260,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   }
 
   #linearRip(): bigint {
+    this.state.needSregs();
     const csBase = this.page.words64[AT.sregs / 8];
     return BigInt.asUintN(64, csBase + this.rip);
   }
@@ -308,7 +313,13 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   registers(): Registers {
     this.settled();
-    return takeSnapshot(this.page.snapshot, this.state);
+    const { generation } = this.state;
+    if (this.#taken === undefined || this.#takenAt !== generation) {
+      this.state.needSregs();
+      this.#taken = takeSnapshot(this.page.snapshot, this.state);
+      this.#takenAt = generation;
+    }
+    return this.#taken;
   }
 
   setRegisters(values: RegisterValues): void {

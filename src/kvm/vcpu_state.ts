@@ -7,8 +7,11 @@ import type { SlowGroups } from "./registers.ts";
 import { AT, type RunPage } from "./run_page.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 
+const VALID = AT.validRegs / 4;
 const DIRTY = AT.dirtyRegs / 8;
 const REGS_DIRTY = BigInt(FLAG.SYNC_X86_REGS);
+/** For how many entries KVM goes on to put a group into the page that was asked for once. */
+const ENTRIES_SYNCED = 64;
 const DEBUG_OFFSET = kvm_debugregs.offsets;
 const FIRST_XCR = kvm_xcrs.offsets.xcrs;
 const XCR_VALUE = FIRST_XCR + kvm_xcrs.fields.xcrs.element.offsets.value;
@@ -19,15 +22,44 @@ const RFLAGS_ALWAYS = 2n;
  * A vCPU's registers, between two entries: the shared page holds the general, segment and control registers, ioctls
  * the rest. General registers are written to the page and taken over by KVM at the next entry; the others at once,
  * so that what KVM refuses is known at once.
+ *
+ * At each exit KVM puts into the page what `kvm_valid_regs` names, and what it puts there costs: segment and control
+ * registers about a third of a request of their own, events a little less. A guest whose devices answer needs neither,
+ * one that is stepped or has breakpoints needs them each time. So each of the two is fetched by a request when it is
+ * first needed, and then comes with the exits for a while.
  */
 export class VcpuState implements SlowGroups {
   generation = 0;
   readonly #fd: VcpuFd;
   readonly #page: RunPage;
 
+  /** Entries for which segment and control registers, and events, still come by themselves. */
+  #sregsFor = 0;
+  #eventsFor = 0;
+  /** Whether the page holds those of now. */
+  #sregsFresh = false;
+  #eventsFresh = false;
+
   constructor(fd: VcpuFd, page: RunPage) {
     this.#fd = fd;
     this.#page = page;
+  }
+
+  /** To be called before each KVM_RUN: what was read before is of an earlier moment. */
+  entering(): void {
+    this.generation++;
+    this.#sregsFresh = this.#sregsFor > 0 && this.#sregsFor-- > 0;
+    this.#eventsFresh = this.#eventsFor > 0 && this.#eventsFor-- > 0;
+    this.#page.words32[VALID] = FLAG.SYNC_X86_REGS | (this.#sregsFresh ? FLAG.SYNC_X86_SREGS : 0) |
+      (this.#eventsFresh ? FLAG.SYNC_X86_EVENTS : 0);
+  }
+
+  /** Makes sure that the page holds the segment and control registers of now. */
+  needSregs(): void {
+    this.#sregsFor = ENTRIES_SYNCED;
+    if (this.#sregsFresh) return;
+    this.#fd.getSregs(this.#page.sregs);
+    this.#sregsFresh = true;
   }
 
   #open(): void {
@@ -57,6 +89,7 @@ export class VcpuState implements SlowGroups {
     this.#fd.getRegs(this.#page.regs);
     this.#fd.getSregs(this.#page.sregs);
     this.#fd.getEvents(this.#page.events);
+    this.#sregsFresh = this.#eventsFresh = true;
   }
 
   /** Gives KVM the general registers now instead of at the next entry. */
@@ -76,6 +109,11 @@ export class VcpuState implements SlowGroups {
   }
 
   #exceptionWaiting(): boolean {
+    this.#eventsFor = ENTRIES_SYNCED;
+    if (!this.#eventsFresh) {
+      this.#fd.getEvents(this.#page.events);
+      this.#eventsFresh = true;
+    }
     return this.#page.events[kvm_vcpu_events.offsets.exception] !== 0;
   }
 
@@ -88,6 +126,7 @@ export class VcpuState implements SlowGroups {
     this.generation++;
     const sregs = plan.get("sregs");
     if (sregs !== undefined) {
+      this.needSregs();
       const changed = this.#page.sregs.slice();
       const view = new DataView(changed.buffer);
       for (const [name, value] of sregs) writeSregs(view, name, value);

@@ -68,6 +68,11 @@ export interface Backend {
   readonly console?: BackendConsole;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
+  /**
+   * The host's monotonic clock in milliseconds, from any zero; `performance.now()` where it is left out. For what is
+   * timed at every exit.
+   */
+  now?(): number;
   /** Puts vCPUs, interrupt controllers and timers back to power-on. Memory stays. */
   reset(): MaybePromise<void>;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
