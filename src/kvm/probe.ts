@@ -40,11 +40,8 @@ const found = (words: string): Finding => ({ found: words });
 const not = (reason: string): Finding => ({ reason });
 const hex = (value: bigint | number) => `0x${value.toString(16)}`;
 
-/**
- * Slices that a probe may take: one may end at once, because the timer ran already, and on a busy host a guest may not
- * get to its first instruction for several.
- */
-const MOST_SLICES = 40;
+/** Slices that a probe may take: one may end at once, because the timer ran already. */
+const MOST_SLICES = 3;
 
 /** Runs or steps until the guest leaves for a reason; `undefined` if it spins. */
 function leave(enter: () => VmExit): VmExit | undefined {
