@@ -117,7 +117,9 @@ export class RunLoop {
     for (;;) {
       let asleep = 0;
       for (const vcpu of vcpus) {
-        const cause = await this.#guardedBurst(vcpu);
+        // One that waits for SIPI would sleep through its slice while others have work.
+        const started = vcpus.length === 1 || await vcpu.idle() !== "wait-for-sipi";
+        const cause = started ? await this.#guardedBurst(vcpu) : ASLEEP;
         if (cause === ASLEEP) asleep++;
         else if (cause !== undefined) return { vcpu, cause };
       }
@@ -203,9 +205,18 @@ export class RunLoop {
     this.#supervisor.sliceEnded(vcpu);
     return then(vcpu.idle(), (idle) => {
       if (idle !== "halted-forever") return undefined;
-      const alone = this.#backend.vcpus.length === 1;
-      return alone ? { kind: "halt" } : undefined;
+      return this.#backend.vcpus.length === 1 ? { kind: "halt" } : this.#allAsleep(vcpu);
     });
+  }
+
+  /** Whether `vcpu` sleeps for good: so do all others, or they wait for one that does not. */
+  async #allAsleep(vcpu: BackendVcpu): Promise<StopCause | undefined> {
+    for (const other of this.#backend.vcpus) {
+      if (other === vcpu) continue;
+      const idle = await other.idle();
+      if (idle !== "halted-forever" && idle !== "wait-for-sipi") return undefined;
+    }
+    return { kind: "halt" };
   }
 
   /** Decides what an exit means; `undefined` goes on. */

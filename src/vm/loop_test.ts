@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import type { Backend, BackendVcpu } from "./backend.ts";
+import { Bus } from "./bus.ts";
+import { NOT_OURS, RunLoop } from "./loop.ts";
+
+type Idle = Awaited<ReturnType<BackendVcpu["idle"]>>;
+
+/** A vCPU whose every run is a slice, and which sleeps as it is told; counts its slices. */
+class Sleeper {
+  runs = 0;
+  readonly index: number;
+  idle: () => Idle;
+  constructor(index: number, idle: () => Idle) {
+    this.index = index;
+    this.idle = idle;
+  }
+  run() {
+    this.runs++;
+    return { kind: "slice" };
+  }
+}
+
+function loopOf(vcpus: readonly Sleeper[]): RunLoop {
+  const backend = { vcpus } as unknown as Backend;
+  const supervisor = {
+    trapPort: -1,
+    watchesAccesses: false,
+    guardsPages: false,
+    trap: (): typeof NOT_OURS => NOT_OURS,
+    accessed: () => undefined,
+    sliceEnded: () => {},
+  } as const;
+  return new RunLoop(backend, { port: new Bus("port"), mmio: new Bus("mmio") }, supervisor, {
+    access: () => {},
+    other: () => {},
+  });
+}
+
+Deno.test("loop: a machine halts when each vCPU sleeps for good or waits for SIPI, which nobody will send", async () => {
+  const vcpus = [new Sleeper(0, () => "halted-forever"), new Sleeper(1, () => "wait-for-sipi")];
+  const { cause, vcpu } = await loopOf(vcpus).run();
+  assert.deepEqual([cause.kind, vcpu.index], ["halt", 0]);
+  assert.equal(vcpus[1].runs, 0, "a vCPU that waits for SIPI takes no slice");
+});
+
+Deno.test("loop: as long as one vCPU may wake another the machine runs", async () => {
+  let slices = 0;
+  const vcpus = [
+    new Sleeper(0, () => "halted-forever"),
+    new Sleeper(1, () => ++slices < 20 ? "halted" : "halted-forever"),
+  ];
+  const { cause } = await loopOf(vcpus).run();
+  assert.equal(cause.kind, "halt");
+  assert.ok(slices >= 20);
+});
