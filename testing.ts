@@ -26,6 +26,7 @@ import {
   plain,
   type Stop,
 } from "./src/dsl/mod.ts";
+import { printable } from "./src/dsl/printable.ts";
 
 /** How a guest for a test is opened. */
 export interface GuestOptions extends OpenOptions {
@@ -196,7 +197,7 @@ async function report(vm: GuestMachine): Promise<string> {
   lines.push("  last exits:", ...indent(accesses));
   lines.push(
     "  console:",
-    ...indent(vm.console.text.split(/\r?\n/).filter((l) => l !== "").slice(-LAST_LINES)),
+    ...indent(vm.console.text.split(/\r?\n/).filter((l) => l !== "").slice(-LAST_LINES).map(printable)),
   );
   return lines.map((line) => line.trimEnd()).join("\n");
 }

@@ -59,7 +59,9 @@ interface Fixture extends AsyncDisposable {
   readonly errors: string[];
 }
 
-function fixture(options: { json?: boolean; guest?: OpenOptions } = {}): Fixture {
+function fixture(
+  options: { json?: boolean; jsonConsoleLimit?: number; guest?: OpenOptions } = {},
+): Fixture {
   const output = new Kept();
   const errors: string[] = [];
   const shell = new Shell({
@@ -68,6 +70,7 @@ function fixture(options: { json?: boolean; guest?: OpenOptions } = {}): Fixture
     style: plainStyle,
     output,
     json: options.json ?? false,
+    jsonConsoleLimit: options.jsonConsoleLimit,
     open: (wanted) => open(wanted),
     library: async () => ({ ...await import("../src/dsl/mod.ts") }),
     describeStop: (_, stop) =>
@@ -303,4 +306,29 @@ Deno.test("shell: help is printed from the rows, and apropos searches them", asy
   assert.match(f.output.take(), /^step {2}\(also s\): runs step\n {2}step\n$/);
   await f.shell.execute("apropos TypeScript module");
   assert.match(f.output.take(), /source/);
+});
+
+Deno.test("JSON: what the guest printed has a bound, and what was dropped is told", async () => {
+  // mov dx, 0x3f8; mov cx, 100; mov al, 'a'; out dx, al; loop; mov al, 'z'; out dx, al; cli; hlt
+  const code = [0xba, 0xf8, 3, 0xb9, 100, 0, 0xb0, 0x61, 0xee, 0xe2, 0xfd, 0xb0, 0x7a, 0xee, 0xfa, 0xf4];
+  await using f = fixture({
+    json: true,
+    jsonConsoleLimit: 16,
+    guest: { backend: "fake", boot: flat(Uint8Array.from(code)) },
+  });
+  await f.shell.open();
+  await f.shell.execute("continue");
+  const line = JSON.parse(f.output.take());
+  assert.equal(line.console, `${"a".repeat(15)}z`);
+  assert.equal(line.consoleDropped, 85);
+  await f.shell.execute("echo");
+  assert.equal("consoleDropped" in JSON.parse(f.output.take()), false);
+});
+
+Deno.test("answers and errors have nothing in them that a terminal obeys", async () => {
+  await using f = fixture();
+  f.shell.print("name \x1b[2J\x1b]0;mine\x07");
+  f.shell.report(new ShellError("console: \x1b[2J", "\u009b2J"));
+  const text = f.output.take() + f.errors.join("");
+  assert.equal(text, "name \\x1b[2J\\x1b]0;mine\\x07\nconsole: \\x1b[2J\n\\x9b2J\n");
 });

@@ -270,3 +270,110 @@ for (const [name, environment] of [["NO_COLOR", { NO_COLOR: "1" }], ["a terminal
     await left(f, 0);
   }, environment);
 }
+
+/** Reads COM1 and prints what it read, with 1 added. */
+const ECHO = Uint8Array.of(
+  ...[0xba, 0xfd, 0x03], // mov dx, 0x3fd
+  ...[0xec, 0xa8, 0x01, 0x74, 0xfb], // in al, dx; test al, 1; jz back
+  ...[0xba, 0xf8, 0x03, 0xec, 0x40, 0xee], // mov dx, 0x3f8; in al, dx; inc ax; out dx, al
+  ...[0xeb, 0x100 - 16], // jmp to the first mov
+);
+
+test("keys typed while the guest runs are for the prompt that follows, Ctrl-C or not", async (f) => {
+  const { terminal } = f;
+  await start(f, flat("ticks"));
+  await terminal.enter("context off");
+  await terminal.enter("continue");
+  await terminal.waitFor(/^tick$/m);
+  await terminal.enter("print 6 * 7");
+  await terminal.type("print 2 +");
+  // What the shell has not read yet goes with the Ctrl-C, the terminal drops it; each tick is many turns to read in.
+  const ticks = (await terminal.screen()).split(/^tick$/m).length;
+  await terminal.waitFor(new RegExp(`^(?:tick\\s+){${ticks + 2}}`, "m"), 60_000);
+  await terminal.press("C-c");
+  await terminal.waitFor(/Paused[^]*> print 6 \* 7\n\$1 = 42\n[^]*> print 2 \+$/);
+  await terminal.enter(" 5");
+  await terminal.waitFor(/^\$2 = 7$/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
+test("serial hands the keys to the guest's console, until Ctrl-]", async (f) => {
+  const { terminal } = f;
+  await Deno.writeFile(`${f.folder}/echo.bin`, ECHO);
+  await start(f, flat("echo"));
+  await terminal.enter("context off");
+  await terminal.enter("serial");
+  await terminal.waitFor(/Ctrl-\] gives it back/);
+  await terminal.type("HAL");
+  await terminal.waitFor(/^IBM$/m);
+  await terminal.press("C-]");
+  await terminal.waitFor(/Paused[^]*> $/);
+  await terminal.enter("continue &");
+  await terminal.enter("console attach");
+  await terminal.type("HAM");
+  await terminal.waitFor(/^IBN$/m);
+  await terminal.press("C-]");
+  await terminal.waitFor(/running\]> $/);
+  await terminal.enter("interrupt");
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
+test("Ctrl-R finds older lines", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  for (const line of ["print 11 + 1", "print 22", "print 11 + 2", "print 33"]) await terminal.enter(line);
+  await terminal.waitFor(/^\$4 = 33$/m);
+  await terminal.press("C-r");
+  await terminal.type("11");
+  await terminal.waitFor(/\(reverse-i-search\)`11': print 11 \+ 2$/);
+  await terminal.press("C-r");
+  await terminal.waitFor(/\(reverse-i-search\)`11': print 11 \+ 1$/);
+  await terminal.type("x");
+  await terminal.waitFor(/\(failed reverse-i-search\)`11x'/);
+  await terminal.press("BSpace");
+  await terminal.press("Enter");
+  await terminal.waitFor(/^\$5 = 13$/m);
+  await terminal.type("half");
+  await terminal.press("C-r");
+  await terminal.type("22");
+  await terminal.waitFor(/: print 22$/);
+  await terminal.press("C-g");
+  await terminal.waitFor(/^hvsh> half$/m);
+  await terminal.press("C-c", "C-d");
+  await left(f, 0);
+});
+
+test("Ctrl-Z stops it, also below deno task, and fg goes on, while a line is typed and while a guest runs", async (f) => {
+  const { terminal } = f;
+  await terminal.enter("exec bash --norc");
+  await terminal.enter("stty -a > before");
+  const config = JSON.stringify({ tasks: { shell: `${f.hvsh} ${flat("spin")}` } });
+  await Deno.writeTextFile(`${f.folder}/deno.json`, config);
+  await terminal.enter(`${Deno.execPath()} task -q shell`);
+  await terminal.waitFor(/^hvsh.*> $/m);
+  await terminal.enter("context off");
+  await terminal.type("print 6");
+  await terminal.press("C-z");
+  await terminal.waitFor(/Stopped/);
+  await terminal.enter("stty -a > after; fg");
+  await terminal.waitFor(/^hvsh.*> print 6$/m);
+  await terminal.enter(" * 7");
+  await terminal.waitFor(/^\$1 = 42$/m);
+  await terminal.enter("continue");
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await terminal.press("C-z");
+  await terminal.waitFor(/Stopped[^]*Stopped/);
+  await terminal.enter("stty -a > again; fg");
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await terminal.press("C-c");
+  await terminal.waitFor(/Paused[^]*> $/);
+  await terminal.press("C-d");
+  await terminal.enter("echo left");
+  await terminal.waitFor(/^left$/m);
+  const [before, ...others] = await Promise.all(
+    ["before", "after", "again"].map((name) => Deno.readTextFile(`${f.folder}/${name}`)),
+  );
+  for (const other of others) assert.equal(other, before);
+});

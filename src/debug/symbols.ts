@@ -1,5 +1,6 @@
 /** Names for addresses, from ELF symbol tables, System.map and what nm prints. */
 import { InputError } from "../vm/errors.ts";
+import { printableName } from "../vm/printable.ts";
 import { type ElfFile, isElf, parseElf, sectionBytes, SHT_SYMTAB, stringAt } from "../x86/elf.ts";
 
 /** A symbol, its address with the table's bias applied. */
@@ -244,7 +245,9 @@ class Reader {
       : end !== undefined && end > symbol.address
       ? end - symbol.address
       : REACH;
-    this.entries.push({ symbol: { ...symbol, address }, end: address + reach, rank });
+    // A file may name a symbol as it likes, and names are shown at every stop.
+    const name = printableName(symbol.name);
+    this.entries.push({ symbol: { ...symbol, name, address }, end: address + reach, rank });
   }
 }
 

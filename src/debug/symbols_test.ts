@@ -98,6 +98,17 @@ Deno.test("symbols: files without symbols and malformed ones are refused", () =>
   assert.deepEqual(symbols.list(), []);
 });
 
+Deno.test("symbols: names have nothing in them that a terminal obeys", () => {
+  const elf = fixture("elf64");
+  const at = new TextDecoder("latin1").decode(elf).indexOf("middle\0");
+  elf.set(new TextEncoder().encode("\x1b[2J\n\x07"), at);
+  const symbols = new Symbols();
+  symbols.add("x", elf);
+  const { name, address } = symbols.search("x1b")[0];
+  assert.equal(name, "\\x1b[2J\\x0a\\x07");
+  assert.equal(symbols.format(address + 1n), `${name}+0x1`);
+});
+
 Deno.test("symbols: hostile files neither crash nor grow without bound", () => {
   const elf = fixture("elf64");
   const patch = fc.tuple(fc.nat(elf.length - 1), fc.nat(255));

@@ -1,5 +1,6 @@
 import { TimeoutError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
+import { printable } from "../vm/printable.ts";
 
 /** Characters kept. */
 const LIMIT = 1 << 20;
@@ -129,7 +130,7 @@ export class GuestConsole implements Console, ConsoleEnd {
   }
 
   #missing(pattern: RegExp | string, when: string): TimeoutError {
-    const tail = this.lastLines(5).map((line) => `\n  | ${line}`).join("");
+    const tail = this.lastLines(5).map((line) => `\n  | ${printable(line)}`).join("");
     return new TimeoutError(
       `the console did not show ${pattern} ${when}; its last lines:${tail || " none"}`,
       {

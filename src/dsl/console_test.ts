@@ -36,6 +36,17 @@ Deno.test("time-out and closing say what was last on the console", async () => {
   await assert.rejects(waiting, TimeoutError);
 });
 
+Deno.test("an error about a console has nothing in it that a terminal obeys", async () => {
+  const console = new GuestConsole();
+  console.print(bytes("\x1b]0;mine\x07\x9b2J\u009b2J caf\u00e9\tx\r\n"));
+  await assert.rejects(console.expect(/three/, { timeoutMs: 1 }), (error) => {
+    // deno-lint-ignore no-control-regex -- control characters are what must not be there
+    assert.doesNotMatch((error as Error).message, /[\x00-\x08\x0b-\x1f\x7f-\x9f]/);
+    assert.match((error as Error).message, /\\x1b\]0;mine\\x07.*caf\u00e9\tx$/m);
+    return true;
+  });
+});
+
 Deno.test("UTF-8 that arrives in pieces", () => {
   const console = new GuestConsole();
   const euro = bytes("€");

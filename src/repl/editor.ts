@@ -1,5 +1,7 @@
 import type nodeProcess from "node:process";
+import type { Key, Keyboard } from "./keyboard.ts";
 import type { Output } from "./output.ts";
+import { ReverseSearch } from "./reverse_search.ts";
 
 /** What is offered for a line, and how much of its end that replaces. */
 export type Completion = [candidates: string[], replaced: string];
@@ -13,9 +15,17 @@ export interface EditorParts {
   complete(line: string): Promise<Completion>;
   /** Ctrl-C on an empty line. */
   interrupt(): void;
+  /** Ctrl-Z. */
+  stop(): void;
 }
 
-type Interface = import("node:readline").Interface & { line: string; cursor: number; history?: string[] };
+type Interface = import("node:readline").Interface & {
+  line: string;
+  cursor: number;
+  history?: string[];
+  /** Takes each key; node:repl has its own in its place, too. */
+  _ttyWrite(text: string | undefined, key: Key): void;
+};
 
 /** How long an unfinished line of background output waits for its rest, in milliseconds. */
 const PARTIAL_LINE_WAIT = 150;
@@ -23,17 +33,25 @@ const PARTIAL_LINE_WAIT = 150;
 /** Longest background line that is held back. */
 const PARTIAL_LINE_LIMIT = 4096;
 
+/** Most keys that are kept for the next line while a command runs. */
+const AHEAD_LIMIT = 4096;
+
 /**
  * Line editing over node:readline. Only while a line is being typed is Ctrl-C a key; while a command runs it is
- * a signal. What is printed while a line is typed goes above it.
+ * a signal. What is printed while a line is typed goes above it; what is typed while a command runs is for the
+ * lines that follow, or for whoever has grabbed the keyboard.
  */
-export class Editor implements Output {
+export class Editor implements Output, Keyboard {
   readonly terminal = true;
   #parts: EditorParts;
   #readline: typeof import("node:readline");
   #process: typeof nodeProcess;
   #interface: Interface;
-  #lines: string[] = [];
+  #editKey: Interface["_ttyWrite"];
+  #search: ReverseSearch;
+  /** Keys for the lines that follow: read at once, since a Ctrl-C empties the terminal's own queue. */
+  #ahead: [text: string | undefined, key: Key][] = [];
+  #taker: ((bytes: string) => void) | undefined;
   #waiting: ((line: string | undefined) => void) | undefined;
   #ended = false;
   #partial = "";
@@ -62,6 +80,10 @@ export class Editor implements Output {
     this.#interface.on("line", (line: string) => this.#take(line));
     this.#interface.on("close", () => this.#end());
     this.#interface.on("SIGINT", () => this.#interrupted());
+    this.#interface.on("SIGTSTP", () => this.#parts.stop());
+    this.#search = new ReverseSearch(this.#interface);
+    this.#editKey = this.#interface._ttyWrite.bind(this.#interface);
+    this.#interface._ttyWrite = (text, key) => this.#key(text, key);
     this.#suspend();
   }
 
@@ -88,12 +110,6 @@ export class Editor implements Output {
    * @returns undefined at the end of input (Ctrl-D, or the terminal is gone).
    */
   async readLine(prompt: string): Promise<string | undefined> {
-    const queued = this.#lines.shift();
-    if (queued !== undefined) {
-      // Pasted lines that came in one piece with an earlier one: shown as if typed.
-      this.#parts.output.write(`${prompt}${queued}\n`);
-      return queued;
-    }
     if (this.#ended) return undefined;
     this.#flushPartial();
     if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
@@ -101,9 +117,58 @@ export class Editor implements Output {
     this.#waiting = resolve;
     this.#setMode("line");
     this.#interface.setPrompt(prompt);
-    this.#interface.resume();
     this.#interface.prompt();
+    while (this.#waiting) {
+      const key = this.#ahead.shift();
+      if (key === undefined) break;
+      this.#lineKey(...key);
+    }
     return await promise;
+  }
+
+  #key(text: string | undefined, key: Key): void {
+    if (this.#taker) this.#taker(key.sequence ?? text ?? "");
+    else if (!this.#waiting || this.#ahead.length > 0) {
+      if (this.#ahead.length < AHEAD_LIMIT) this.#ahead.push([text, key]);
+    } else this.#lineKey(text, key);
+  }
+
+  #lineKey(text: string | undefined, key: Key): void {
+    if (!this.#search.take(text, key)) this.#editKey(text, key);
+  }
+
+  grab(take: (bytes: string) => void): Disposable {
+    for (const [text, key] of this.#ahead.splice(0)) take(key.sequence ?? text ?? "");
+    this.#taker = take;
+    this.#setMode("line");
+    return {
+      [Symbol.dispose]: () => {
+        this.#taker = undefined;
+        this.#setMode("command");
+      },
+    };
+  }
+
+  async lend<T>(work: () => Promise<T>): Promise<T> {
+    this.#interface.pause();
+    this.#setMode("none");
+    try {
+      return await work();
+    } finally {
+      this.#setMode("command");
+      this.#interface.resume();
+    }
+  }
+
+  /** Gives the terminal back for the time in which the process is stopped. */
+  release(): void {
+    this.#setMode("none");
+  }
+
+  /** Takes the terminal again, and shows the line that is being typed. */
+  take(): void {
+    this.#setMode(this.#waiting || this.#taker ? "line" : "command");
+    if (this.#waiting) this.#interface.prompt(true);
   }
 
   /** Changes a prompt while its line is typed, as when the guest stops meanwhile. */
@@ -153,17 +218,12 @@ export class Editor implements Output {
 
   #take(line: string): void {
     const waiting = this.#waiting;
-    if (!waiting) {
-      this.#lines.push(line);
-      return;
-    }
     this.#suspend();
-    waiting(line);
+    waiting?.(line);
   }
 
   #suspend(): void {
     this.#waiting = undefined;
-    this.#interface.pause();
     this.#setMode("command");
   }
 

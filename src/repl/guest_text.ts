@@ -1,3 +1,17 @@
+import { printable } from "../dsl/printable.ts";
+
+/**
+ * Answers and errors, made safe for a terminal: whatever of a guest's is in them (names of symbols, text of its
+ * console), of control sequences only the colours that we put there get through.
+ *
+ * @param colors Whether there are any.
+ */
+export function safeAnswer(text: string, colors: boolean): string {
+  if (!colors) return printable(text);
+  // deno-lint-ignore no-control-regex -- SGR sequences are what is kept
+  return text.split(/(\x1b\[[0-9;]*m)/).map((piece, i) => (i % 2 === 1 ? piece : printable(piece))).join("");
+}
+
 /**
  * What a guest prints, made safe for a terminal.
  *

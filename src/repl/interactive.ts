@@ -1,5 +1,6 @@
 import { complete } from "./completion.ts";
 import { CANCELLED, Editor } from "./editor.ts";
+import { JobControl } from "./job_control.ts";
 import { appendHistory, HISTORY_LIMIT, historyPath, readHistory } from "./history.ts";
 import { firstStep } from "./language.ts";
 import type { Output } from "./output.ts";
@@ -46,6 +47,7 @@ export class Prompt {
   #entered: string[] = [];
   #editor: Editor | undefined;
   #watchdog: Watchdog | undefined;
+  #jobs: JobControl | undefined;
   #prompt = "";
   #promptTimer: ReturnType<typeof setInterval> | undefined;
 
@@ -68,8 +70,15 @@ export class Prompt {
       historyLimit: HISTORY_LIMIT,
       complete: (line) => complete(shell, line),
       interrupt: () => void shell.interrupt(),
+      stop: () => jobs.stop(),
+    });
+    const jobs = this.#jobs = new JobControl({
+      release: () => editor.release(),
+      take: () => editor.take(),
+      refuse: (text) => editor.write(text),
     });
     this.#editor = editor;
+    shell.keyboard = editor;
     this.#output.redirect(editor);
     // The guest's state is in the prompt and may change while a line is typed.
     this.#promptTimer = setInterval(() => {
@@ -131,6 +140,8 @@ export class Prompt {
   close(): void {
     clearInterval(this.#promptTimer);
     this.#output.redirect(this.#terminal);
+    this.#jobs?.[Symbol.dispose]();
+    this.#jobs = undefined;
     this.#editor?.close();
     this.#watchdog?.[Symbol.dispose]();
     this.#watchdog = undefined;

@@ -185,7 +185,11 @@ export const OPTIONS: readonly OptionRow[] = [
     help: "show each line of a file of commands before it runs",
     take: (o) => o.echo = true,
   },
-  { names: ["--json"], help: "print each answer as one line of JSON", take: (o) => o.json = true },
+  {
+    names: ["--json"],
+    help: "print each answer as one line of JSON, with up to 1 Mi characters that the guest printed",
+    take: (o) => o.json = true,
+  },
   { names: ["-q", "--quiet"], help: "no greeting", take: (o) => o.quiet = true },
   { names: ["--norc"], help: "don't run ~/.config/hvsh/hvshrc and init.ts", take: (o) => o.norc = true },
   { names: ["--cwd"], value: "DIRECTORY", take: (o, v) => o.cwd = v },

@@ -1,4 +1,5 @@
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
+import type { Keyboard } from "./keyboard.ts";
 import type { Style } from "./style.ts";
 
 /** What help shows of a command: the printable part of its row. */
@@ -30,6 +31,8 @@ export interface Session {
   readonly json: boolean;
   /** Whether stops show the context view. */
   contextShown: boolean;
+  /** The keyboard, where somebody types. */
+  readonly keyboard?: Keyboard;
   /** Settings changed by `set NAME VALUE`, shown by `show`. */
   readonly settings: Map<string, string>;
   /** Prints text above the prompt. */

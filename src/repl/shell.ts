@@ -5,7 +5,9 @@ import { reportError, ShellError } from "./error.ts";
 import { jsonMember } from "./json.ts";
 import { firstStep, isOpenBlock, type Step } from "./language.ts";
 import { hasOpenBrace, invocation } from "./lexer.ts";
+import { safeAnswer } from "./guest_text.ts";
 import { GuestWatch } from "./guest_watch.ts";
+import type { Keyboard } from "./keyboard.ts";
 import type { Output } from "./output.ts";
 import type { CommandHelp, Session } from "./session.ts";
 import type { Style } from "./style.ts";
@@ -19,6 +21,8 @@ export interface ShellParts {
   readonly style: Style;
   readonly output: Output;
   readonly json: boolean;
+  /** Most characters of a guest's output in one JSON line, of which the newest are kept; 1 Mi if left out. */
+  readonly jsonConsoleLimit?: number;
   /** Whether lines of files are shown before they run. */
   readonly echo?: boolean;
   /** Opens a guest. */
@@ -30,6 +34,9 @@ export interface ShellParts {
   /** Where an error is printed; standard error for scripts, above the prompt for people. */
   printError(text: string): void;
 }
+
+/** Characters of a guest's output in one JSON line. */
+const JSON_CONSOLE_LIMIT = 1 << 20;
 
 /** Seconds that evaluated code may run without giving the event loop a turn, unless `set limit` says otherwise. */
 const DEFAULT_LIMIT = 10;
@@ -44,6 +51,8 @@ export class Shell implements Session {
   readonly settings = new Map<string, string>();
   /** Shows a line of a file before it runs, if that was asked for. */
   readonly echo?: (line: string) => void;
+  /** Set by a prompt at a terminal. */
+  keyboard?: Keyboard;
   /** Set once the shell shall be left: with this exit code. */
   exitCode: number | undefined;
   #parts: ShellParts;
@@ -55,6 +64,7 @@ export class Shell implements Session {
   #told = new WeakSet<Stop>();
   #stopAnswer: Answer | undefined;
   #consoleText = "";
+  #consoleDropped = 0;
   #sourceDepth = 0;
   #evaluating = 0;
   #warm = false;
@@ -119,7 +129,7 @@ export class Shell implements Session {
     return new GuestWatch(vm, {
       colors: this.style.color,
       print: (text) => {
-        if (this.json) this.#consoleText += text;
+        if (this.json) this.#gather(text);
         else if (this.settings.get("console") !== "off") this.#parts.output.write(text);
       },
       stopped: async (stop) => {
@@ -147,7 +157,8 @@ export class Shell implements Session {
     const { output } = this.#parts;
     // The guest's last line may be unfinished; ours begins on a new one.
     if (!output.atLineStart) output.write("\n");
-    output.write(text.endsWith("\n") ? text : `${text}\n`);
+    const safe = safeAnswer(text, this.style.color);
+    output.write(safe.endsWith("\n") ? safe : `${safe}\n`);
   }
 
   async open(): Promise<GuestMachine> {
@@ -306,10 +317,31 @@ export class Shell implements Session {
     this.#printJson({ command, data });
   }
 
+  /** Keeps what the guest printed for the next JSON line, which may be a long time off. */
+  #gather(text: string): void {
+    this.#consoleText += text;
+    // Not at each character: cutting copies.
+    const limit = this.#parts.jsonConsoleLimit ?? JSON_CONSOLE_LIMIT;
+    if (this.#consoleText.length > limit * 1.25) this.#cutConsole(limit);
+  }
+
+  #cutConsole(limit: number): void {
+    const excess = Math.max(0, this.#consoleText.length - limit);
+    this.#consoleText = this.#consoleText.slice(excess);
+    this.#consoleDropped += excess;
+  }
+
   #printJson(line: Record<string, unknown>): void {
+    this.#cutConsole(this.#parts.jsonConsoleLimit ?? JSON_CONSOLE_LIMIT);
     const console = this.#consoleText;
+    const consoleDropped = this.#consoleDropped;
     this.#consoleText = "";
-    const whole = console === "" ? line : { ...line, console };
+    this.#consoleDropped = 0;
+    const whole = {
+      ...line,
+      ...(console === "" ? {} : { console }),
+      ...(consoleDropped === 0 ? {} : { consoleDropped }),
+    };
     const text = JSON.stringify(whole, (_, value) => jsonMember(value));
     this.#parts.output.write(`${text}\n`);
   }
@@ -328,7 +360,7 @@ export class Shell implements Session {
     const lines = [this.style.error(message), ...frames.map((f) => this.style.dim(`    ${f}`))];
     if (remedy !== undefined) lines.push(remedy);
     if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
-    this.#parts.printError(`${lines.join("\n")}\n`);
+    this.#parts.printError(`${safeAnswer(lines.join("\n"), this.style.color)}\n`);
   }
 
   /** A clearer error for a line whose first word nobody knows. */

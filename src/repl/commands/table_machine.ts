@@ -210,10 +210,26 @@ export const MACHINE: readonly Command[] = [
     names: ["console"],
     group: "guest",
     summary: "shows what the guest printed last",
-    usage: ["console", "console LINES"],
-    details: "What a running guest prints is shown as it comes; set console off ends that. send types.",
+    usage: ["console", "console LINES", "console attach"],
+    details: "What a running guest prints is shown as it comes; set console off ends that.\n" +
+      "send types; console attach is serial.",
     needsGuest,
-    run: async (s, { rest }) => (await import("./console.ts")).infoConsole(s, rest),
+    complete: () => ["attach"],
+    run: async (s, { rest }) => {
+      if (rest === "attach") return await (await import("./serial.ts")).serial(s);
+      return (await import("./console.ts")).infoConsole(s, rest);
+    },
+  },
+  {
+    names: ["serial"],
+    group: "guest",
+    summary: "lets the guest run with the keyboard at its console, until Ctrl-]",
+    usage: ["serial"],
+    details:
+      "Every key goes there, Ctrl-C too. Ctrl-] gives the keyboard back and pauses the guest again;\n" +
+      "one that ran in the background (continue &) runs on.",
+    needsGuest,
+    run: async (s) => (await import("./serial.ts")).serial(s),
   },
   {
     names: ["send"],
