@@ -122,6 +122,8 @@ export async function shell(session: Session, { rest }: Invocation): Promise<Ans
     const { code, stdout } = await new Deno.Command("sh", { args: ["-c", rest], stdin: "null" }).output();
     return { text: "", data: { code, stdout: new TextDecoder().decode(stdout) } };
   }
-  const { code } = await new Deno.Command("sh", { args: ["-c", rest] }).spawn().status;
+  const run = () => new Deno.Command("sh", { args: ["-c", rest] }).spawn().status;
+  // An editor or a pager wants the keys for itself.
+  const { code } = await (session.keyboard?.lend(run) ?? run());
   return { text: code === 0 ? "" : `(exit code ${code})\n`, data: { code } };
 }
