@@ -2,6 +2,7 @@ import { type Gpa, type Gva, spaceOf } from "../vm/address.ts";
 import type { Backend, BackendVcpu } from "../vm/backend.ts";
 import type { AccessBreakOptions, Breakpoint, BreakpointOptions, Breakpoints } from "../vm/breakpoint.ts";
 import { need } from "../vm/capabilities.ts";
+import { checkAddress, checkChoice, checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import type { ReadPhysical } from "../x86/paging.ts";
 import { ManagedBreakpoint, type Means, type Place } from "./breakpoint.ts";
@@ -68,9 +69,12 @@ export class BreakpointSet implements Breakpoints {
 
   async onAccess(options: AccessBreakOptions): Promise<ManagedBreakpoint> {
     this.#parts.open();
+    checkOptions("breakpoints.onAccess()", options, ACCESS_OPTIONS);
     const { space } = options;
-    const start = BigInt(options.start);
-    const size = BigInt(options.length ?? 1);
+    checkChoice("space", space ?? "(left out)", ["port", "mmio", "msr"]);
+    checkChoice("direction", options.direction, ["read", "write"]);
+    const start = whole("start", options.start);
+    const size = whole("length", options.length ?? 1);
     const limit = space === "port" ? 1n << 16n : space === "msr" ? 1n << 32n : 1n << 52n;
     if (start < 0n || size < 1n || start + size > limit) {
       throw new InputError(
@@ -110,6 +114,7 @@ export class BreakpointSet implements Breakpoints {
   async #make(address: bigint, options: BreakpointOptions, internal: boolean): Promise<ManagedBreakpoint> {
     const { backend, slots, read, current, open } = this.#parts;
     open();
+    checkAddress(address);
     check(options, backend.vcpus.length);
     const access = options.access ?? "execute";
     const size = BigInt(access === "execute" ? 1 : options.size ?? 1);
@@ -166,7 +171,27 @@ export class BreakpointSet implements Breakpoints {
   }
 }
 
+const OPTIONS = ["kind", "access", "size", "once", "ignore", "vcpu", "cr3", "condition"];
+const ACCESS_OPTIONS = ["space", "start", "length", "direction", "once", "ignore", "condition"];
+
+/** @throws {InputError} If it is no whole number. */
+function whole(option: string, value: number | bigint): bigint {
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return BigInt(value);
+  throw new InputError(`${option} is a whole number, not ${String(value)}`, {
+    remedy: "give a number or a bigint",
+  });
+}
+
 function check(options: BreakpointOptions, vcpus: number): void {
+  checkOptions("breakpoints.add()", options, OPTIONS);
+  checkChoice("kind", options.kind, ["auto", "software", "hardware"]);
+  checkChoice("access", options.access, ["execute", "write", "access"]);
+  if (options.size !== undefined) checkChoice("size", String(options.size), ["1", "2", "4", "8"]);
+  if (options.condition !== undefined && typeof options.condition !== "function") {
+    throw new InputError(`a condition is a function, not ${typeof options.condition}`, {
+      remedy: "example: (hit) => hit.registers.rax === 5n",
+    });
+  }
   const { vcpu, ignore } = options;
   if (vcpu !== undefined && !(Number.isInteger(vcpu) && vcpu >= 0 && vcpu < vcpus)) {
     throw new InputError(`there is no vCPU ${vcpu}: this machine has 0 to ${vcpus - 1}`, {

@@ -1,4 +1,5 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
+import { checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
@@ -64,7 +65,9 @@ export class RunControl {
     return this.run("continue", () => this.go(), limit);
   }
 
-  step(request: number | StepRequest = {}): Promise<Stop> {
+  step(request: number | StepRequest = 1): Promise<Stop> {
+    const misspelt = typeof request === "number" ? undefined : wrongOption("step()", request, STEP_OPTIONS);
+    if (misspelt !== undefined) return Promise.reject(misspelt);
     const { count = 1, vcpu, interrupts = false, each } = typeof request === "number"
       ? { count: request }
       : request;
@@ -124,6 +127,8 @@ export class RunControl {
     if (this.state !== "paused") return Promise.reject(notNow(this.state, what));
     const { loop, clock } = this.#parts;
     const { timeoutMs } = limit ?? {};
+    const misspelt = limit && wrongOption(what, limit, RUN_OPTIONS);
+    if (misspelt !== undefined) return Promise.reject(misspelt);
     if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs >= 0)) {
       return Promise.reject(
         new InputError(`timeoutMs is a number of milliseconds, not ${String(timeoutMs)}`, {
@@ -322,4 +327,17 @@ function shown(
 /** Breakpoints of `runUntil` and its like have no number: reaching one is the end of a step. */
 function internalAsStep(cause: StopCause): StopCause {
   return cause.kind === "breakpoint" && cause.breakpoint.id < 0 ? { kind: "step" } : cause;
+}
+
+const STEP_OPTIONS = ["count", "vcpu", "interrupts", "each"];
+const RUN_OPTIONS = ["timeoutMs", "vcpu", "interrupts"];
+
+/** The error for an option that is not known, if there is one: these calls reject, they do not throw. */
+function wrongOption(what: string, options: object, known: readonly string[]): unknown {
+  try {
+    checkOptions(what, options, known);
+    return undefined;
+  } catch (error) {
+    return error;
+  }
 }

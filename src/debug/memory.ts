@@ -1,5 +1,6 @@
 import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
 import type { Backend, MaybePromise, MemoryRegion, Shadow } from "../vm/backend.ts";
+import { checkAddress } from "../vm/check.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
@@ -77,6 +78,7 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
 
   /** The plain number of an address of this space. @throws {InputError} If it is of the other. */
   protected check(at: bigint): bigint {
+    const address = checkAddress(at);
     if (spaceOf(at, this.#space) !== this.#space) {
       throw new InputError(
         this.#space === "gpa"
@@ -89,7 +91,7 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
         },
       );
     }
-    return BigInt.asUintN(64, at);
+    return address;
   }
 }
 

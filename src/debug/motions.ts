@@ -4,6 +4,7 @@ import type { RunLimit, Vcpu } from "../vm/machine.ts";
 import { turn } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
+import { checkAddress } from "../vm/check.ts";
 import { FaultError } from "../vm/errors.ts";
 import { bitness, linearRip, linearStack } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
@@ -46,9 +47,10 @@ export class Motions {
   }
 
   /** Until `address` is reached, however often that takes leaving breakpoints aside. */
-  until(address: bigint, options: MotionOptions = {}): Promise<Stop> {
+  async until(address: bigint, options: MotionOptions = {}): Promise<Stop> {
+    checkAddress(address);
     const vcpu = this.#vcpu(options);
-    return this.#parts.control.run("run until", () => this.#runTo(vcpu, address), options);
+    return await this.#parts.control.run("run until", () => this.#runTo(vcpu, address), options);
   }
 
   #vcpu(options: MotionOptions): BackendVcpu {

@@ -259,22 +259,42 @@ export class Traps implements Supervisor {
 
   /** A write to a guarded page is done for the guest, whether it is watched or only a neighbour. */
   #pageWritten(vcpu: BackendVcpu, exit: MmioExit): MaybePromise<StopCause | undefined> {
-    const { patches, read } = this.#parts;
-    const { address } = exit;
-    const after = exit.data.slice();
-    const before = new Uint8Array(after.length);
-    const hit = this.#watchesAt(address, after.length);
-    return then(read(address, before), () =>
-      then(patches.deposit(address, after), () => {
-        if (hit.length === 0) return undefined;
-        return then(this.#parts.settle(vcpu), () =>
-          then(vcpu.registers(), (registers) =>
-            this.watched(
-              vcpu,
-              registers,
-              hit.map((breakpoint) => ({ breakpoint, address, before, after })),
-            )));
-      }));
+    const { patches } = this.#parts;
+    const hit = this.#watchesAt(exit.address, exit.data.length);
+    const written = () => patches.deposit(exit.address, exit.data.slice());
+    if (hit.length === 0) return then(written(), () => undefined);
+    return then(
+      this.#contents(hit),
+      (before) =>
+        then(
+          written(),
+          () =>
+            then(this.#contents(hit), (after) =>
+              then(this.#parts.settle(vcpu), () =>
+                then(vcpu.registers(), (registers) =>
+                  this.watched(
+                    vcpu,
+                    registers,
+                    hit.map((breakpoint, i) => ({
+                      breakpoint,
+                      address: breakpoint.at,
+                      before: before[i],
+                      after: after[i],
+                    })),
+                  )))),
+        ),
+    );
+  }
+
+  /** The bytes that page watchpoints watch. */
+  #contents(watches: readonly ManagedBreakpoint[]): MaybePromise<Uint8Array[]> {
+    let done = undefined as MaybePromise<void>;
+    const contents = watches.map(({ gpa, size }) => {
+      const bytes = new Uint8Array(Number(size));
+      done = then(done, () => this.#parts.read(gpa!, bytes));
+      return bytes;
+    });
+    return then(done, () => contents);
   }
 
   /** Page watchpoints that cover any of `length` guest-physical bytes. */

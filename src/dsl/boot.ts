@@ -1,4 +1,5 @@
 import type { BlockBacking } from "../vm/block.ts";
+import { checkChoice, checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import { type BootModule, elfImage, type ElfProtocol } from "../x86/boot/elf_image.ts";
 import type { BootImage } from "../x86/boot/image.ts";
@@ -106,7 +107,11 @@ export interface FlatBoot {
  * ```
  */
 export function flat(image: FileOrBytes, options: FlatBoot = {}): BootSpec {
-  return spec("flat", image, (bytes, memory) => flatImage(bytes, { ...options, memory }));
+  return spec("flat", image, (bytes, memory) => {
+    checkOptions("flat()", options, ["at", "mode"]);
+    checkChoice("mode", options.mode, ["real", "protected", "long"]);
+    return flatImage(bytes, { ...options, memory });
+  });
 }
 
 /** How a kernel in an ELF file is started. */
@@ -127,6 +132,7 @@ export interface ElfBoot {
 export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
   return spec("elf", image, async (bytes, memory) => {
     const modules: BootModule[] = [];
+    checkOptions("elf()", options, ["cmdline", "modules", "protocol"]);
     for (const module of options.modules ?? []) {
       modules.push({ bytes: await load(module.image), cmdline: module.cmdline ?? nameOf(module.image) });
     }
@@ -152,12 +158,14 @@ export interface LinuxBoot {
 
 /** Boots a bzImage by Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst, section 1.15). */
 export function linux(options: LinuxBoot): BootSpec {
-  return spec("linux", options.kernel, async (bytes, memory) =>
-    linuxImage(bytes, {
+  return spec("linux", options.kernel, async (bytes, memory) => {
+    checkOptions("linux()", options, ["kernel", "initrd", "cmdline"]);
+    return linuxImage(bytes, {
       memory,
       cmdline: options.cmdline ?? "",
       ...(options.initrd !== undefined && { initrd: await load(options.initrd) }),
-    }));
+    });
+  });
 }
 
 function spec(

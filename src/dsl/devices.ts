@@ -1,9 +1,10 @@
+import { guarded, isRunaway } from "../debug/guard.ts";
 import type { Backend, MaybePromise } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
 import { NO_LINE } from "../vm/device.ts";
-import { InputError, StateError } from "../vm/errors.ts";
+import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
 import { DeviceFront } from "./device_front.ts";
@@ -52,7 +53,9 @@ export class DeviceSet implements Devices {
         remedy: "remove it first, or choose another name",
       });
     }
-    device.place?.((start, length) => this.#free(start, start + length));
+    if (device.place !== undefined) {
+      ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
+    }
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
@@ -63,7 +66,7 @@ export class DeviceSet implements Devices {
     port.add(device);
     try {
       mmio.add(device);
-      device.attach?.(this.#host(device));
+      ask(device, "attach", () => device.attach?.(this.#host(device)));
     } catch (error) {
       port.remove(device);
       mmio.remove(device);
@@ -133,14 +136,14 @@ export class DeviceSet implements Devices {
     return this.#handles.get(name);
   }
 
-  /** Resets every device that can be. */
+  /** Resets every device that can be. @throws {HvshError} If one threw; the others were reset all the same. */
   reset(): void {
-    for (const { device } of this.#handles.values()) device.reset?.();
+    all([...this.#handles.values()], ({ device }) => ask(device, "reset", () => device.reset?.()));
   }
 
-  /** Takes every device out, the newest first. */
+  /** Takes every device out, the newest first. @throws {HvshError} If one threw; all are out all the same. */
   clear(): void {
-    for (const { device } of [...this.#handles.values()].reverse()) this.#unplug(device);
+    all([...this.#handles.values()].reverse(), ({ device }) => this.#unplug(device));
   }
 
   #free(start: bigint, end: bigint): boolean {
@@ -187,7 +190,7 @@ export class DeviceSet implements Devices {
     this.#clear(device);
     this.#fronts.delete(device);
     this.#wrappers.delete(device);
-    device.detach?.();
+    ask(device, "detach", () => device.detach?.());
   }
 
   /** @throws {InputError} If an MMIO range lies over memory. */
@@ -241,14 +244,52 @@ class Handle implements DeviceHandle {
   }
 
   remove(): Promise<void> {
-    if (!this.#gone) this.#unplug();
-    this.#gone = true;
-    return Promise.resolve();
+    return Promise.resolve().then(() => {
+      if (this.#gone) return;
+      this.#gone = true;
+      this.#unplug();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.remove();
   }
+}
+
+/**
+ * Calls a device's method so that one which never returns is ended, and one which throws is named.
+ *
+ * @throws {HvshError}
+ */
+function ask(device: Device, method: string, call: () => void): void {
+  try {
+    guarded(call);
+  } catch (cause) {
+    // What hvsh's own devices say of bad options has its sentence and its remedy already.
+    if (cause instanceof InputError) throw cause;
+    const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
+    throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
+      cause,
+      remedy: "mend the device",
+    });
+  }
+}
+
+/** Does something with each, whatever it does with the others. @throws The first error. */
+function all<T>(items: readonly T[], each: (item: T) => void): void {
+  const errors: unknown[] = [];
+  for (const item of items) {
+    try {
+      each(item);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Devices do DMA at once; backends where memory is far away take no devices. */

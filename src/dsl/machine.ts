@@ -1,3 +1,4 @@
+import { guarded } from "../debug/guard.ts";
 import type { Backend, BackendName, CpuidEntry, Shadow } from "../vm/backend.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
@@ -233,7 +234,12 @@ export class GuestMachine implements Machine {
     control.requirePaused("reset");
     need(this.#backend.capabilities, "reset");
     await this.#backend.reset();
-    this.#devices.reset();
+    let failed: unknown;
+    try {
+      this.#devices.reset();
+    } catch (error) {
+      failed = error;
+    }
     if (this.#image !== undefined) {
       await loadImage(
         this.#backend.vcpus[0],
@@ -242,6 +248,8 @@ export class GuestMachine implements Machine {
       );
     }
     control.forget();
+    // The machine is reset as far as it can be: what a device did is told last.
+    if (failed !== undefined) throw failed;
   }
 
   /**
@@ -438,7 +446,7 @@ export class GuestMachine implements Machine {
         throw new InputError(`a port is a number from 0 to 0xffff, not ${port}`);
       }
       if (![1, 2, 4].includes(size)) throw new InputError(`a port access has 1, 2 or 4 bytes, not ${size}`);
-      return body(new Uint8Array(size));
+      return guarded(() => body(new Uint8Array(size)));
     });
   }
 }

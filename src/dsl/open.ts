@@ -44,7 +44,13 @@ export interface OpenOptions {
 /** What `attach` takes. */
 export type AttachOptions =
   | { backend: "xen"; domain: string | number }
-  | { backend: "gdb"; address: string; qmp?: string };
+  | {
+    backend: "gdb";
+    /** Where a GDB stub listens: HOST:PORT, or unix:PATH. */
+    address: string;
+    /** Where QEMU's machine protocol listens, if it does: more can be seen and done by it. */
+    qmp?: string;
+  };
 
 const DEFAULT_MEMORY = 128 * 1024 * 1024;
 
@@ -211,20 +217,21 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
 }
 
 /**
- * Attaches to a guest that others made. Disposing of it detaches and puts everything back.
+ * Attaches to a guest that others made, and stops it. Disposing of it takes breakpoints out and lets the guest run
+ * on, unless it was found paused.
  *
- * @throws {UnsupportedError} In this version always: no backend that attaches is there.
+ * @throws {UnsupportedError} If this version can't attach to such a guest.
+ * @throws {InputError} If an address, or what answers there, makes no sense.
+ * @throws {HostError} If nobody listens at the address.
  */
-export function attach(options: AttachOptions): Promise<GuestMachine> {
-  return Promise.reject(
-    new UnsupportedError(
-      `attach to ${options.backend}`,
-      "this version of hvsh has no backend that attaches",
-      {
-        remedy: "open() a guest of your own on kvm",
-      },
-    ),
-  );
+export async function attach(options: AttachOptions): Promise<GuestMachine> {
+  if (options.backend !== "gdb") {
+    throw new UnsupportedError(`attach to ${options.backend}`, "this version of hvsh has no such backend", {
+      remedy: 'attach({ backend: "gdb", address }) takes any GDB stub, QEMU\'s above all',
+    });
+  }
+  const { attachGdb } = await import("./qemu.ts");
+  return new GuestMachine({ backend: await attachGdb(options) });
 }
 
 /** Whether the guest is a kernel that would have found firmware's tables on a real PC. */

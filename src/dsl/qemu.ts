@@ -4,7 +4,9 @@ import { HostStream, waitForStreams } from "../host/stream.ts";
 import type { QemuOptions } from "../remote/qemu/command_line.ts";
 import type { QemuHost } from "../remote/qemu/host.ts";
 import { openQemu, PROGRAM } from "../remote/qemu/open_qemu.ts";
+import { attachStub } from "../remote/attach.ts";
 import type { Backend } from "../vm/backend.ts";
+import { InputError } from "../vm/errors.ts";
 import type { Host } from "./hosts.ts";
 
 const NO_SETPRIV = "there is no setpriv, by which QEMU ends with hvsh";
@@ -42,6 +44,44 @@ export async function qemuHost(): Promise<Host> {
     versions.set(program, version);
   }
   return { backend: "qemu", usable: true, detail: `QEMU ${version}, translating (TCG)` };
+}
+
+/**
+ * Attaches to a stub, and to QEMU's monitor if its address is given.
+ *
+ * @throws {InputError} If an address or what answers there makes no sense.
+ * @throws {HostError} If nobody listens.
+ */
+export async function attachGdb({ address, qmp }: { address: string; qmp?: string }): Promise<Backend> {
+  using cleanup = new DisposableStack();
+  const monitor = qmp === undefined ? undefined : cleanup.use(await connect(qmp));
+  const gdb = async () => cleanup.use(await connect(address));
+  const backend = await attachStub({ gdb, ...(monitor && { qmp: monitor }) }, QEMU_HOST);
+  cleanup.move();
+  return backend;
+}
+
+/** HOST:PORT, :PORT for this host, or unix:PATH. */
+async function connect(address: string): Promise<HostStream> {
+  if (address.startsWith("unix:")) return HostStream.unix(address.slice(5));
+  const [, host, digits] = /^([^:]*):(\d{1,5})$/.exec(address) ?? [];
+  const port = Number(digits);
+  if (!(port >= 1 && port <= 65535)) {
+    throw new InputError(`${JSON.stringify(address)} is no address of a stub`, {
+      remedy: "write HOST:PORT, such as 127.0.0.1:1234, or unix:PATH",
+    });
+  }
+  return HostStream.tcp(await numeric(host), port);
+}
+
+async function numeric(host: string): Promise<string> {
+  if (host === "" || host === "localhost") return "127.0.0.1";
+  if (/^[\d.]+$/.test(host)) return host;
+  try {
+    return (await Deno.resolveDns(host, "A"))[0];
+  } catch (cause) {
+    throw new InputError(`there is no host ${host}`, { cause, remedy: "give its IPv4 address" });
+  }
 }
 
 /** Starts a QEMU for one guest. @throws As `openQemu`. */

@@ -46,8 +46,10 @@ export class GdbConnection {
   }
 
   /** Ends acknowledgements, where the stub can do without (E.2, QStartNoAckMode). */
-  withoutAcks(): void {
-    if (this.request("QStartNoAckMode") === "OK") this.#acks = false;
+  withoutAcks(
+    ask: (connection: this, payload: string) => string = (_, payload) => this.request(payload),
+  ): void {
+    if (ask(this, "QStartNoAckMode") === "OK") this.#acks = false;
   }
 
   /** Sends a packet whose answer comes later, by `next`. @throws {GoneError} */

@@ -126,15 +126,24 @@ export class Machine {
     return this.#over = { kind: "system-event", event, detail };
   }
 
-  /** A vCPU's state as QEMU's monitor prints it; undefined where there is no such monitor. */
+  /** A vCPU's state as QEMU's monitor prints it; undefined where there is none that can be asked now. */
   dump(index: number): RegisterDump | undefined {
-    if (this.qmp === undefined) return undefined;
     const { running, generation } = this.session;
+    const byStub = this.qmp === undefined;
+    if (byStub && (running || !this.session.features.physical)) return undefined;
     const kept = this.#dumps.get(index);
     if (!running && kept?.generation === generation) return kept.dump;
-    const dump = parseRegisterDump(this.qmp.monitor("info registers", index));
+    const text = byStub ? this.#dumpByStub(index) : this.qmp!.monitor("info registers", index);
+    const dump = text === undefined ? undefined : parseRegisterDump(text);
     if (!running) this.#dumps.set(index, { generation, dump });
     return dump;
+  }
+
+  /** The monitor behind the stub has a vCPU of its own that it talks of. */
+  #dumpByStub(index: number): string | undefined {
+    const { session } = this;
+    if (session.threads.length > 1 && session.monitor(`cpu ${index}`) === undefined) return undefined;
+    return session.monitor("info registers");
   }
 
   /** The answer to `g`. @throws {GoneError} */

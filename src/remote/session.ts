@@ -4,13 +4,14 @@ import { type GdbConnection, isError, nonsense } from "./connection.ts";
 import { GoneError } from "./gone.ts";
 import { parseStopReply, SIGINT, type StopReply } from "./stop_reply.ts";
 import { readTargetDescription, type TargetDescription } from "./target_xml.ts";
-import { fromHex } from "./packets.ts";
+import { fromHex, toHex } from "./packets.ts";
 
 /** How long a guest may take to stop when it is asked to. */
 const HALT_MS = 10_000;
 /** Bytes of a document that are asked for at once. */
 const XML_CHUNK = 0x7f0;
 const XML_LIMIT = 1 << 20;
+const MONITOR_MS = 10_000;
 const THREAD_LIMIT = 1024;
 
 /** What a stub said of itself. */
@@ -48,19 +49,21 @@ export class Session {
     this.#haltMs = haltMs;
     this.connection = connection;
     const supported = new Map(
-      connection.request("qSupported:multiprocess+;swbreak+;hwbreak+;qXfer:features:read+;vContSupported+")
+      settled(connection, "qSupported:multiprocess+;swbreak+;hwbreak+;qXfer:features:read+;vContSupported+")
         .split(";").map((feature) => {
           const equals = feature.indexOf("=");
           return equals < 0 ? [feature, ""] : [feature.slice(0, equals), feature.slice(equals + 1)];
         }),
     );
-    connection.withoutAcks();
+    connection.withoutAcks(settled);
     const first = parseStopReply(connection.request("?"));
     if (first === undefined || first.kind === "ended") {
       throw new InputError(`the stub has no guest to show${first ? `: ${first.reason}` : ""}`, {
         remedy: "check that a GDB stub for x86-64 listens at that address",
       });
     }
+    // A stop that was told beside the answer has come by the time this is answered.
+    const resumes = settled(connection, "vCont?");
     const size = parseInt(supported.get("PacketSize") ?? "", 16);
     this.description = supported.has("qXfer:features:read+")
       ? readTargetDescription((name) => this.#document(name))
@@ -68,7 +71,7 @@ export class Session {
     this.threads = this.#threads();
     this.features = {
       packetSize: size >= 64 ? Math.min(size, 1 << 20) : 400,
-      vCont: /^vCont(;|$)/.test(connection.request("vCont?")),
+      vCont: /^vCont(;|$)/.test(resumes),
       physical: /^[01]$/.test(connection.request("qqemu.PhyMemMode")),
       stepBits: connection.request("qqemu.sstepbits").startsWith("ENABLE="),
     };
@@ -102,6 +105,35 @@ export class Session {
   command(payload: string): void {
     const answer = this.connection.request(payload);
     if (answer !== "OK") throw nonsense(payload.slice(0, 20), answer);
+  }
+
+  /**
+   * Runs a command of QEMU's human monitor by the stub (qRcmd), while the guest stands still.
+   *
+   * @returns What it prints; undefined if the stub has no monitor.
+   */
+  monitor(line: string): string | undefined {
+    this.halt();
+    let text = "";
+    this.connection.post(`qRcmd,${toHex(new TextEncoder().encode(line))}`);
+    for (;;) {
+      const answer = this.connection.next(MONITOR_MS);
+      if (answer === undefined) throw new GoneError("the stub's monitor did not answer");
+      if (answer === "OK") return text.replaceAll("\r\n", "\n");
+      const said = answer[0] === "O" ? fromHex(answer.slice(1)) : undefined;
+      if (said === undefined || text.length > XML_LIMIT) return undefined;
+      text += new TextDecoder().decode(said);
+    }
+  }
+
+  /** Lets go of a guest of others, as it was found: running, or paused. */
+  leave(running: boolean): void {
+    if (this.features.physical) this.command("Qqemu.PhyMemMode:0");
+    if (this.#stepFlags !== undefined) this.command("Qqemu.sstep=7");
+    // E.2, `D`: the guest runs on. A stub that is only hung up on leaves it as it stands.
+    if (!running) return;
+    const processes = new Set(this.threads.map((thread) => /^p([^.]+)\./.exec(thread)?.[1]));
+    for (const process of processes) this.command(process === undefined ? "D" : `D;${process}`);
   }
 
   /** Makes `g`, `p`, `P` and `G` mean one vCPU. */
@@ -214,6 +246,14 @@ export class Session {
     if (bad !== undefined || threads.length === 0) throw nonsense("qfThreadInfo", bad ?? "no thread");
     return threads;
   }
+}
+
+/** Asks a stub that may still tell of the stop that being connected to is to it. */
+function settled(connection: GdbConnection, payload: string): string {
+  let answer: string | undefined = connection.request(payload);
+  while (answer !== undefined && parseStopReply(answer) !== undefined) answer = connection.next(MONITOR_MS);
+  if (answer === undefined) throw new GoneError(`the stub did not answer ${payload.slice(0, 12)}`);
+  return answer;
 }
 
 function noDescription(): TargetDescription {

@@ -20,7 +20,7 @@ const STEP_MS = 5_000;
 
 /** Why a state can't be loaded that way; undefined if it can. */
 export function whyNotLoadable(machine: Machine, target: (name: RegisterName) => bigint): string | undefined {
-  if (!machine.session.features.physical || machine.qmp === undefined) {
+  if (!machine.session.features.physical) {
     return "this stub shows and sets general and control registers alone";
   }
   const segments = ["cs", "ds", "es", "fs", "gs", "ss"] as const;

@@ -22,6 +22,9 @@ export interface CommandLine {
   flat?: { file: string; at?: bigint; mode?: "real" | "protected" | "long" };
   /** An image whose kind is told by its contents. */
   file?: string;
+  /** A guest of others to attach to (`attach gdb:ADDRESS`), and its QEMU's monitor (`--qmp`). */
+  attach?: string;
+  qmp?: string;
   /** Bytes of memory (`-m`). */
   memory?: number;
   /** Number of vCPUs (`-smp`). */
@@ -148,6 +151,12 @@ export const OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ["--qmp"],
+    value: "ADDRESS",
+    help: "QEMU's machine protocol beside the stub that is attached to: HOST:PORT or unix:PATH",
+    take: (o, v) => o.qmp = v,
+  },
+  {
     names: ["--backend", "-accel"],
     value: "NAME",
     help: "hypervisor: kvm, fake, ...; the best usable one if left out",
@@ -225,6 +234,10 @@ export function parseOptions(argv: readonly string[]): CommandLine {
   let optionsEnded = false;
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i];
+    if (word === "attach" && !optionsEnded && found.attach === undefined) {
+      found.attach = stubAddress(argv[++i]);
+      continue;
+    }
     if (optionsEnded || word === "-" || !word.startsWith("-")) {
       if (found.file !== undefined) {
         throw new ShellError(
@@ -255,6 +268,15 @@ export function parseOptions(argv: readonly string[]): CommandLine {
   }
   check(found);
   return found;
+}
+
+/** The address in "gdb:HOST:PORT". */
+function stubAddress(target: string | undefined): string {
+  if (target?.startsWith("gdb:")) return target.slice(4);
+  throw new ShellError(
+    target === undefined ? "attach lacks its target" : `hvsh can't attach to \`${target}\``,
+    "Write attach gdb:HOST:PORT, or attach gdb:unix:PATH; ./attach is a file of that name.",
+  );
 }
 
 function unknownOption(name: string): ShellError {

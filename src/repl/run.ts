@@ -65,7 +65,14 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
   const greeting: string[] = [];
   const { planGuest, wantsGuest } = await import("./boot.ts");
   let code = 0;
-  if (wantsGuest(line)) {
+  if (line.attach !== undefined) {
+    const { attach: address, qmp } = line;
+    code = await attempt(shell, "attach", async () => {
+      const { attach } = await import("../dsl/open.ts");
+      shell.vm = await attach({ backend: "gdb", address, ...(qmp !== undefined && { qmp }) });
+      greeting.push(await describeGuest(shell.vm));
+    });
+  } else if (wantsGuest(line)) {
     code = await attempt(shell, "open", async () => {
       const { options, note } = await planGuest(line);
       shell.options = options;

@@ -12,6 +12,7 @@ export function helpText(): string {
   return `hvsh: an interactive shell for hypervisors and the guests they run
 
 Usage: hvsh [OPTIONS] [FILE]
+       hvsh [OPTIONS] attach gdb:HOST:PORT     a guest of others, behind a GDB stub: QEMU's, say
        hvsh selftest [--json]     what this host can do, and whether hvsh works on it: a report to paste
 
 FILE is an ELF kernel, a bzImage, a boot sector or a ROM; what it is taken for is told.
