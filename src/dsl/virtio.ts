@@ -15,10 +15,12 @@ export type { VirtioMmioOptions, VirtioOptions };
  * @throws {InputError} If the type's description makes no sense.
  * @example
  * ```ts
- * import { open, virtio } from "hvsh";
+ * import { type Chain, open, virtio } from "hvsh";
  * import assert from "node:assert/strict";
  *
- * const zeros = virtio({ name: "zeros", id: 42, queues: [16], request: (chain) => void chain.write(0, new Uint8Array(8)) });
+ * const request = (chain: Chain) => void chain.write(0, new Uint8Array(8));
+ * const type = { name: "zeros", id: 42, queues: [16], request };
+ * const zeros = virtio(type, { place: { at: 0xd000_0000n, irq: 5 } });
  * await using vm = await open({ backend: "fake", devices: [zeros] });
  * assert.equal(vm.devices.get("zeros")?.ranges[0].start, 0xd000_0000n);
  * ```
