@@ -80,7 +80,7 @@ export class RunControl {
     }
     // Device time does not move for one instruction: setting the clock going would cost a part of the step.
     const timeless = count === 1 && each === undefined;
-    return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), {}, timeless);
+    return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), undefined, timeless);
   }
 
   /** The next stop if the guest runs; the last one (or a new one) if it stands still. */
@@ -121,7 +121,7 @@ export class RunControl {
   run(
     what: string,
     body: () => MaybePromise<VcpuStop>,
-    limit: RunLimit = {},
+    limit?: RunLimit,
     timeless = false,
   ): Promise<Stop> {
     if (this.state !== "paused") return Promise.reject(notNow(this.state, what));

@@ -1,5 +1,5 @@
 import { guarded, isRunaway } from "../debug/guard.ts";
-import type { Backend, MaybePromise } from "../vm/backend.ts";
+import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
@@ -147,9 +147,13 @@ export class DeviceSet implements Devices {
   }
 
   #free(start: bigint, end: bigint): boolean {
-    const { backend, mmio } = this.#parts;
-    return !mmio.ranges.some((r) => start < r.end && r.start < end) &&
-      !backend.memory.regions.some((r) => start < r.start + r.size && r.start < end);
+    return !this.#parts.mmio.ranges.some((r) => start < r.end && r.start < end) &&
+      this.#memoryIn(start, end) === undefined;
+  }
+
+  /** Memory of which a byte lies in [start, end). */
+  #memoryIn(start: bigint, end: bigint): MemoryRegion | undefined {
+    return this.#parts.backend.memory.regions.find((r) => start < r.start + r.size && r.start < end);
   }
 
   /** @throws {InputError} If there is none. */
@@ -195,10 +199,9 @@ export class DeviceSet implements Devices {
 
   /** @throws {InputError} If an MMIO range lies over memory. */
   #clearOfMemory(device: Device, ranges: readonly PlacedRange[]): void {
-    const { regions } = this.#parts.backend.memory;
     for (const { space, start, end } of ranges) {
-      const memory = space === "mmio" && regions.find((r) => start < r.start + r.size && r.start < end);
-      if (memory) {
+      const memory = space === "mmio" ? this.#memoryIn(start, end) : undefined;
+      if (memory !== undefined) {
         throw new InputError(`${device.name} at 0x${start.toString(16)} lies over ${memory.name}`, {
           remedy: "accesses to memory never reach a device: choose an address without memory",
         });

@@ -1,5 +1,6 @@
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
+import { checkOptions } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { openDisk } from "../backing/open_disk.ts";
@@ -285,11 +286,7 @@ const KNOWN = [
 ];
 
 function check(options: OpenOptions): void {
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.includes(name)) {
-      throw new InputError(`open() has no option "${name}"`, { remedy: `it takes ${KNOWN.join(", ")}` });
-    }
-  }
+  checkOptions("open()", options, KNOWN);
   const { boot, memory = DEFAULT_MEMORY, cpus = 1 } = options;
   if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
     throw new InputError(`a guest's memory is a positive multiple of 4096 bytes, not ${memory}`, {

@@ -1,6 +1,7 @@
 /** echo, printf and shell: what scripts of commands say beside values. */
 import { InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
+import type { Value } from "../expression.ts";
 import type { Session } from "../session.ts";
 import { evaluate, guest, placeOf, readPlace, registersOf, splitExpressions } from "./values.ts";
 
@@ -88,7 +89,7 @@ async function converted(
     case "p":
       return `0x${unsigned.toString(16)}`;
     case "s":
-      return await stringAt(session, source);
+      return await stringAt(session, value);
     default: {
       const digits = `${alternate ? "0x" : ""}${unsigned.toString(16)}`;
       return letter === "X" ? digits.toUpperCase() : digits;
@@ -98,15 +99,23 @@ async function converted(
 
 /** Most characters of a string in guest memory. */
 const LONGEST = 4096;
+const PAGE = 4096;
 
-async function stringAt(session: Session, source: string): Promise<string> {
+async function stringAt(session: Session, value: Value): Promise<string> {
   guest(session);
-  const place = placeOf(await evaluate(session, source), await registersOf(session));
+  const place = placeOf(value, await registersOf(session));
   const bytes: number[] = [];
-  for (let i = 0; i < LONGEST; i++) {
-    const [byte] = await readPlace(session, { ...place, at: place.at + BigInt(i) }, 1);
-    if (byte === 0) break;
-    bytes.push(byte);
+  while (bytes.length < LONGEST) {
+    // Page by page: the one behind the string's end may not be there.
+    const at = place.at + BigInt(bytes.length);
+    const piece = await readPlace(
+      session,
+      { ...place, at },
+      Math.min(LONGEST - bytes.length, PAGE - Number(at % BigInt(PAGE))),
+    );
+    const zero = piece.indexOf(0);
+    bytes.push(...(zero < 0 ? piece : piece.subarray(0, zero)));
+    if (zero >= 0) break;
   }
   // What a guest has in memory may be anything: only what a terminal shows as it is comes through.
   return String.fromCharCode(...bytes).replace(
