@@ -7,7 +7,12 @@ if (import.meta.main) await main();
 
 async function main(): Promise<void> {
   // What tests and labs share is not for the shell to load: the self-test is a program of its own. `./selftest` is a file.
-  if (Deno.args.find((word) => !word.startsWith("--cwd")) === "selftest") return await selftest();
+  const verb = Deno.args.find((word) => !word.startsWith("--cwd"));
+  if (verb === "selftest") return await selftest();
+  if (verb === "trace" || verb === "diff") {
+    const { runTraces } = await import("./traces.ts");
+    Deno.exit(await runTraces(verb, Deno.args.filter((word) => word !== verb)));
+  }
   let line: CommandLine;
   try {
     line = parseOptions(Deno.args);

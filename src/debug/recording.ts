@@ -1,0 +1,111 @@
+import type { Machine } from "../vm/machine.ts";
+import { FaultError } from "../vm/errors.ts";
+import type { RegisterName, Registers } from "../vm/registers.ts";
+import { GENERAL } from "../vm/registers.ts";
+import { bitness, linearRip } from "../x86/mode.ts";
+import { type Disassembler, disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
+import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
+
+/** The registers that a recording follows. */
+export const RECORDED: readonly RegisterName[] = [
+  ...GENERAL,
+  ...["cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2", "cr3", "cr4", "efer"] as const,
+];
+
+/** More than any instruction writes at once, but for those that save a whole state. */
+const WRITE_LIMIT = 4096;
+
+/** One instruction that was run, and what it changed. */
+export interface RecordedStep {
+  /** Linear address. */
+  readonly address: bigint;
+  /** Its bytes. */
+  readonly code: Uint8Array;
+  /** Bits of the code it was decoded in. */
+  readonly bitness: 16 | 32 | 64;
+  /** Recorded registers that have another value now. */
+  readonly registers: ReadonlyMap<RegisterName, bigint>;
+  /** Memory that it wrote, as it is now: linear addresses. */
+  readonly writes: readonly { readonly address: bigint; readonly bytes: Uint8Array }[];
+}
+
+/** Steps a guest, and tells after each instruction what it changed. */
+export class Recorder {
+  /** The recorded registers as they are now. */
+  readonly state: Map<RegisterName, bigint>;
+  readonly #vm: Machine;
+  readonly #decode: Disassembler;
+  readonly #operands: MemoryOperands;
+  #registers: Registers;
+
+  private constructor(vm: Machine, registers: Registers, decode: Disassembler, operands: MemoryOperands) {
+    this.#vm = vm;
+    this.#registers = registers;
+    this.#decode = decode;
+    this.#operands = operands;
+    this.state = stateOf(registers);
+  }
+
+  /** Begins where the guest's first vCPU stands. */
+  static async of(vm: Machine): Promise<Recorder> {
+    return new Recorder(vm, await vm.vcpus[0].registers(), await disassembler(), await loadOperands());
+  }
+
+  /** The instruction that a step ran. */
+  instruction({ code, bitness, address }: RecordedStep): Instruction {
+    return this.#decode.decode(code, bitness, address);
+  }
+
+  /** Takes registers over from another recording of the same guest. */
+  async adopt(values: ReadonlyMap<RegisterName, bigint>): Promise<void> {
+    if (values.size === 0) return;
+    await this.#vm.vcpus[0].setRegisters(Object.fromEntries(values));
+    this.#registers = await this.#vm.vcpus[0].registers();
+    for (const [name, value] of values) this.state.set(name, value);
+  }
+
+  /** Runs one instruction. Gives a text instead if the guest stopped for another reason, or can't go on. */
+  async step(): Promise<RecordedStep | string> {
+    const [vcpu] = this.#vm.vcpus;
+    const before = this.#registers;
+    const address = linearRip(before);
+    const bits = bitness(before);
+    const bytes = await read(vcpu.memory, address, LONGEST_INSTRUCTION);
+    const code = bytes.slice(0, this.#decode.decode(bytes, bits, address).length);
+    const written = this.#operands(bytes, bits, address, before).filter(({ write, size }) =>
+      write && size <= WRITE_LIMIT
+    );
+    const stop = await this.#vm.step({ vcpu: 0 });
+    if (stop.kind !== "step") return "reason" in stop ? `${stop.kind}: ${stop.reason}` : stop.kind;
+    this.#registers = stop.registers;
+    const registers = new Map<RegisterName, bigint>();
+    for (const name of RECORDED) {
+      const value = stop.registers[name];
+      if (this.state.get(name) === value) continue;
+      registers.set(name, value);
+      this.state.set(name, value);
+    }
+    const writes = [];
+    for (const { address: at, size } of written) {
+      writes.push({ address: at, bytes: await read(vcpu.memory, at, size) });
+    }
+    return { address, code, bitness: bits, registers, writes };
+  }
+}
+
+function stateOf(registers: Registers): Map<RegisterName, bigint> {
+  return new Map(RECORDED.map((name) => [name, registers[name]]));
+}
+
+/** What can be read of a range: less where it leaves memory. */
+async function read(memory: Machine["vcpus"][0]["memory"], at: bigint, length: number): Promise<Uint8Array> {
+  const toPageEnd = Number(4096n - (at & 4095n));
+  for (const size of length > toPageEnd ? [length, toPageEnd] : [length]) {
+    try {
+      return await memory.read(at, size);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+    }
+  }
+  return new Uint8Array();
+}

@@ -1,0 +1,116 @@
+/** Runs recorded and compared: `hvsh trace` and `hvsh diff`. */
+import assert from "node:assert/strict";
+import { flat, hosts, InputError, open } from "../mod.ts";
+import { compareFiles, compareMachines, traceLines } from "../src/dsl/traces.ts";
+import { runTraces } from "../src/repl/traces.ts";
+
+const MEMORY = 1 << 20;
+const qemu = (await hosts()).find((host) => host.backend === "qemu");
+
+const guest = (hex: string, backend: "fake" | "qemu" = "fake") =>
+  open({ backend, memory: MEMORY, boot: flat(Uint8Array.fromHex(hex), { at: 0x1000 }) });
+
+async function trace(hex: string, count: number): Promise<{ lines: string[]; ended: string | undefined }> {
+  await using vm = await guest(hex);
+  const lines: string[] = [];
+  const all = traceLines(vm, count);
+  for (;;) {
+    const next = await all.next();
+    if (next.done) return { lines, ended: next.value };
+    lines.push(next.value);
+  }
+}
+
+/** mov ax, 5; mov [0x3000], ax; inc ax; push ax; cli; hlt */
+const CODE = "b80500a300304050faf4";
+
+Deno.test("a trace has each instruction, the registers it changed and the memory it wrote", async () => {
+  const { lines, ended } = await trace(CODE, 4);
+  assert.equal(ended, undefined);
+  const [header, ...steps] = lines.map((line) => JSON.parse(line));
+  assert.deepEqual([header.hvsh, header.version, header.backend, header.start.rip], [
+    "trace",
+    1,
+    "fake",
+    "1000",
+  ]);
+  assert.deepEqual(steps[0], { at: "1000", code: "b80500", bits: 16, regs: { rax: "5", rip: "1003" } });
+  assert.deepEqual(steps[1].mem, [["3000", "0500"]]);
+  assert.deepEqual(steps[3].mem, [["ffe", "0600"]]);
+  assert.equal((await trace("faf490", 10)).ended, "halt");
+});
+
+Deno.test("two traces: the first difference is named, with what led there", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const write = async (name: string, hex: string, change = (line: string) => line) => {
+      const { lines } = await trace(hex, 4);
+      await Deno.writeTextFile(`${folder}/${name}`, lines.map(change).join("\n") + "\n");
+      return `${folder}/${name}`;
+    };
+    const a = await write("a", CODE);
+    assert.deepEqual(await compareFiles(a, a), { same: 4 });
+    const registers = await compareFiles(
+      a,
+      await write("b", CODE, (l) => l.replace('"rax":"6"', '"rax":"7"')),
+    );
+    assert.deepEqual(registers.difference?.in, [{ what: "rax", a: "0x6", b: "0x7" }]);
+    assert.deepEqual([registers.same, registers.difference?.text, registers.difference?.before.length], [
+      2,
+      "inc ax",
+      2,
+    ]);
+    const memory = await compareFiles(a, await write("c", CODE, (l) => l.replace('"0500"', '"0501"')));
+    assert.deepEqual(memory.difference?.in, [{ what: "memory 0x3000", a: "0500", b: "0501" }]);
+    const code = await compareFiles(a, await write("d", CODE.replace("0500", "0600")));
+    assert.equal(code.difference?.in[0].what, "code");
+    for (const text of ["", "{}", '{"hvsh":"trace","version":1,"start":{"rax":"x"}}', "[1"]) {
+      await Deno.writeTextFile(`${folder}/bad`, text);
+      await assert.rejects(() => compareFiles(a, `${folder}/bad`), InputError);
+    }
+    await assert.rejects(() => compareFiles(a, `${folder}/none`), InputError);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("in lock step: results of the host are taken over, and do not count", async () => {
+  // cpuid and in give what the guest's own does not decide; the sum behind them is the same on both
+  await using a = await guest("0fa2e47040faf4");
+  await using b = await guest("0fa2e47040faf4");
+  await b.vcpus[0].setRegisters({ rbx: 7n });
+  const verdict = await compareMachines(a, b, 100);
+  assert.equal(verdict.difference, undefined);
+  assert.equal(verdict.ended, "both: halt");
+});
+
+Deno.test("in lock step: a true difference is found at its instruction", async () => {
+  await using a = await guest(CODE);
+  await using b = await guest(CODE.replace("40", "48"));
+  const { same, difference } = await compareMachines(a, b, 100);
+  assert.equal(same, 2);
+  assert.equal(difference?.in[0].what, "code");
+});
+
+Deno.test({
+  name: "the interpreter and QEMU do the same, undefined flags aside",
+  ignore: qemu?.usable !== true,
+  async fn() {
+    // mov ax, 0x1234; mov cx, 7; mul cx; shl ax, 3; and ax, cx; push ax; pop dx; loop; nop; cli; hlt
+    const code = "b83412b90700f7e1c1e00321c8505ae2f790faf4";
+    await using a = await guest(code, "fake");
+    await using b = await guest(code, "qemu");
+    const verdict = await compareMachines(a, b, 60);
+    assert.deepEqual(verdict.difference, undefined);
+    assert.ok(verdict.same >= 40, JSON.stringify(verdict, (_, v) => typeof v === "bigint" ? `${v}` : v));
+  },
+});
+
+Deno.test("what is wrong on the command line is told, with the way to write it", async () => {
+  for (const args of [[], ["-o"], ["--count", "x", "-o", "/dev/null"]]) {
+    assert.equal(await runTraces("trace", args), 2);
+  }
+  for (const args of [["one"], ["--backends", "fake"], ["--backends", "fake,fake,fake"]]) {
+    assert.equal(await runTraces("diff", args), 2);
+  }
+});
