@@ -17,16 +17,8 @@
  *
  * @module
  */
-import {
-  type GuestMachine,
-  hosts,
-  HvshError,
-  open,
-  type OpenOptions,
-  plain,
-  type Stop,
-} from "./src/dsl/mod.ts";
-import { printable } from "./src/dsl/printable.ts";
+import { type GuestMachine, hosts, HvshError, open, type OpenOptions, type Stop } from "./src/dsl/mod.ts";
+import { report, told } from "./src/dsl/report.ts";
 
 /** How a guest for a test is opened. */
 export interface GuestOptions extends OpenOptions {
@@ -79,14 +71,16 @@ export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
   let early: Stop | undefined;
   const checks: GuestChecks = {
     async expectStop<K extends Stop["kind"]>(kind: K, { timeoutMs = limit } = {}) {
+      const asked = callerOf(checks.expectStop);
       const stop = early ?? await vm.continue({ timeoutMs });
       early = undefined;
       if (stop.kind !== kind) {
-        throw await failure(vm, `expected the guest to stop by ${kind}; it stopped by ${told(stop)}`);
+        throw await failure(vm, `expected the guest to stop by ${kind}; it stopped by ${told(stop)}`, asked);
       }
       return stop as Stop & { kind: K };
     },
     async expectConsole(pattern, { timeoutMs = limit } = {}) {
+      const asked = callerOf(checks.expectConsole);
       const give = new AbortController();
       const match = vm.console.expect(pattern, { timeoutMs, signal: give.signal });
       const seen = match.then(() => "seen" as const, () => "missing" as const);
@@ -105,7 +99,7 @@ export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
       const how = stop.kind === "pause"
         ? `within ${timeoutMs} ms`
         : `before the guest stopped by ${told(stop)}`;
-      throw await failure(vm, `the console did not show ${pattern} ${how}`);
+      throw await failure(vm, `the console did not show ${pattern} ${how}`, asked);
     },
     report: () => report(vm),
   };
@@ -131,7 +125,7 @@ async function runWithGuest(options: GuestOptions, body: (vm: TestGuest) => Prom
     await body(vm);
   } catch (error) {
     if (error instanceof GuestFailure || vm.state === "closed") throw error;
-    throw await failure(vm, error instanceof Error ? error.message : String(error), error);
+    throw await failure(vm, error instanceof Error ? error.message : String(error), framesOf(error), error);
   }
 }
 
@@ -152,66 +146,31 @@ function reasonAgainst({ backend, devices = [] }: GuestOptions): string | undefi
   return other ? undefined : missing;
 }
 
-async function failure(vm: GuestMachine, message: string, cause?: unknown): Promise<GuestFailure> {
+async function failure(
+  vm: GuestMachine,
+  message: string,
+  frames: string,
+  cause?: unknown,
+): Promise<GuestFailure> {
   if (vm.state === "running") await vm.pause();
-  return new GuestFailure(`${message}\n${await report(vm)}`, {
+  const failed = new GuestFailure(`${message}\n${await report(vm)}`, {
     remedy: "the report shows where the guest stood",
     ...(cause === undefined ? {} : { cause }),
   });
+  // What the reader wants to see is the line of the test that expected something, not this module.
+  if (frames !== "") failed.stack = `${failed.name}: ${failed.message}\n${frames}`;
+  return failed;
 }
 
-/** A stop in a few words. */
-function told(stop: Stop): string {
-  const detail = "reason" in stop
-    ? `: ${stop.reason}`
-    : stop.kind === "exit"
-    ? ` with code ${stop.code}`
-    : "";
-  return `${stop.kind}${detail}`;
+/** The stack's frames from the caller of `check` on. Taken before anything is awaited, when they are all there. */
+function callerOf(check: (...args: never[]) => unknown): string {
+  const here: { stack?: string } = {};
+  Error.captureStackTrace(here, check);
+  return framesOf(here);
 }
 
-const ROWS = [
-  ["rax", "rbx", "rcx", "rdx"],
-  ["rsi", "rdi", "rbp", "rsp"],
-  ["rip", "rflags", "cr0", "cr3"],
-  ["cs", "ds", "es", "ss"],
-] as const;
-
-const LAST_ACCESSES = 8;
-const LAST_LINES = 8;
-
-async function report(vm: GuestMachine): Promise<string> {
-  const { lastStop } = vm;
-  const registers = await vm.vcpus[lastStop?.vcpu.index ?? 0].registers();
-  const lines = [
-    `  ${vm.backend}, ${lastStop === undefined ? "not started" : `stopped by ${told(lastStop)}`}`,
-  ];
-  for (const row of ROWS) {
-    lines.push("  " + row.map((n) => `${n} ${registers[n].toString(16)}`.padEnd(24)).join(""));
-  }
-  lines.push("  code:", ...indent(await code(vm, registers.cs_base + registers.rip)));
-  const accesses = vm.trace.entries({ last: LAST_ACCESSES }).map((e) =>
-    `${e.kind} ${e.write ? "write" : "read"} 0x${e.address.toString(16)} = 0x${e.value.toString(16)}` +
-    ` at 0x${e.rip.toString(16)}${e.device === undefined ? "" : ` (${e.device})`}`
-  );
-  lines.push("  last exits:", ...indent(accesses));
-  lines.push(
-    "  console:",
-    ...indent(vm.console.text.split(/\r?\n/).filter((l) => l !== "").slice(-LAST_LINES).map(printable)),
-  );
-  return lines.map((line) => line.trimEnd()).join("\n");
-}
-
-function indent(lines: readonly string[]): string[] {
-  return lines.length === 0 ? ["    none"] : lines.map((line) => `    ${line}`);
-}
-
-/** The next instructions, or why they can't be shown. */
-async function code(vm: GuestMachine, at: bigint): Promise<string[]> {
-  try {
-    const found = await vm.disassemble(plain(at), { count: 4 });
-    return found.map((i, n) => `${n === 0 ? "->" : "  "} 0x${i.address.toString(16)}  ${i.text}`);
-  } catch (error) {
-    return [error instanceof Error ? error.message : String(error)];
-  }
+/** The frames of what was thrown, without its message; none if it is no error. */
+function framesOf(thrown: unknown): string {
+  const { stack } = (thrown ?? {}) as { stack?: unknown };
+  return typeof stack !== "string" ? "" : stack.split("\n").filter((l) => /^    at /.test(l)).join("\n");
 }

@@ -46,6 +46,29 @@ Deno.test("a guest that stops before the console shows something says so", async
   assert.match(message, /did not show login: before the guest stopped by exit with code 43/);
 });
 
+Deno.test("a failure names the line of the test that expected something", async () => {
+  await using vm = await guest({ backend: "fake", boot: ok(...SPIN), timeoutMs: 30 });
+  for (
+    const { stack = "" } of [await failureOf(vm.expectStop("halt")), await failureOf(vm.expectConsole("?"))]
+  ) {
+    const [first] = stack.split("\n").filter((l) => l.startsWith("    at "));
+    assert.match(first, /testing_test\.ts/);
+  }
+});
+
+Deno.test("a failure after a triple fault has the autopsy, symbols and the calls", async () => {
+  // In protected mode at 0x100000: call f; f: push ebp; mov ebp, esp; ud2
+  const code = Uint8Array.of(0xe8, 0, 0, 0, 0, 0x55, 0x89, 0xe5, 0x0f, 0x0b);
+  await using vm = await guest({ backend: "fake", boot: flat(code, { mode: "protected" }) });
+  vm.symbols.add("mine", "0000000000100000 T start\n0000000000100005 T f\n");
+  await vm.vcpus[0].setRegisters({ rsp: 0x8000n, idtr_limit: 0n });
+  const { message } = await failureOf(vm.expectStop("halt"));
+  assert.match(message, /triple fault:\n +probably: the IDT is empty/);
+  assert.match(message, /code in <f\+0x3>:\n +-> 0x100008 +ud2/);
+  assert.match(message, /backtrace:\n +#0 +0x100008 <f\+0x3>\n +#1 +0x100005/);
+  assert.match(message, /stack:\n +0x7ff8 +0x0+\n +0x7ffc +0x00100005/);
+});
+
 guestTest("guestTest gives a guest of its own", { backend: "fake", boot: ok(0xfa, 0xf4) }, async (vm) => {
   await vm.expectStop("halt");
   assert.match(await vm.report(), /stopped by halt/);
