@@ -172,5 +172,5 @@ function callerOf(check: (...args: never[]) => unknown): string {
 /** The frames of what was thrown, without its message; none if it is no error. */
 function framesOf(thrown: unknown): string {
   const { stack } = (thrown ?? {}) as { stack?: unknown };
-  return typeof stack !== "string" ? "" : stack.split("\n").filter((l) => /^    at /.test(l)).join("\n");
+  return typeof stack !== "string" ? "" : stack.split("\n").filter((l) => /^ {4}at /.test(l)).join("\n");
 }

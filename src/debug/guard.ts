@@ -1,12 +1,14 @@
 import type { Script } from "node:vm";
 
-/** How long user code may hold the main thread. */
-const LIMIT = { timeout: 2_000 };
+/** How long user code may hold the main thread, unless told otherwise. */
+const LIMIT_MS = 2_000;
 
 const SLOT = Symbol.for("hvsh.guarded");
 
 /** What is to run, and runs: kept here, since the global object is slow to look things up in. */
 let running: (() => unknown) | undefined;
+/** The limit that holds for what runs. */
+let runningMs = Infinity;
 const run = () => running!();
 
 /** What Deno's global `process` has of Node's, for what can't be awaited. */
@@ -23,22 +25,27 @@ function script(): Script {
 }
 
 /**
- * Runs `body` so that it is ended if it holds the thread for longer than two seconds: a condition or a device
- * with an endless loop. node:vm stops foreign closures too. One call costs about 10 us, so that whole bursts
- * are run under it, not single callbacks; a burst itself never lasts longer than a time slice. Inside another
- * `guarded` it only calls `body`.
+ * Runs `body` so that it is ended if it holds the thread for longer than `limitMs`: a condition or a device with
+ * an endless loop. node:vm stops foreign closures too. One call costs about 10 us, so that whole bursts are run
+ * under it, not single callbacks; a burst itself never lasts longer than a time slice. Inside another `guarded`
+ * with the same or a shorter limit it only calls `body`.
  *
+ * @param limitMs Milliseconds; two seconds if left out.
  * @throws {Error} With code ERR_SCRIPT_EXECUTION_TIMEOUT.
  */
-export function guarded<T>(body: () => T): T {
-  if (running !== undefined) return body();
+export function guarded<T>(body: () => T, limitMs = LIMIT_MS): T {
+  if (runningMs <= limitMs) return body();
+  const outer = running;
+  const outerMs = runningMs;
   running = body;
+  runningMs = limitMs;
   // Set each time: another copy of this module may have put its own there.
   Reflect.set(globalThis, SLOT, run);
   try {
-    return script().runInThisContext(LIMIT) as T;
+    return script().runInThisContext({ timeout: limitMs }) as T;
   } finally {
-    running = undefined;
+    running = outer;
+    runningMs = outerMs;
   }
 }
 

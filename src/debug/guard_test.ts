@@ -18,3 +18,19 @@ Deno.test("a closure that never returns is ended, and the next one runs", () => 
   assert.ok(rounds > 0);
   assert.equal(guarded(() => guarded(() => "nested")), "nested");
 });
+
+Deno.test("a shorter limit inside a longer one ends its own body alone; a longer one inside adds nothing", () => {
+  const endless = () => {
+    for (;;);
+  };
+  const inner = guarded(() => {
+    try {
+      return guarded(endless, 50);
+    } catch (error) {
+      return isRunaway(error);
+    }
+  }, 60_000);
+  assert.equal(inner, true);
+  assert.throws(() => guarded(() => guarded(endless, 60_000), 50), isRunaway);
+  assert.equal(guarded(() => "after"), "after");
+});

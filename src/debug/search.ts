@@ -1,6 +1,7 @@
 import type { BareAddress } from "../vm/address.ts";
 import type { MaybePromise } from "../vm/backend.ts";
 import { InputError } from "../vm/errors.ts";
+import { turn } from "../vm/promise.ts";
 
 /** The bounds of a search. */
 export interface SearchOptions<Address extends bigint> {
@@ -13,6 +14,12 @@ export interface SearchOptions<Address extends bigint> {
 
 const LIMIT = 1024;
 const CHUNK = 1 << 20;
+/** What is searched natively at once: a few milliseconds' worth. */
+const NATIVE_CHUNK = 1n << 25n;
+/** How long the event loop may wait for its turn. */
+const TURN_MS = 5;
+/** After how many places the clock is looked at. */
+const PLACES = 64;
 
 /** Finds the first place of a pattern in [from, to), or undefined. */
 type Native = (pattern: Uint8Array, from: bigint, to: bigint) => MaybePromise<bigint | undefined>;
@@ -42,31 +49,55 @@ export async function findAll(
     throw new InputError("a search ends before it begins", { remedy: "give a `to` above `from`" });
   }
   const found: bigint[] = [];
+  const breathe = breather();
   for await (const { start, size } of ranges) {
+    await breathe();
     const from = start > bounds.from ? start : bounds.from;
     const end = start + size;
     const to = bounds.to !== undefined && bounds.to < end ? bounds.to : end;
     if (to - from < BigInt(bytes.length)) continue;
-    const places = native === undefined ? scan(bytes, from, to, read) : nativeScan(bytes, from, to, native);
+    const places = native === undefined
+      ? scan(bytes, from, to, read, breathe)
+      : nativeScan(bytes, from, to, native, breathe);
     for await (const place of places) {
       if (found.length >= limit) return found;
       found.push(place);
+      if (found.length % PLACES === 0) await breathe();
     }
   }
   return found;
 }
 
+/** Gives the event loop a turn whenever it has waited long enough: pauses, Ctrl-C and time limits need one. */
+function breather(): () => Promise<void> | undefined {
+  let turned = performance.now();
+  return () => {
+    if (performance.now() - turned < TURN_MS) return undefined;
+    return turn().then(() => void (turned = performance.now()));
+  };
+}
+
+/** Chunk by chunk, which overlap by the pattern's length less one. */
 async function* nativeScan(
   bytes: Uint8Array,
   from: bigint,
   to: bigint,
   native: Native,
+  breathe: () => Promise<void> | undefined,
 ): AsyncGenerator<bigint> {
+  const overlap = BigInt(bytes.length - 1);
   for (let at = from; at < to;) {
-    const place = await native(bytes, at, to);
-    if (place === undefined) return;
-    yield place;
-    at = place + 1n;
+    const chunkEnd = at + NATIVE_CHUNK + overlap;
+    const end = chunkEnd < to ? chunkEnd : to;
+    const place = await native(bytes, at, end);
+    if (place !== undefined) {
+      yield place;
+      at = place + 1n;
+    } else if (end === to) return;
+    else {
+      at = end - overlap;
+      await breathe();
+    }
   }
 }
 
@@ -76,6 +107,7 @@ async function* scan(
   from: bigint,
   to: bigint,
   read: (at: bigint, into: Uint8Array) => MaybePromise<void>,
+  breathe: () => Promise<void> | undefined,
 ): AsyncGenerator<bigint> {
   const overlap = bytes.length - 1;
   // Its indexOf is as fast as memmem; it takes 10 ms to load, which only a search shall pay for.
@@ -84,6 +116,7 @@ async function* scan(
   for (let at = from; at + BigInt(bytes.length) <= to; at += BigInt(CHUNK)) {
     const left = to - at;
     const part = left < BigInt(chunk.length) ? chunk.subarray(0, Number(left)) : chunk;
+    await breathe();
     await read(at, part);
     for (let i = part.indexOf(bytes); i >= 0; i = part.indexOf(bytes, i + 1)) yield at + BigInt(i);
   }

@@ -59,3 +59,31 @@ Deno.test("nonsense is refused", async () => {
   await assert.rejects(findAll("", [], none, () => {}), InputError);
   await assert.rejects(findAll("a", [], { ...none, from: 2n, to: 1n }, () => {}), InputError);
 });
+
+Deno.test("a search that finds very much gives the event loop its turns", async () => {
+  const bytes = new Uint8Array(300_000);
+  let turns = 0;
+  const tick = () => {
+    turns++;
+    timer = setImmediate(tick);
+  };
+  let timer = setImmediate(tick);
+  const range = [{ start: 0n, size: BigInt(bytes.length) }];
+  const bounds = { from: 0n, to: undefined, limit: 1e6 };
+  const native = (_pattern: Uint8Array, from: bigint, to: bigint) => from < to ? from : undefined;
+  for (const how of [undefined, native]) {
+    turns = 0;
+    assert.equal((await findAll(Uint8Array.of(0), range, bounds, reader(bytes), how)).length, bytes.length);
+    assert.ok(turns > 1, `${turns} turns`);
+  }
+  clearImmediate(timer);
+});
+
+Deno.test("a native search in pieces finds what lies across their seam, once", async () => {
+  const places = [3n, (1n << 25n) - 1n, 1n << 25n];
+  const native = (pattern: Uint8Array, from: bigint, to: bigint) =>
+    places.find((p) => p >= from && p + BigInt(pattern.length) <= to);
+  const range = [{ start: 0n, size: 1n << 26n }];
+  const bounds = { from: 0n, to: undefined, limit: undefined };
+  assert.deepEqual(await findAll("ab", range, bounds, () => {}, native), places);
+});

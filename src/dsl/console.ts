@@ -1,4 +1,5 @@
-import { TimeoutError } from "../vm/errors.ts";
+import { guarded, isRunaway } from "../debug/guard.ts";
+import { InputError, TimeoutError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
 import { printable } from "../vm/printable.ts";
 
@@ -7,6 +8,10 @@ const LIMIT = 1 << 20;
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** How often a full UART is offered the rest. */
 const RETRY_MS = 5;
+/** How far in front of new text a match may begin: looking at everything again would be quadratic. */
+const WINDOW = 1 << 16;
+/** How long a pattern may hold the thread: some take exponential time. */
+const PATTERN_LIMIT_MS = 1_000;
 
 /** Where typed bytes go; takes as many as it has room for, and tells how many that were. */
 export type ConsoleInput = (bytes: Uint8Array) => number;
@@ -19,11 +24,21 @@ export interface ConsoleEnd {
   connect(input: ConsoleInput): void;
 }
 
+/** A pattern that is waited for. */
+interface Wanted {
+  /** With flag g: matching begins at `lastIndex`, and what `^` and lookbehind see does not depend on that. */
+  readonly regexp: RegExp;
+  /** Up to where it has been looked for, counted from the first character ever printed. */
+  done: number;
+}
+
 /** What the guest printed, and waiting for it. */
 export class GuestConsole implements Console, ConsoleEnd {
   #text = "";
   /** Where the part begins that no `expect` has matched yet. */
   #cursor = 0;
+  /** Characters that are kept no more. */
+  #dropped = 0;
   readonly #decoder = new TextDecoder("utf-8", { fatal: false });
   readonly #listeners = new Set<(bytes: Uint8Array) => void>();
   readonly #waiting = new Set<() => void>();
@@ -41,6 +56,7 @@ export class GuestConsole implements Console, ConsoleEnd {
     const excess = this.#text.length - LIMIT;
     if (excess > LIMIT / 4) {
       this.#text = this.#text.slice(excess);
+      this.#dropped += excess;
       this.#cursor = Math.max(0, this.#cursor - excess);
     }
     for (const listener of this.#listeners) listener(bytes);
@@ -70,8 +86,8 @@ export class GuestConsole implements Console, ConsoleEnd {
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RegExpMatchArray> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
-    const regexp = typeof pattern === "string" ? new RegExp(escapeRegExp(pattern)) : withoutState(pattern);
-    const present = this.#match(regexp);
+    const wanted: Wanted = { regexp: searching(pattern), done: 0 };
+    const present = this.#match(wanted);
     if (present !== undefined) return present;
     return await new Promise((resolve, reject) => {
       const finish = () => {
@@ -84,7 +100,13 @@ export class GuestConsole implements Console, ConsoleEnd {
         reject(signal?.reason);
       };
       const check = () => {
-        const match = this.#match(regexp);
+        let match: RegExpMatchArray | undefined;
+        try {
+          match = this.#match(wanted);
+        } catch (error) {
+          finish();
+          return reject(error);
+        }
         if (match !== undefined) {
           finish();
           resolve(match);
@@ -122,8 +144,21 @@ export class GuestConsole implements Console, ConsoleEnd {
     return this.#text.trimEnd().split(/\r?\n/).slice(-count);
   }
 
-  #match(pattern: RegExp): RegExpMatchArray | undefined {
-    const match = this.#text.slice(this.#cursor).match(pattern);
+  #match(wanted: Wanted): RegExpMatchArray | undefined {
+    const { regexp } = wanted;
+    const text = this.#text.slice(this.#cursor);
+    regexp.lastIndex = Math.max(0, wanted.done - this.#dropped - this.#cursor - WINDOW);
+    wanted.done = this.#dropped + this.#text.length;
+    let match: RegExpMatchArray | null;
+    try {
+      match = guarded(() => regexp.exec(text), PATTERN_LIMIT_MS);
+    } catch (error) {
+      if (!isRunaway(error)) throw error;
+      throw new InputError(
+        `the pattern /${regexp.source}/ was looked for in ${text.length} characters for 1 s and was ended`,
+        { cause: error, remedy: "take one without nested repetitions: /a+$/ rather than /(a+)+$/" },
+      );
+    }
     if (match === null) return undefined;
     this.#cursor += (match.index ?? 0) + match[0].length;
     return match;
@@ -140,9 +175,10 @@ export class GuestConsole implements Console, ConsoleEnd {
   }
 }
 
-/** A sticky or global pattern would remember where it was; matching starts at the cursor anyway. */
-function withoutState(pattern: RegExp): RegExp {
-  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ""));
+/** A copy of our own, so that the caller's has no memory; a string is looked for as it stands. */
+function searching(pattern: RegExp | string): RegExp {
+  if (typeof pattern === "string") return new RegExp(escapeRegExp(pattern), "g");
+  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "") + "g");
 }
 
 function escapeRegExp(text: string): string {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { TimeoutError } from "../vm/errors.ts";
+import { InputError, TimeoutError } from "../vm/errors.ts";
 import { GuestConsole } from "./console.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -21,6 +21,33 @@ Deno.test("a string is taken literally, a sticky or global pattern has no memory
   const pattern = /a.b/g;
   pattern.lastIndex = 3;
   assert.equal((await console.expect(pattern))[0], "axb");
+});
+
+Deno.test("a pattern that would take for ever is ended and refused; the console goes on", async () => {
+  const console = new GuestConsole();
+  const hopeless = () => console.expect(/(a+)+$/, { timeoutMs: 60_000 });
+  const waiting = hopeless();
+  console.print(bytes("a".repeat(64) + "!"));
+  await assert.rejects(
+    waiting,
+    (error) => error instanceof InputError && /for 1 s and was ended/.test(error.message),
+  );
+  await assert.rejects(hopeless(), InputError);
+  assert.equal((await console.expect("a!"))[0], "a!");
+});
+
+Deno.test("a long wait looks at new text; anchors and matches that began before it stay right", async () => {
+  const console = new GuestConsole();
+  const split = console.expect(/BEGIN/, { timeoutMs: 5000 });
+  const anchored = console.expect(/^two/, { timeoutMs: 50 });
+  for (const part of ["x".repeat(200_000), "two BEG", "I"]) {
+    console.print(bytes(part));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await assert.rejects(anchored, TimeoutError);
+  console.print(bytes("N"));
+  const { 0: found, index } = await split;
+  assert.deepEqual([found, index], ["BEGIN", 200_004]);
 });
 
 Deno.test("time-out and closing say what was last on the console", async () => {

@@ -64,7 +64,7 @@ export async function report(vm: GuestMachine): Promise<string> {
 /** The symbol at an address with a blank in front, or nothing. */
 function named(vm: GuestMachine, address: bigint): string {
   const symbol = vm.symbols.format(address);
-  return symbol === undefined ? "" : ` <${printableName(symbol)}>`;
+  return symbol === undefined ? "" : ` <${symbol}>`;
 }
 
 /** What can't be shown must not hide the rest, nor the failure that is reported. */

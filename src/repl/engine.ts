@@ -1,9 +1,9 @@
+import { guarded, isRunaway } from "../dsl/guard.ts";
 import { ShellError } from "./error.ts";
 import { rewriteImports } from "./imports.ts";
 import { Inspector } from "./inspector.ts";
 import { tooDeep } from "./nesting.ts";
 import { type Parse, program } from "./program.ts";
-import { isRunaway, limited } from "./time_limit.ts";
 
 /** What the engine is made with. */
 export interface EngineParts {
@@ -72,7 +72,8 @@ export class Engine implements Disposable {
     const call = await this.#define(names, code);
     const limit = this.#parts.limitMs();
     try {
-      return await limited(call, limit);
+      // What it does after its first `await` is not limited.
+      return await (limit > 0 ? guarded(call, limit) : call());
     } catch (error) {
       if (!isRunaway(error)) throw error;
       // A Ctrl-C of that time is still to be heard, and is for this code.

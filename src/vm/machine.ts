@@ -197,12 +197,14 @@ export interface Console {
   /** What the guest printed, decoded as UTF-8: at least the newest 1 Mi characters of it. */
   readonly text: string;
   /**
-   * Waits until what came since the last match matches. It never resumes the guest: call `continue()` beside.
+   * Waits until what came since the last match matches. It never resumes the guest: call `continue()` beside. Text
+   * that comes while it waits is looked at together with the 64 Ki characters before it.
    *
    * @param pattern A string is looked for as it stands; the flags g and y of a RegExp make no difference.
    * @param options `signal` ends the wait: it is then rejected with the signal's reason.
    * @returns The match.
    * @throws {TimeoutError} After `timeoutMs` (default 30 s), or when the machine is closed; shows the last lines.
+   * @throws {InputError} If looking for the pattern holds the thread for a second.
    */
   expect(
     pattern: RegExp | string,
