@@ -133,7 +133,7 @@ each("gdb: break, tbreak, backtrace, finish, next, until, variables", async (vm,
 each("gdb: watchpoints name old and new values", async (_vm, address) => {
   inOrder(
     await gdb(address, [
-      "hbreak move",
+      "break move",
       "continue",
       "delete",
       "watch where.y",
@@ -234,7 +234,7 @@ each("gdb: leaves its breakpoints out, by detaching or dying", async (vm, addres
 });
 
 each("gdb: a breakpoint of hvsh stops gdb's run", async (vm, address) => {
-  const breakpoint = await vm.breakpoints.add(gva(0x8024n), { kind: "hardware" });
+  const breakpoint = await vm.breakpoints.add(gva(0x8024n));
   const output = await gdb(address, ["continue", "print $pc", "tbreak kmain", "continue", "print $pc"]);
   inOrder(output, ["SIGTRAP", "<protected_entry>", "kmain ()"]);
   assert.equal(breakpoint.hits, 1);

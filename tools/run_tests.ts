@@ -16,6 +16,7 @@ const KVM_SUITES = [
   "src/debug",
   "src/dsl",
   "tests/firmware_disk_test.ts",
+  "tests/gdb_test.ts",
 ];
 
 /** The contract all backends keep; of its tests those are for /dev/kvm whose names say so. */
