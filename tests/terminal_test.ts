@@ -344,3 +344,39 @@ test("Ctrl-R finds older lines", async (f) => {
   await terminal.press("C-c", "C-d");
   await left(f, 0);
 });
+
+test("Ctrl-Z stops it, also below deno task, and fg goes on, while a line is typed and while a guest runs", async (f) => {
+  const { terminal } = f;
+  await terminal.enter("exec bash --norc");
+  await terminal.enter("stty -a > before");
+  const config = JSON.stringify({ tasks: { shell: `${f.hvsh} ${flat("ticks")}` } });
+  await Deno.writeTextFile(`${f.folder}/deno.json`, config);
+  await terminal.enter(`${Deno.execPath()} task -q shell`);
+  await terminal.waitFor(/^hvsh.*> $/m);
+  await terminal.enter("context off");
+  await terminal.waitFor(/^hvsh.*> context off\n+hvsh.*> $/m);
+  await terminal.type("print 6");
+  // What a terminal has not handed over when Ctrl-Z comes, it throws away.
+  await terminal.waitFor(/^hvsh.*> print 6$/m);
+  await terminal.press("C-z");
+  await terminal.waitFor(/Stopped/);
+  await terminal.enter("stty -a > after; fg");
+  await terminal.waitFor(/Stopped[^]*^hvsh.*> print 6$/m);
+  await terminal.enter(" * 7");
+  await terminal.waitFor(/^\$1 = 42\n+hvsh.*> $/m);
+  await terminal.enter("continue");
+  await terminal.waitFor(/^tick\ntick$/m);
+  await terminal.press("C-z");
+  await terminal.waitFor(/Stopped[^]*Stopped/);
+  await terminal.enter("stty -a > again; fg");
+  await terminal.waitFor(/fg\n[^]*fg\n[^]*^tick\ntick$/m);
+  await terminal.press("C-c");
+  await terminal.waitFor(/Paused[^]*> $/);
+  await terminal.press("C-d");
+  await terminal.enter("echo left");
+  await terminal.waitFor(/^left$/m);
+  const [before, ...others] = await Promise.all(
+    ["before", "after", "again"].map((name) => Deno.readTextFile(`${f.folder}/${name}`)),
+  );
+  for (const other of others) assert.equal(other, before);
+});

@@ -10,8 +10,11 @@ export interface StopParts {
   refuse(text: string): void;
 }
 
-/** How long after `fg` another SIGTSTP is the echo of the first, in milliseconds. */
-const ECHO_MS = 500;
+/** How long after `fg` another SIGTSTP may be the echo of the first, in milliseconds: a busy host takes its time. */
+const ECHO_MS = 3_000;
+
+/** SIGTSTP's bit in the masks of proc(5): signal 20. */
+const SIGTSTP_BIT = 1n << 19n;
 
 /**
  * Stops all of the process group. `deno task` and npx stand between us and the user's shell and would not stop by
@@ -19,12 +22,11 @@ const ECHO_MS = 500;
  */
 export class JobControl implements Disposable {
   readonly #parts: StopParts;
+  /** Whether the signal that stopped us comes once more. */
+  #echoDue = false;
   #wentOn = -Infinity;
-  readonly #onStop = () => this.stop();
-  readonly #onContinue = () => {
-    this.#wentOn = performance.now();
-    this.#parts.take();
-  };
+  readonly #onStop = () => this.#signalled();
+  readonly #onContinue = () => this.#parts.take();
 
   constructor(parts: StopParts) {
     this.#parts = parts;
@@ -33,16 +35,31 @@ export class JobControl implements Disposable {
     Deno.addSignalListener("SIGCONT", this.#onContinue);
   }
 
+  /** The terminal sent SIGTSTP to all of the group: `deno task` hands its own on to us, mostly after `fg`. */
+  #signalled(): void {
+    const echo = this.#echoDue && performance.now() - this.#wentOn < ECHO_MS;
+    this.#echoDue = false;
+    if (echo) return;
+    const above = parentsInGroup();
+    if (!this.#stop(above)) return;
+    this.#echoDue = above?.pids.some(catchesStop) ?? false;
+  }
+
   /** Stops the process group, if there is somebody who can let it go on. */
   stop(): void {
-    // `deno task` hands on, after `fg`, the signal that it got with us.
-    if (performance.now() - this.#wentOn < ECHO_MS) return;
-    if (!hasJobControl()) {
+    this.#stop(parentsInGroup());
+  }
+
+  #stop(above: Parents | undefined): boolean {
+    if (!above?.jobControl) {
       this.#parts.refuse("Nobody could let hvsh go on after Ctrl-Z: no shell with job control started it.\n");
-      return;
+      return false;
     }
     this.#parts.release();
+    // It returns when we go on.
     Deno.kill(0, "SIGSTOP");
+    this.#wentOn = performance.now();
+    return true;
   }
 
   /** Ctrl-Z is the system's again. */
@@ -60,22 +77,41 @@ function placeOf(pid: number | "self"): { parent: number; group: number; session
   return { parent, group, session };
 }
 
-/**
- * Whether our group is a job: its first parent outside is of the same session. Otherwise the group is orphaned
- * (POSIX.1, 3.269), and what stops in it would never go on.
- */
-function hasJobControl(): boolean {
+/** What is between us and who started our process group. */
+interface Parents {
+  /** Our ancestors in the group. */
+  readonly pids: readonly number[];
+  /**
+   * Whether our group is a job: its first parent outside is of the same session. Otherwise the group is orphaned
+   * (POSIX.1, 3.269), and what stops in it would never go on.
+   */
+  readonly jobControl: boolean;
+}
+
+/** Without /proc nobody knows: undefined. A stop that can't be undone is the worse mistake. */
+function parentsInGroup(): Parents | undefined {
   try {
     const self = placeOf("self");
-    let { parent } = self;
-    while (parent > 0) {
+    const pids: number[] = [];
+    for (let { parent } = self; parent > 0;) {
       const place = placeOf(parent);
-      if (place.group !== self.group) return place.session === self.session;
+      if (place.group !== self.group) return { pids, jobControl: place.session === self.session };
+      pids.push(parent);
       parent = place.parent;
     }
-    return false;
+    return { pids, jobControl: false };
   } catch {
-    // Without /proc nobody knows; a stop that can't be undone is the worse mistake.
+    return undefined;
+  }
+}
+
+/** Whether a process takes SIGTSTP itself, as those do that hand it on. */
+function catchesStop(pid: number): boolean {
+  try {
+    const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1] ?? "0";
+    return (BigInt(`0x${mask}`) & SIGTSTP_BIT) !== 0n;
+  } catch {
+    // It ended meanwhile.
     return false;
   }
 }
