@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { monotonicMs } from "./clock.ts";
+import { monotonicMs, threadMs } from "./clock.ts";
 import "./preload.ts";
 
 Deno.test("the cheap clock goes as fast as performance.now(), and never back", async () => {
@@ -17,4 +17,14 @@ Deno.test("the cheap clock goes as fast as performance.now(), and never back", a
     assert.ok(now >= last);
     last = now;
   }
+});
+
+Deno.test("processor time goes on while this thread works, and not while it waits", async () => {
+  const began = threadMs();
+  let working = began;
+  for (let i = 0; i < 1e9 && working < began + 5; i++) working = threadMs();
+  assert.ok(working >= began + 5);
+  const [wall, idle] = [performance.now(), threadMs()];
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.ok(threadMs() - idle < performance.now() - wall);
 });

@@ -40,14 +40,21 @@ const found = (words: string): Finding => ({ found: words });
 const not = (reason: string): Finding => ({ reason });
 const hex = (value: bigint | number) => `0x${value.toString(16)}`;
 
-/** Slices that a probe may take: one may end at once, because the timer ran already. */
-const MOST_SLICES = 3;
+/**
+ * What a probe of a few instructions may take of a processor, in milliseconds: three slices. Slices go by the wall
+ * clock, and on a busy host one may be over before the guest has run at all, so that their number says little.
+ */
+const PROCESSOR_MS = 15;
+/** However little the guest was let run, it is given up after that many slices: two seconds. */
+const MOST_SLICES = 400;
 
 /** Runs or steps until the guest leaves for a reason; `undefined` if it spins. */
-function leave(enter: () => VmExit): VmExit | undefined {
+function leave(machine: ProbeMachine, enter: "run" | "step"): VmExit | undefined {
+  const end = machine.processorMs() + PROCESSOR_MS;
   for (let i = 0; i < MOST_SLICES; i++) {
-    const exit = enter();
+    const exit = machine[enter]();
     if (exit.kind !== "slice") return exit;
+    if (machine.processorMs() >= end) return undefined;
   }
   return undefined;
 }
@@ -76,7 +83,7 @@ function singleStep(mode: ProbeMode) {
   return (machine: ProbeMachine): Finding => {
     machine.start(mode, [...INCREMENTS, ...leaveCode(mode)]);
     for (let i = 1; i <= 2; i++) {
-      const exit = leave(() => machine.step());
+      const exit = leave(machine, "step");
       if (exit?.kind !== "debug") return not(describe(exit));
       const { rip, rax, rbx } = machine.registers();
       if (rip !== BigInt(PROBE.code + 2 * i)) return not(`step ${i} stopped at ${hex(rip)}`);
@@ -91,7 +98,7 @@ function stepIntoHandler(machine: ProbeMachine): Finding {
   machine.start("real", [0xcd, 0x21, ...leaveCode("real")]);
   machine.poke(PROBE.handler, [0xcf]);
   machine.poke(0x21 * 4, [PROBE.handler & 0xff, PROBE.handler >> 8, 0, 0]);
-  const exit = leave(() => machine.step());
+  const exit = leave(machine, "step");
   if (exit?.kind !== "debug") return not(describe(exit));
   const { rip } = machine.registers();
   if (rip !== BigInt(PROBE.handler)) return not("a step of INT n runs the whole handler");
@@ -102,7 +109,7 @@ function stepIntoHandler(machine: ProbeMachine): Finding {
 function stepBehindPopf(machine: ProbeMachine): Finding {
   machine.start("real", [0x6a, 0x02, 0x9d, ...INCREMENTS, ...leaveCode("real")]);
   for (const rip of [2, 3, 5]) {
-    const exit = leave(() => machine.step());
+    const exit = leave(machine, "step");
     if (exit?.kind !== "debug") return not("after a POPF the guest runs on");
     if (machine.registers().rip !== BigInt(PROBE.code + rip)) return not("a step behind a POPF went too far");
   }
@@ -114,7 +121,7 @@ function executeTrap(mode: ProbeMode) {
   return (machine: ProbeMachine): Finding => {
     machine.start(mode, [...INCREMENTS, ...leaveCode(mode)]);
     machine.setTraps({ hardware: [{ address: BigInt(SECOND), access: "execute", size: 1 }], int3: false });
-    const exit = leave(() => machine.run());
+    const exit = leave(machine, "run");
     if (exit?.kind !== "debug") return not(describe(exit));
     const dr6 = exit.dr6;
     const { rip, rax, rbx } = machine.registers();
@@ -130,7 +137,7 @@ function resumeFlag(machine: ProbeMachine): Finding {
   const first = executeTrap("long")(machine);
   if ("reason" in first) return not(`execute traps do not work: ${first.reason}`);
   machine.setRegisters({ rflags: machine.registers().rflags | (1n << 16n) });
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "io-out") {
     return not(exit?.kind === "debug" ? "RF is ignored: it fires again" : describe(exit));
   }
@@ -144,7 +151,7 @@ function dataTrap(machine: ProbeMachine): Finding {
   const store = [0x89, 0x04, 0x25, ...dword(PROBE.data)];
   machine.start("long", [...store, ...leaveCode("long")], { rax: 0x55n });
   machine.setTraps({ hardware: [{ address: BigInt(PROBE.data), access: "write", size: 4 }], int3: false });
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "debug") return not(exit?.kind === "io-out" ? "it never fires" : describe(exit));
   if ((exit.dr6 & 1n) === 0n) return not(`it fired with DR6 ${hex(exit.dr6)}, which names no slot`);
   const after = BigInt(PROBE.code + store.length);
@@ -163,7 +170,7 @@ function int3(mode: ProbeMode) {
       machine.poke(3 * 4, [PROBE.handler & 0xff, PROBE.handler >> 8, 0, 0]);
     }
     machine.setTraps({ hardware: [], int3: true });
-    const exit = leave(() => machine.run());
+    const exit = leave(machine, "run");
     if (exit?.kind === "io-out" || exit?.kind === "shutdown") return not("the guest gets the #BP itself");
     if (exit?.kind !== "debug") return not(describe(exit));
     if (exit.exception !== 3) return not(`it came as exception ${exit.exception}`);
@@ -178,7 +185,7 @@ function int3(mode: ProbeMode) {
 /** HLT leaves the guest, RIP behind it. */
 function halt(machine: ProbeMachine): Finding {
   machine.start("long", [0xf4, ...leaveCode("long")]);
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "halt") return not(describe(exit));
   const { rip } = machine.registers();
   if (rip !== BigInt(PROBE.code + 1)) return not(`HLT left RIP at ${hex(rip)}`);
@@ -189,7 +196,7 @@ function halt(machine: ProbeMachine): Finding {
 function out(mode: ProbeMode) {
   return (machine: ProbeMachine): Finding => {
     machine.start(mode, [0xe6, 0x7f, ...INCREMENTS, ...leaveCode(mode)], { rax: 0xa5n });
-    const exit = leave(() => machine.run());
+    const exit = leave(machine, "run");
     if (exit?.kind !== "io-out") return not(describe(exit));
     if (exit.port !== 0x7f || exit.data.length !== 1 || exit.data[0] !== 0xa5) {
       return not(`it told of port ${hex(exit.port)} and ${exit.data.length} bytes`);
@@ -207,7 +214,7 @@ function readOnlyPage(machine: ProbeMachine): Finding {
   machine.start("long", [0x88, 0x04, 0x25, ...dword(PROBE.data), ...leaveCode("long")], { rax: 0x77n });
   machine.poke(PROBE.data, [0x11]);
   machine.protect(PROBE.data, true);
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "mmio-write") return not(describe(exit));
   if (exit.address !== BigInt(PROBE.data) || exit.data[0] !== 0x77) {
     return not(`it told of a write of ${hex(exit.data[0])} to ${hex(exit.address)}`);
@@ -225,11 +232,11 @@ function msrExit(machine: ProbeMachine): Finding {
   machine.start("long", [0xb9, ...dword(MSR), 0x0f, 0x32, ...leaveCode("long")]);
   machine.trapMsrs([MSR]);
   try {
-    const exit = leave(() => machine.run());
+    const exit = leave(machine, "run");
     if (exit?.kind !== "msr-read") return not(describe(exit));
     if (exit.index !== MSR) return not(`it told of MSR ${hex(exit.index)}`);
     exit.data.set([0x21, 0x43, 0x65, 0x07, 0, 0, 0, 0]);
-    const next = leave(() => machine.run());
+    const next = leave(machine, "run");
     if (next?.kind !== "io-out") return not(describe(next));
     const { rax } = machine.registers();
     if (rax !== 0x0765_4321n) return not(`the guest read ${hex(rax)} instead of the answer`);
@@ -244,7 +251,7 @@ function failureBytes(machine: ProbeMachine): Finding {
   // fld dword [nothing]: KVM's emulator knows no x87 loads, and without memory there it has to emulate.
   const code = [0xd9, 0x04, 0x25, ...dword(PROBE.nothing)];
   machine.start("long", [...code, ...leaveCode("long")]);
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "internal-error") return not(describe(exit));
   if (exit.bytes === undefined) return not("the bytes are not told");
   const told = exit.bytes.subarray(0, code.length);
@@ -262,7 +269,7 @@ function handle(machine: ProbeMachine, vector: number): void {
 
 /** The guest takes `vector` as soon as it runs. */
 function taken(machine: ProbeMachine, vector: number): Finding {
-  const exit = leave(() => machine.run());
+  const exit = leave(machine, "run");
   if (exit?.kind !== "io-out") return not(describe(exit));
   const value = exit.data[0];
   if (value !== vector) return not("the guest ran past it and never took it");

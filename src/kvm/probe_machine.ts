@@ -1,3 +1,4 @@
+import { threadMs } from "../host/clock.ts";
 import type { StepOptions, Traps } from "../vm/backend.ts";
 import type { VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
@@ -29,6 +30,8 @@ export interface ProbeMachine {
   settle(): VmExit | undefined;
   registers(): Registers;
   setRegisters(values: RegisterValues): void;
+  /** Milliseconds of a processor that entering the guest has had up to now. */
+  processorMs(): number;
 }
 
 /** Places in the probe guest's memory: guest-physical, and linear at the same number. */
@@ -210,5 +213,10 @@ export class KvmProbeMachine implements ProbeMachine {
 
   setRegisters(values: RegisterValues): void {
     this.#vcpu.setRegisters(values);
+  }
+
+  /** KVM accounts the guest's time to the thread that entered it. */
+  processorMs(): number {
+    return threadMs();
   }
 }

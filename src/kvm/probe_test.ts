@@ -67,6 +67,11 @@ class Honest implements ProbeMachine {
     const values = Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, BigInt(value)]));
     return { ...values, rflags } as unknown as Registers;
   }
+  /** Each slice has a whole one's worth of processor time, unless told otherwise. */
+  processor = 0;
+  processorMs(): number {
+    return this.processor;
+  }
   setRegisters({ rax, rflags }: RegisterValues): void {
     if (rax !== undefined) this.r.rax = Number(rax);
     if (rflags !== undefined) this.r.rflags = rflags;
@@ -305,6 +310,7 @@ Deno.test("a machine that spins is given up after a few slices", () => {
   class Spins extends Honest {
     override run(): VmExit {
       entries++;
+      this.processor += 5;
       return { kind: "slice" };
     }
     override step(): VmExit {
@@ -315,6 +321,31 @@ Deno.test("a machine that spins is given up after a few slices", () => {
   assert.equal(Object.keys(found).length, PROBES.length);
   assert.match(found["breakpoint-hlt"], /never left/);
   assert.ok(entries <= PROBES.length * 3, `${entries} entries`);
+});
+
+Deno.test("on a busy host, where slices end before the guest has run, everything is found all the same", () => {
+  let slices = 0;
+  class Starved extends Honest {
+    override run(): VmExit {
+      return ++slices % 100 === 0 ? super.run() : { kind: "slice" };
+    }
+    override step(): VmExit {
+      return ++slices % 100 === 0 ? super.step() : { kind: "slice" };
+    }
+  }
+  assert.deepEqual(failures(new Starved()), failures(new Honest()));
+});
+
+Deno.test("a machine that is never let run at all is given up too", () => {
+  class Asleep extends Honest {
+    override run(): VmExit {
+      return { kind: "slice" };
+    }
+    override step(): VmExit {
+      return { kind: "slice" };
+    }
+  }
+  assert.equal(Object.keys(failures(new Asleep())).length, PROBES.length);
 });
 
 Deno.test("a machine that fails has nothing, and says what failed", () => {
