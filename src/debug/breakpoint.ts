@@ -35,6 +35,7 @@ export class ManagedBreakpoint implements Breakpoint {
   condition: Condition | ((access: AccessHit) => boolean | Promise<boolean>) | undefined;
   ignore: number;
   hits = 0;
+  matches = 0;
   /** Which direction of an access break stops. */
   readonly direction?: "read" | "write";
   readonly #means: Means;

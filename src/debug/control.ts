@@ -3,12 +3,12 @@ import { checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
-import { then } from "../vm/promise.ts";
+import { then, turn } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
 import { linearRip } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
-import { isRunaway } from "./guard.ts";
+import { guarded, isRunaway } from "./guard.ts";
 import type { Patches } from "./patches.ts";
 import type { Stepper } from "./stepper.ts";
 import { StopFeed } from "./stop_feed.ts";
@@ -37,6 +37,8 @@ export class RunControl {
   readonly #parts: ControlParts;
   readonly #feed = new StopFeed();
   #running: Promise<Stop> | undefined;
+  /** Whether the user's `each` looks at a step now: whom to blame if it never returns. */
+  #showing = false;
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
@@ -214,21 +216,51 @@ export class RunControl {
     });
   }
 
-  /** Steps of one vCPU; as long as nothing else turns up they take no turn of the event loop. */
+  /** Steps of one vCPU, with a turn of the event loop whenever it has waited long enough. */
   #steps(
     vcpu: BackendVcpu,
     count: number,
     options: StepOptions,
     each: StepRequest["each"],
   ): MaybePromise<VcpuStop> {
+    return each === undefined
+      ? this.#batch(vcpu, count, options, each)
+      : guarded(() => this.#batch(vcpu, count, options, each));
+  }
+
+  #batch(
+    vcpu: BackendVcpu,
+    count: number,
+    options: StepOptions,
+    each: StepRequest["each"],
+  ): MaybePromise<VcpuStop> {
     const { loop } = this.#parts;
+    let stride = 1;
+    let check = count - stride;
+    let checked = count > 1 ? performance.now() : 0;
+    const end = checked + TURN_MS;
     for (let left = count; left > 0; left--) {
+      // The clock costs a part of a step: it is looked at ever more seldom while steps are quick.
+      if (left === check) {
+        const now = performance.now();
+        if (now >= end) {
+          const rest = left;
+          return turn().then(() =>
+            loop.request === undefined
+              ? this.#steps(vcpu, rest, options, each)
+              : { vcpu, cause: loop.request }
+          );
+        }
+        stride = now - checked < QUICK_MS ? Math.min(stride * 2, LONGEST_STRIDE) : 1;
+        checked = now;
+        check = left - stride;
+      }
       let cause = this.one(vcpu, options);
       if (!(cause instanceof Promise)) {
         cause ??= loop.request;
-        if (cause === undefined && each !== undefined) cause = shown(vcpu, each);
+        if (cause === undefined && each !== undefined) cause = this.#shown(vcpu, each);
       } else {
-        cause = cause.then((c) => c ?? loop.request ?? (each && shown(vcpu, each)));
+        cause = cause.then((c) => c ?? loop.request ?? (each && guarded(() => this.#shown(vcpu, each))));
       }
       if (cause instanceof Promise) {
         const rest = left - 1;
@@ -239,6 +271,21 @@ export class RunControl {
       if (cause !== undefined) return { vcpu, cause };
     }
     return { vcpu, cause: STEPPED };
+  }
+
+  /** Shows the registers after a step to the caller's `each`, which may end the steps. */
+  #shown(vcpu: BackendVcpu, each: NonNullable<StepRequest["each"]>): MaybePromise<StopCause | undefined> {
+    const registers = vcpu.registers();
+    return registers instanceof Promise
+      ? registers.then((r) => guarded(() => this.#ask(each, r)))
+      : this.#ask(each, registers);
+  }
+
+  #ask(each: NonNullable<StepRequest["each"]>, registers: Registers): StopCause | undefined {
+    this.#showing = true;
+    const goOn = each(registers);
+    this.#showing = false;
+    return goOn === false ? STEPPED : undefined;
   }
 
   /** One instruction, then the watchpoints it touched and the breakpoint it landed on. */
@@ -291,9 +338,13 @@ export class RunControl {
   /** What an exception out of the run means. Only a hypervisor's refusal is passed on as it is. */
   #explain(error: unknown): VcpuStop {
     const vcpu = this.current;
+    const showing = this.#showing;
+    this.#showing = false;
     if (isRunaway(error)) {
       const { traps, loop } = this.#parts;
-      const who = traps.judging !== undefined
+      const who = showing
+        ? "the callback `each` of step()"
+        : traps.judging !== undefined
         ? `the condition of breakpoint ${traps.judging.id}`
         : loop.answering !== undefined
         ? `device ${loop.answering}`
@@ -312,17 +363,14 @@ export class RunControl {
 /** What a timer can wait: 2^31 - 1 ms, 24 days. More is no limit. */
 const LONGEST_TIMER_MS = 0x7fff_ffff;
 
-const STEPPED: StopCause = { kind: "step" };
+/** How long the event loop may wait for its turn while instructions are stepped. */
+const TURN_MS = 5;
+/** Steps that took less than this in all are quick. */
+const QUICK_MS = 1;
+/** How many steps may go without a look at the clock: each may take a tenth of a second and `each` not be ended. */
+const LONGEST_STRIDE = 16;
 
-/** Shows the registers after a step to the caller's `each`, which may end the steps. */
-function shown(
-  vcpu: BackendVcpu,
-  each: NonNullable<StepRequest["each"]>,
-): MaybePromise<StopCause | undefined> {
-  const registers = vcpu.registers();
-  if (registers instanceof Promise) return registers.then((r) => each(r) === false ? STEPPED : undefined);
-  return each(registers) === false ? STEPPED : undefined;
-}
+const STEPPED: StopCause = { kind: "step" };
 
 /** Breakpoints of `runUntil` and its like have no number: reaching one is the end of a step. */
 function internalAsStep(cause: StopCause): StopCause {

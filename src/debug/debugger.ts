@@ -40,7 +40,12 @@ export interface MachineClock extends LoopClock {
 }
 
 /** Puts a debugger over `backend`, with devices on `buses`. */
-export function createDebugger(backend: Backend, buses: Buses, clock: MachineClock): Debugger {
+export function createDebugger(
+  backend: Backend,
+  buses: Buses,
+  clock: MachineClock,
+  patienceMs?: number,
+): Debugger {
   const patches = new Patches(backend.memory);
   const slots = new Slots();
   const pages = new GuardedPages(backend.memory);
@@ -80,6 +85,7 @@ export function createDebugger(backend: Backend, buses: Buses, clock: MachineClo
     },
     settle: (vcpu) => loop.settle(vcpu),
     unlessAsked: (answer) => loop.unlessAsked(answer),
+    ...(patienceMs !== undefined && { patienceMs }),
     stepOff: (vcpu, registers, under) => stepper.leave(vcpu, registers, under),
   });
   const loop: RunLoop = new RunLoop(backend, buses, traps, trace, guarded, clock);

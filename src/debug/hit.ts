@@ -98,6 +98,7 @@ export function judgeAll(
 }
 
 function passIgnored(breakpoint: ManagedBreakpoint, cause: () => StopCause): StopCause | undefined {
+  breakpoint.matches++;
   if (breakpoint.ignore > 0) {
     breakpoint.ignore--;
     return undefined;

@@ -33,6 +33,8 @@ export interface TrapParts {
   readonly settle: (vcpu: BackendVcpu) => MaybePromise<void>;
   /** Waits for an asynchronous condition, but not for ever: a pause or a time limit ends it. */
   readonly unlessAsked: <T>(answer: Promise<T>) => Promise<T | undefined>;
+  /** How long it is waited for at most, in milliseconds; 10 s if left out. */
+  readonly patienceMs?: number;
   /** Runs the instruction under the vCPU's RIP without its breakpoints. */
   readonly stepOff: (
     vcpu: BackendVcpu,
@@ -40,6 +42,9 @@ export interface TrapParts {
     under?: Patch,
   ) => MaybePromise<StopCause | undefined>;
 }
+
+/** How long an asynchronous condition is waited for, in milliseconds: it blocks the guest, but nobody else. */
+const PATIENCE_MS = 10_000;
 
 /** DR6.BS: a single step. */
 const DR6_BS = 1n << 14n;
@@ -312,12 +317,32 @@ export class Traps implements Supervisor {
     return judgeAll(breakpoints, (breakpoint) => {
       this.judging = breakpoint;
       const verdict = one(breakpoint);
-      const patient = verdict instanceof Promise ? this.#parts.unlessAsked(verdict) : verdict;
+      const patient = verdict instanceof Promise ? this.#patiently(verdict, breakpoint) : verdict;
       return then(patient, (cause) => {
         this.judging = undefined;
         return cause;
       });
     });
+  }
+
+  /** Waits for an answer until a pause or a time limit, and no longer than a condition may take. */
+  async #patiently(
+    verdict: Promise<StopCause | undefined>,
+    { id, condition }: ManagedBreakpoint,
+  ): Promise<StopCause | undefined> {
+    const { unlessAsked, patienceMs = PATIENCE_MS } = this.#parts;
+    if (condition === undefined) return await unlessAsked(verdict);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<StopCause>((resolve) => {
+      const reason = `the condition of breakpoint ${id} did not answer within ${patienceMs / 1000} s; ` +
+        "its promise has to settle";
+      timer = setTimeout(() => resolve({ kind: "fault", reason }), patienceMs);
+    });
+    try {
+      return await unlessAsked(Promise.race([verdict, late]));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #hit(vcpu: BackendVcpu, registers: Registers, breakpoint: ManagedBreakpoint): ConditionHit {

@@ -24,8 +24,8 @@ export interface Hit {
 }
 
 /**
- * Decides whether a hit stops the machine. A Promise is awaited. A condition that throws, or does not come back
- * within 2 s, is a `fault` stop.
+ * Decides whether a hit stops the machine. A Promise is awaited while the guest stands still. A condition that throws,
+ * does not come back within 2 s, or whose Promise does not settle within 10 s, is a `fault` stop.
  */
 export type Condition = (hit: Hit) => boolean | Promise<boolean>;
 
@@ -120,6 +120,8 @@ export interface Breakpoint extends AsyncDisposable {
   readonly how: BreakpointHow;
   /** How often it was reached while `vcpu` and `cr3` fitted, whatever its condition said. */
   readonly hits: number;
+  /** How often of these its condition was true, hits passed over by `ignore` included: what gdb counts. */
+  readonly matches: number;
   /** Whether its first stop removes it. */
   readonly once: boolean;
   /** How many hits are still passed over; may be set at any time. */

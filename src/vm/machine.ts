@@ -340,7 +340,10 @@ export interface StepRequest {
   readonly vcpu?: number;
   /** Whether pending interrupts are taken; false by default, as gdb users expect. */
   readonly interrupts?: boolean;
-  /** Called after each instruction with the registers; `false` ends the steps. */
+  /**
+   * Called after each instruction with the registers; `false` ends the steps. One that throws, or does not return within
+   * 2 s, is a `fault` stop.
+   */
   readonly each?: (registers: Registers) => boolean | void;
 }
 

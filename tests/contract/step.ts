@@ -130,6 +130,37 @@ export const STEP_CASES: readonly Case[] = group("step", {
     assert.deepEqual([...vm.breakpoints], [], "none of these leaves a breakpoint");
   },
 
+  "a callback that never returns is ended and blamed, one that throws too, and the guest lives on": async (
+    c,
+  ) => {
+    const vm = await c.guest({ code: "fec0 fec0 fec0 fec0 90 fa f4", registers: { rax: 0n } });
+    const endless = () => {
+      for (;;);
+    };
+    const stuck = await vm.step({ count: 2, each: endless });
+    assert.equal(stuck.kind, "fault");
+    assert.match("reason" in stuck ? stuck.reason : "", /`each` of step\(\) did not return within 2 s/);
+    const failed = await vm.step({
+      each: () => {
+        throw new Error("not today");
+      },
+    });
+    assert.match("reason" in failed ? failed.reason : "", /not today/);
+    assert.equal((await vm.step()).rip, at(6));
+  },
+
+  "many steps give the event loop its turns, and a pause ends them": async (c) => {
+    // jmp to itself
+    const vm = await c.guest({ code: "ebfe" });
+    setTimeout(() => void vm.pause(), 20);
+    assert.equal((await vm.step(1e9)).kind, "pause");
+    setTimeout(() => void vm.pause(), 20);
+    let steps = 0;
+    const each = () => void steps++;
+    assert.equal((await vm.step({ count: 1e9, each })).kind, "pause");
+    assert.ok(steps > 0);
+  },
+
   "a vCPU that is not there is refused": async (c) => {
     const vm = await c.guest({ code: "90 90" });
     await refused(Error, () => vm.step({ vcpu: 7 }));

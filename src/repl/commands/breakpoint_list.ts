@@ -77,10 +77,16 @@ function details(b: Breakpoint, note: BreakpointNote): string {
     (b.condition === undefined || note.readOnly ? undefined : "a condition set by a script");
   if (condition !== undefined) out += `\tstop only if ${condition}\n`;
   if (b.cr3 !== undefined) out += `\tstop only if CR3 is ${hex(b.cr3)}\n`;
-  if (b.hits > 0) out += `\tbreakpoint already hit ${b.hits} time${b.hits === 1 ? "" : "s"}\n`;
+  if (b.matches > 0) out += `\tbreakpoint already hit ${times(b.matches)}\n`;
+  const others = b.hits - b.matches;
+  if (others > 0) out += `\tcondition was false ${times(others)}\n`;
   if (b.ignore > 0) out += `\tignore next ${b.ignore} hits\n`;
   for (const line of note.commands ?? []) out += `        ${line}\n`;
   return out;
+}
+
+function times(count: number): string {
+  return `${count} time${count === 1 ? "" : "s"}`;
 }
 
 /** A breakpoint as data. */
@@ -95,6 +101,7 @@ export function breakpointData(vm: GuestMachine, b: Breakpoint): Record<string, 
     access: b.access,
     how: b.how,
     hits: b.hits,
+    matches: b.matches,
     ignore: b.ignore,
     once: b.once,
     enabled: b.enabled,
