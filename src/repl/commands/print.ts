@@ -68,6 +68,17 @@ export async function show(session: Session, value: Value, format: string): Prom
     const shown = signed ? Math.max(64, width) : width;
     return formatNumber(value.value, { letter, bits: shown, symbol });
   }
+  if (value.segment !== undefined) {
+    // The register holds an offset; `x` and `break` take it for what it leads to.
+    const registers = await registersOf(session);
+    const { at } = placeOf(value, registers);
+    if (at !== value.value) {
+      const offset = BigInt.asUintN(64, value.value);
+      return `${far(registers[value.segment], offset)} (${
+        formatNumber(at, { letter: "a", bits: 64, symbol })
+      })`;
+    }
+  }
   const { place } = value;
   if (place?.kind === "register") {
     if (width > 80) return formatVector(value.value, width);

@@ -66,6 +66,9 @@ export const DATA: readonly Command[] = [
     details:
       "Registers: $rax $eax $al $pc $cs_base $cr3 $xmm0 $cpl. Memory: *$rsp, {u16}0x46c, *(u32*)ADDRESS.\n" +
       "Addresses: kernel_main+0x10, f000:fff0, $es:$di, phys(0x1000). Others: msr(0x10), $1, $mine.\n" +
+      "$rip (or $pc) is the offset in CS that the processor has, $rsp and $rbp those in SS. Where an address is\n" +
+      "wanted (x, break) they are taken through their segments; where that makes a difference print shows both,\n" +
+      "and linear($rip) is the address as a number.\n" +
       `Numbers: 0x1f, 31, 1fh, 0b11111, 64K. Operators and precedence of C.\n${FORMATS}`,
     needsGuest: false,
     complete: async (s, i) => (await import("./complete.ts")).locations(s, i),
