@@ -74,6 +74,34 @@ Deno.test("two traces: the first difference is named, with what led there", asyn
   }
 });
 
+Deno.test("what differs from the start, or comes from the host, may go through memory", async () => {
+  // push dx; mov bx, [0xffe]; pop cx; add cx, bx; mov word [0xffe], 3; mov ax, [0xffe]; cli; hlt
+  const code = "528b1efe0f5901d9c706fe0f0300a1fe0ffaf4";
+  await using a = await guest(code);
+  await using b = await guest(code);
+  await b.vcpus[0].setRegisters({ rdx: 7n });
+  const verdict = await compareMachines(a, b, 100);
+  assert.equal(verdict.difference, undefined, verdict.difference?.text);
+  assert.equal(verdict.ended, "both: halt");
+});
+
+Deno.test("a guest without code where it starts has a trace, and traces of it are compared", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const name of ["a", "b"]) {
+      // the reset vector of a machine without firmware: nothing but ones on the bus
+      assert.equal(
+        await runTraces("trace", ["--backend", "fake", "--count", "3", "-o", `${folder}/${name}`]),
+        0,
+      );
+    }
+    assert.equal((await compareFiles(`${folder}/a`, `${folder}/b`)).difference, undefined);
+    assert.equal(await runTraces("trace", ["--backend", "fake", "-o", `${folder}/none/x`]), 2);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("in lock step: results of the host are taken over, and do not count", async () => {
   // cpuid and in give what the guest's own does not decide; the sum behind them is the same on both
   await using a = await guest("0fa2e47040faf4");

@@ -1,6 +1,7 @@
 /** Two recordings of one guest, instruction by instruction: where do they first differ? */
 import type { RegisterName } from "../vm/registers.ts";
 import type { Instruction } from "./disassembly.ts";
+import { ExcusedMemory } from "./excused_memory.ts";
 import { RECORDED, type RecordedStep } from "./recording.ts";
 import { flagMask, undefinedFlags } from "./undefined_flags.ts";
 
@@ -29,6 +30,8 @@ export interface Difference {
 export class Comparison {
   /** Registers that differ because of an instruction that is allowed to. */
   readonly excused = new Set<string>();
+  /** Memory that differs because an excused register or result was stored there. */
+  readonly #memory = new ExcusedMemory();
   #flags = 0n;
 
   /** Registers that differ from the start are excused. */
@@ -39,12 +42,12 @@ export class Comparison {
   }
 
   /** Whether an instruction's results are the host's or a device's. */
-  isForeign({ mnemonic }: Instruction): boolean {
-    return FOREIGN.test(mnemonic);
+  isForeign(instruction: Instruction | undefined): boolean {
+    return instruction !== undefined && FOREIGN.test(instruction.mnemonic);
   }
 
   /** The differences of one step; empty if there are none that count. */
-  next(a: Side, b: Side, instruction: Instruction): Difference[] {
+  next(a: Side, b: Side, instruction: Instruction | undefined): Difference[] {
     const found: Difference[] = [];
     const hex = (value: bigint | undefined) => value === undefined ? "nothing" : `0x${value.toString(16)}`;
     if (a.step.address !== b.step.address) {
@@ -53,12 +56,15 @@ export class Comparison {
     if (a.step.code.toHex() !== b.step.code.toHex()) {
       return [{ what: "code", a: a.step.code.toHex(), b: b.step.code.toHex() }];
     }
-    const foreign = FOREIGN.test(instruction.mnemonic);
-    const spreads = foreign || instruction.registersRead.some((name) => this.excused.has(full(name)));
-    const written = new Set(instruction.registersWritten.map(full));
-    const undefinedNow = undefinedFlags(instruction.mnemonic);
-    this.#flags = this.#flags & ~flagMask(instruction.flagsWritten) | undefinedNow;
-    if (spreads) this.#flags |= flagMask(instruction.flagsWritten);
+    const spreads = this.isForeign(instruction) ||
+      instruction?.registersRead.some((name) => this.excused.has(full(name))) ||
+      [...a.step.reads, ...b.step.reads].some((range) => this.#memory.holds(range));
+    const written = new Set(instruction?.registersWritten.map(full));
+    if (instruction !== undefined) {
+      const undefinedNow = undefinedFlags(instruction.mnemonic);
+      this.#flags = this.#flags & ~flagMask(instruction.flagsWritten) | undefinedNow;
+      if (spreads) this.#flags |= flagMask(instruction.flagsWritten);
+    }
     for (const name of RECORDED) {
       const [left, right] = [a.state.get(name) ?? 0n, b.state.get(name) ?? 0n];
       if (name === "rflags") {
@@ -69,8 +75,13 @@ export class Comparison {
       else if (!this.excused.has(name)) found.push({ what: name, a: hex(left), b: hex(right) });
     }
     // What PUSHF stores are the flags, those that may differ among them.
-    const storesFlags = /^pushf/.test(instruction.mnemonic) && this.#flags !== 0n;
-    if (!spreads && !storesFlags) found.push(...writesDiffer(a.step, b.step));
+    const storesFlags = instruction !== undefined && /^pushf/.test(instruction.mnemonic) &&
+      this.#flags !== 0n;
+    if (spreads || storesFlags) this.#memory.excuse(a.step, b.step);
+    else {
+      found.push(...writesDiffer(a.step, b.step));
+      this.#memory.forget(a.step);
+    }
     return found;
   }
 }

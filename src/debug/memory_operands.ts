@@ -7,6 +7,9 @@ export interface MemoryOperand {
   readonly address: bigint;
   /** Bytes; for a REP instruction those of one iteration. */
   readonly size: number;
+  /** Whether it may read there. */
+  readonly read: boolean;
+  /** Whether it may write there. */
   readonly write: boolean;
 }
 
@@ -36,6 +39,12 @@ async function load(): Promise<MemoryOperands> {
     if (typeof value === "number") names.set(value, name.toLowerCase() as RegisterName);
   }
   const infos = new InstructionInfoFactory();
+  const reads = new Set<number>([
+    OpAccess.Read,
+    OpAccess.CondRead,
+    OpAccess.ReadWrite,
+    OpAccess.ReadCondWrite,
+  ]);
   const writes = new Set<number>([
     OpAccess.Write,
     OpAccess.CondWrite,
@@ -60,6 +69,7 @@ async function load(): Promise<MemoryOperands> {
         return {
           address,
           size: MemorySizeExt.size(operand.memorySize) || 1,
+          read: reads.has(operand.access),
           write: writes.has(operand.access),
         };
       });

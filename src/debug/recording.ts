@@ -12,8 +12,8 @@ export const RECORDED: readonly RegisterName[] = [
   ...["cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2", "cr3", "cr4", "efer"] as const,
 ];
 
-/** More than any instruction writes at once, but for those that save a whole state. */
-const WRITE_LIMIT = 4096;
+/** More than any instruction touches at once, but for those that save a whole state. */
+export const OPERAND_LIMIT = 4096;
 
 /** One instruction that was run, and what it changed. */
 export interface RecordedStep {
@@ -25,6 +25,8 @@ export interface RecordedStep {
   readonly bitness: 16 | 32 | 64;
   /** Recorded registers that have another value now. */
   readonly registers: ReadonlyMap<RegisterName, bigint>;
+  /** Memory that it read: linear addresses, bytes. */
+  readonly reads: readonly { readonly address: bigint; readonly size: number }[];
   /** Memory that it wrote, as it is now: linear addresses. */
   readonly writes: readonly { readonly address: bigint; readonly bytes: Uint8Array }[];
 }
@@ -51,9 +53,9 @@ export class Recorder {
     return new Recorder(vm, await vm.vcpus[0].registers(), await disassembler(), await loadOperands());
   }
 
-  /** The instruction that a step ran. */
-  instruction({ code, bitness, address }: RecordedStep): Instruction {
-    return this.#decode.decode(code, bitness, address);
+  /** The instruction that a step ran; undefined where no code could be read. */
+  instruction(step: RecordedStep): Instruction | undefined {
+    return instructionOf(step, this.#decode);
   }
 
   /** Takes registers over from another recording of the same guest. */
@@ -71,10 +73,13 @@ export class Recorder {
     const address = linearRip(before);
     const bits = bitness(before);
     const bytes = await read(vcpu.memory, address, LONGEST_INSTRUCTION);
-    const code = bytes.slice(0, this.#decode.decode(bytes, bits, address).length);
-    const written = this.#operands(bytes, bits, address, before).filter(({ write, size }) =>
-      write && size <= WRITE_LIMIT
-    );
+    // Where no code can be read the step is a fault, or an instruction out of a ROM that is no memory.
+    const code = bytes.length === 0
+      ? bytes
+      : bytes.slice(0, this.#decode.decode(bytes, bits, address).length);
+    const operands = code.length === 0
+      ? []
+      : this.#operands(code, bits, address, before).filter(({ size }) => size <= OPERAND_LIMIT);
     const stop = await this.#vm.step({ vcpu: 0 });
     if (stop.kind !== "step") return "reason" in stop ? `${stop.kind}: ${stop.reason}` : stop.kind;
     this.#registers = stop.registers;
@@ -86,11 +91,20 @@ export class Recorder {
       this.state.set(name, value);
     }
     const writes = [];
-    for (const { address: at, size } of written) {
-      writes.push({ address: at, bytes: await read(vcpu.memory, at, size) });
+    for (const { address: at, size, write } of operands) {
+      if (write) writes.push({ address: at, bytes: await read(vcpu.memory, at, size) });
     }
-    return { address, code, bitness: bits, registers, writes };
+    const reads = operands.filter(({ read }) => read).map(({ address, size }) => ({ address, size }));
+    return { address, code, bitness: bits, registers, reads, writes };
   }
+}
+
+/** The instruction of a step; undefined where no code could be read. */
+export function instructionOf(
+  { code, bitness, address }: RecordedStep,
+  decode: Disassembler,
+): Instruction | undefined {
+  return code.length === 0 ? undefined : decode.decode(code, bitness, address);
 }
 
 function stateOf(registers: Registers): Map<RegisterName, bigint> {

@@ -1,7 +1,7 @@
 /** Recordings in files: a line of JSON for each instruction, numbers in hexadecimal. */
 import { InputError } from "../vm/errors.ts";
 import type { RegisterName } from "../vm/registers.ts";
-import { RECORDED, type RecordedStep } from "./recording.ts";
+import { OPERAND_LIMIT, RECORDED, type RecordedStep } from "./recording.ts";
 
 /** The first line of a file. */
 export interface RecordingHeader {
@@ -20,12 +20,13 @@ export function headerLine(backend: string, state: ReadonlyMap<RegisterName, big
 }
 
 /** An instruction's line. */
-export function stepLine({ address, code, bitness, registers, writes }: RecordedStep): string {
+export function stepLine({ address, code, bitness, registers, reads, writes }: RecordedStep): string {
   return JSON.stringify({
     at: address.toString(16),
     code: code.toHex(),
     bits: bitness,
     regs: Object.fromEntries([...registers].map(([name, value]) => [name, value.toString(16)])),
+    ...(reads.length > 0 && { from: reads.map((r) => [r.address.toString(16), r.size]) }),
     ...(writes.length > 0 && { mem: writes.map((w) => [w.address.toString(16), w.bytes.toHex()]) }),
   });
 }
@@ -41,14 +42,18 @@ export function readHeader(line: string): { backend: string; state: Map<Register
 
 /** Reads an instruction's line. @throws {InputError} If it makes no sense. */
 export function readStep(line: string, number: number): RecordedStep {
-  const { at, code, bits, regs, mem = [] } = parse(line, number);
+  const { at, code, bits, regs, from = [], mem = [] } = parse(line, number);
   if (bits !== 16 && bits !== 32 && bits !== 64) throw wrong(number);
-  if (!Array.isArray(mem)) throw wrong(number);
+  if (!Array.isArray(mem) || !Array.isArray(from)) throw wrong(number);
   return {
     address: hex(at, number),
     code: bytes(code, number),
     bitness: bits,
     registers: registersOf(regs, number),
+    reads: from.map((read) => {
+      if (!Array.isArray(read)) throw wrong(number);
+      return { address: hex(read[0], number), size: sizeOf(read[1], number) };
+    }),
     writes: mem.map((write) => {
       if (!Array.isArray(write)) throw wrong(number);
       return { address: hex(write[0], number), bytes: bytes(write[1], number) };
@@ -81,6 +86,13 @@ function registersOf(value: unknown, number: number): Map<RegisterName, bigint> 
 function hex(value: unknown, number: number): bigint {
   if (typeof value !== "string" || !/^[0-9a-f]{1,16}$/.test(value)) throw wrong(number);
   return BigInt(`0x${value}`);
+}
+
+function sizeOf(value: unknown, number: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > OPERAND_LIMIT) {
+    throw wrong(number);
+  }
+  return value;
 }
 
 function bytes(value: unknown, number: number): Uint8Array {

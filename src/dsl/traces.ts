@@ -1,17 +1,18 @@
 /** Runs recorded instruction by instruction, and two of them compared. */
 import { Comparison, type Difference } from "../debug/comparison.ts";
 import { disassembler } from "../debug/disassembly.ts";
-import { type RecordedStep, Recorder } from "../debug/recording.ts";
+import { instructionOf, type RecordedStep, Recorder } from "../debug/recording.ts";
 import { headerLine, readHeader, readStep, stepLine } from "../debug/recording_file.ts";
-import { InputError } from "../vm/errors.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { RegisterName } from "../vm/registers.ts";
+import { fileLines } from "./file_lines.ts";
 
 /** How many instructions are shown before a difference. */
 const SHOWN = 5;
 /** How often the event loop gets its turn, at least. */
 const TURN_MS = 5;
-const FILE_LIMIT = 2 ** 31;
+/** Shown for an instruction whose code is in no memory. */
+const NO_CODE = "(code that can't be read)";
 
 /** What came of a comparison. */
 export interface Verdict {
@@ -48,34 +49,48 @@ export async function* traceLines(vm: Machine, count: number): AsyncGenerator<st
   return undefined;
 }
 
-/** Compares two files of traces. @throws {InputError} If one makes no sense. */
+/** Compares two files of traces. @throws {InputError} If one can't be read, or makes no sense. */
 export async function compareFiles(a: string, b: string): Promise<Verdict> {
-  const [left, right] = [await lines(a), await lines(b)];
-  const [one, other] = [readHeader(left[0] ?? ""), readHeader(right[0] ?? "")];
+  const [left, right] = [fileLines(a), fileLines(b)];
+  try {
+    return await compareLines([a, left], [b, right]);
+  } finally {
+    await left.return(undefined);
+    await right.return(undefined);
+  }
+}
+
+type NamedLines = readonly [string, AsyncIterator<string, undefined>];
+
+async function compareLines([a, left]: NamedLines, [b, right]: NamedLines): Promise<Verdict> {
+  const [one, other] = [
+    readHeader((await left.next()).value ?? ""),
+    readHeader((await right.next()).value ?? ""),
+  ];
   const comparison = new Comparison(one.state, other.state);
   const decode = await disassembler();
   const before: string[] = [];
-  const most = Math.min(left.length, right.length);
-  for (let i = 1; i < most; i++) {
-    const steps = [readStep(left[i], i + 1), readStep(right[i], i + 1)] as const;
-    apply(one.state, steps[0]);
-    apply(other.state, steps[1]);
-    const { code, bitness, address } = steps[0];
-    const instruction = decode.decode(code, bitness, address);
+  for (let same = 0;; same++) {
+    const [x, y] = [(await left.next()).value, (await right.next()).value];
+    if (x === undefined && y === undefined) return { same };
+    if (x === undefined || y === undefined) {
+      return { same, ended: `${x === undefined ? a : b} ends before the other` };
+    }
+    // The header is line 1.
+    const [mine, its] = [readStep(x, same + 2), readStep(y, same + 2)];
+    apply(one.state, mine);
+    apply(other.state, its);
+    const instruction = instructionOf(mine, decode);
+    const text = instruction?.text ?? NO_CODE;
     const found = comparison.next(
-      { step: steps[0], state: one.state },
-      { step: steps[1], state: other.state },
+      { step: mine, state: one.state },
+      { step: its, state: other.state },
       instruction,
     );
-    if (found.length > 0) {
-      return { same: i - 1, difference: { address, text: instruction.text, in: found, before } };
-    }
-    remember(before, address, instruction.text);
+    if (found.length > 0) return { same, difference: { address: mine.address, text, in: found, before } };
+    remember(before, mine.address, text);
+    await breathe();
   }
-  const ended = left.length === right.length
-    ? undefined
-    : `${left.length < right.length ? a : b} ends before the other`;
-  return { same: most - 1, ...(ended && { ended }) };
 }
 
 /**
@@ -97,16 +112,17 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
       return { same: i, ended: `${said(a.backend, left)}, ${said(b.backend, right)}` };
     }
     const instruction = one.instruction(left);
+    const text = instruction?.text ?? NO_CODE;
     const found = comparison.next(
       { step: left, state: one.state },
       { step: right, state: other.state },
       instruction,
     );
     if (found.length > 0) {
-      return { same: i, difference: { address: left.address, text: instruction.text, in: found, before } };
+      return { same: i, difference: { address: left.address, text, in: found, before } };
     }
     if (comparison.isForeign(instruction)) await other.adopt(differing(left, other.state));
-    remember(before, left.address, instruction.text);
+    remember(before, left.address, text);
     await breathe();
   }
   return { same: count };
@@ -124,18 +140,6 @@ function apply(state: Map<RegisterName, bigint>, step: RecordedStep): void {
 function remember(before: string[], address: bigint, text: string): void {
   before.push(`0x${address.toString(16)}: ${text}`);
   if (before.length > SHOWN) before.shift();
-}
-
-async function lines(path: string): Promise<string[]> {
-  try {
-    if ((await Deno.stat(path)).size > FILE_LIMIT) {
-      throw new InputError(`${path} has more than 2 GiB`, { remedy: "trace fewer instructions (--count)" });
-    }
-    return (await Deno.readTextFile(path)).trimEnd().split("\n");
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`${path} can't be read`, { cause, remedy: "check the path" });
-  }
 }
 
 let turned = 0;

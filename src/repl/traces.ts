@@ -1,5 +1,5 @@
 /** `hvsh trace GUEST -o FILE` and `hvsh diff`: programs of their own on the command line. */
-import type { BackendName, OpenOptions } from "../dsl/mod.ts";
+import { type BackendName, InputError, type OpenOptions } from "../dsl/mod.ts";
 import type { Verdict } from "../dsl/traces.ts";
 import { planGuest } from "./boot.ts";
 import { reportError, ShellError } from "./error.ts";
@@ -61,7 +61,7 @@ async function trace({ output, count, rest }: TraceLine): Promise<number> {
   const { open } = await import("../dsl/open.ts");
   const { traceLines } = await import("../dsl/traces.ts");
   await using vm = await open(await guest(rest));
-  using file = await Deno.open(output, { write: true, create: true, truncate: true });
+  using file = await create(output);
   const writer = new TextEncoder();
   const lines = traceLines(vm, count);
   let written = 0;
@@ -81,6 +81,14 @@ async function trace({ output, count, rest }: TraceLine): Promise<number> {
     waiting += `${value}\n`;
     written++;
     if (waiting.length > 1 << 16) await flush();
+  }
+}
+
+async function create(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path, { write: true, create: true, truncate: true });
+  } catch (cause) {
+    throw new InputError(`${path} can't be written`, { cause, remedy: "check the path" });
   }
 }
 
