@@ -11,6 +11,8 @@ export interface Result {
   readonly unit: string;
   readonly ours: number;
   readonly theirs: number;
+  /** What the guests ran on, where that is not KVM alone by the figure's nature. */
+  readonly on?: string;
 }
 
 /** A figure that can be measured. */
@@ -28,7 +30,7 @@ export interface Figure {
 }
 
 /** What a measurement gives; the figure's name and goal are added to it. */
-export type Measured = Pick<Result, "ratio" | "ours" | "theirs">;
+export type Measured = Pick<Result, "ratio" | "ours" | "theirs" | "on">;
 
 /** How long to measure. */
 export interface Effort {

@@ -9,9 +9,12 @@
 import { HvshError } from "../mod.ts";
 import { condition, conditionSoftware } from "./condition.ts";
 import { type Figure, Obstacle, reached, type Result } from "./figure.ts";
+import { gdbCond, gdbStepi } from "./gdb.ts";
 import { copy, search } from "./memory.ts";
 import { pio } from "./pio.ts";
+import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
+import { rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
 import { step, stepEach, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
@@ -27,6 +30,12 @@ const FIGURES: readonly Figure[] = [
   start,
   startOpen,
   reopen,
+  rspStep,
+  rspMem,
+  gdbStepi,
+  gdbCond,
+  qemuStep,
+  diff,
 ];
 /** Measured by name only: other ways to look at the same thing. */
 const MORE: readonly Figure[] = [stepEach, stepGetRegs];
@@ -75,8 +84,17 @@ async function measure(figure: Figure, rounds: number): Promise<Result> {
   if (figure.needs.includes("kvm")) needKvm();
   if (figure.needs.includes("cc")) await needCompiler();
   const { name, goal, better, unit } = figure;
-  const { ratio, ours, theirs } = await figure.measure({ rounds, runMs: 40 });
-  return { name, ratio: rounded(ratio), goal, better, unit, ours: rounded(ours), theirs: rounded(theirs) };
+  const { ratio, ours, theirs, on } = await figure.measure({ rounds, runMs: 40 });
+  return {
+    name,
+    ratio: rounded(ratio),
+    goal,
+    better,
+    unit,
+    ours: rounded(ours),
+    theirs: rounded(theirs),
+    ...(on !== undefined && { on }),
+  };
 }
 
 /** @throws {Obstacle} If there is no /dev/kvm, or it can't be opened. */
@@ -136,7 +154,7 @@ function rounded(value: number): number {
 const WIDTHS = { name: 14, number: 9 };
 
 function row(result: Result): string {
-  const { name, ratio, goal, better, unit, ours, theirs } = result;
+  const { name, ratio, goal, better, unit, ours, theirs, on } = result;
   const sign = better === "higher" ? ">=" : "<=";
   const verdict = reached(result) ? "reached" : "missed ";
   const number = (n: number) => n.toLocaleString("en").padStart(WIDTHS.number);
@@ -149,6 +167,7 @@ function row(result: Result): string {
     "/",
     number(theirs),
     unit,
+    ...(on === undefined ? [] : [`(${on})`]),
   ].join(" ");
 }
 

@@ -22,7 +22,9 @@ export interface Side {
 export interface Difference {
   /** A register, "address", or "memory 0x...". */
   readonly what: string;
+  /** The first side's value. */
   readonly a: string;
+  /** The second side's. */
   readonly b: string;
 }
 

@@ -2,7 +2,8 @@ import type { Machine } from "../vm/machine.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { RegisterName, Registers } from "../vm/registers.ts";
 import { GENERAL } from "../vm/registers.ts";
-import { bitness, linearRip } from "../x86/mode.ts";
+import { type Bitness, bitness, linearRip } from "../x86/mode.ts";
+import { CarriedCaches } from "./carried.ts";
 import { type Disassembler, disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
 import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
 
@@ -14,6 +15,9 @@ export const RECORDED: readonly RegisterName[] = [
 
 /** More than any instruction touches at once, but for those that save a whole state. */
 export const OPERAND_LIMIT = 4096;
+
+/** Decoded instructions that are kept: loops find theirs again. */
+const DECODED = 4096;
 
 /** One instruction that was run, and what it changed. */
 export interface RecordedStep {
@@ -38,11 +42,14 @@ export class Recorder {
   readonly #vm: Machine;
   readonly #decode: Disassembler;
   readonly #operands: MemoryOperands;
+  readonly #decoded = new Map<string, Instruction>();
+  readonly #caches: CarriedCaches;
   #registers: Registers;
 
   private constructor(vm: Machine, registers: Registers, decode: Disassembler, operands: MemoryOperands) {
     this.#vm = vm;
-    this.#registers = registers;
+    this.#caches = new CarriedCaches(registers);
+    this.#registers = this.#caches.over(registers);
     this.#decode = decode;
     this.#operands = operands;
     this.state = stateOf(registers);
@@ -54,15 +61,27 @@ export class Recorder {
   }
 
   /** The instruction that a step ran; undefined where no code could be read. */
-  instruction(step: RecordedStep): Instruction | undefined {
-    return instructionOf(step, this.#decode);
+  instruction({ code, bitness, address }: RecordedStep): Instruction | undefined {
+    return this.#decodedAt(code, bitness, address);
+  }
+
+  #decodedAt(code: Uint8Array, bitness: Bitness, address: bigint): Instruction | undefined {
+    if (code.length === 0) return undefined;
+    const key = `${address.toString(16)} ${bitness} ${code.toHex()}`;
+    const known = this.#decoded.get(key);
+    if (known !== undefined) return known;
+    const instruction = this.#decode.decode(code, bitness, address);
+    if (this.#decoded.size >= DECODED) this.#decoded.clear();
+    this.#decoded.set(key, instruction);
+    return instruction;
   }
 
   /** Takes registers over from another recording of the same guest. */
   async adopt(values: ReadonlyMap<RegisterName, bigint>): Promise<void> {
     if (values.size === 0) return;
     await this.#vm.vcpus[0].setRegisters(Object.fromEntries(values));
-    this.#registers = await this.#vm.vcpus[0].registers();
+    // None of them is part of a descriptor cache.
+    this.#registers = this.#caches.over(await this.#vm.vcpus[0].registers());
     for (const [name, value] of values) this.state.set(name, value);
   }
 
@@ -74,15 +93,14 @@ export class Recorder {
     const bits = bitness(before);
     const bytes = await read(vcpu.memory, address, LONGEST_INSTRUCTION);
     // Where no code can be read the step is a fault, or an instruction out of a ROM that is no memory.
-    const code = bytes.length === 0
-      ? bytes
-      : bytes.slice(0, this.#decode.decode(bytes, bits, address).length);
-    const operands = code.length === 0
+    const instruction = this.#decodedAt(bytes, bits, address);
+    const code = bytes.slice(0, instruction?.length ?? 0);
+    const operands = instruction === undefined || instruction.memory.length === 0
       ? []
       : this.#operands(code, bits, address, before).filter(({ size }) => size <= OPERAND_LIMIT);
     const stop = await this.#vm.step({ vcpu: 0 });
     if (stop.kind !== "step") return "reason" in stop ? `${stop.kind}: ${stop.reason}` : stop.kind;
-    this.#registers = stop.registers;
+    this.#registers = this.#caches.after(instruction, stop.registers);
     const registers = new Map<RegisterName, bigint>();
     for (const name of RECORDED) {
       const value = stop.registers[name];

@@ -23,8 +23,12 @@ export class GdbConnection {
   readonly #stream: Stream;
   readonly #reader = new PacketReader({ limit: PACKET_LIMIT, runLengths: true });
   readonly #waiting: string[] = [];
+  /** Who is to have the answer that comes next, instead of `next`. */
+  #taker: ((answer: string) => void) | undefined;
   readonly #answerMs: number;
   #acks = true;
+  /** A packet came whose acknowledgement goes with the next one of ours, or before anything is waited for. */
+  #owed = false;
   #broken = 0;
   #last: Uint8Array | undefined;
   #gone: string | undefined;
@@ -45,6 +49,9 @@ export class GdbConnection {
     return this.#gone;
   }
 
+  /** Many requests may be on their way although there are acknowledgements: QEMU's stub takes the next for one. */
+  pipelined = false;
+
   /** Ends acknowledgements, where the stub can do without (E.2, QStartNoAckMode). */
   withoutAcks(
     ask: (connection: this, payload: string) => string = (_, payload) => this.request(payload),
@@ -55,8 +62,11 @@ export class GdbConnection {
   /** Sends a packet whose answer comes later, by `next`. @throws {GoneError} */
   post(payload: string): void {
     this.#alive();
+    // With acknowledgements ours would reach a stub whose guest runs by then, and stop it.
+    this.settle();
     this.#last = packet(payload);
-    this.#stream.send(this.#last);
+    this.#stream.send(this.#owed ? acknowledging(this.#last) : this.#last);
+    this.#owed = false;
   }
 
   /** Asks a running guest to stop; the stop reply is its answer. */
@@ -68,6 +78,7 @@ export class GdbConnection {
   /** The next packet, if one comes within `timeoutMs`. @throws {GoneError} */
   next(timeoutMs: number): string | undefined {
     if (this.#waiting.length === 0) {
+      this.#pay();
       this.#links.until(
         () => this.#waiting.length > 0 || this.#stream.ended || this.#gone !== undefined,
         timeoutMs,
@@ -89,11 +100,34 @@ export class GdbConnection {
     return this.#answer(payload);
   }
 
+  /**
+   * Asks, and goes on: the answer is taken when something else is asked, or by `settle`. Only where nothing else is
+   * waited for.
+   *
+   * @throws {GoneError}
+   */
+  ask(payload: string, take: (answer: string) => void): void {
+    this.post(payload);
+    this.#taker = take;
+  }
+
+  /** Waits for what `ask` asked for. @throws {GoneError} If it does not come. */
+  settle(): void {
+    if (this.#taker === undefined) return;
+    this.#links.until(
+      () => this.#taker === undefined || this.#stream.ended || this.#gone !== undefined,
+      this.#answerMs,
+    );
+    if (this.#taker === undefined) return;
+    this.#alive();
+    throw new GoneError(this.#gone = `the stub did not answer within ${this.#answerMs / 1000} s`);
+  }
+
   /** Asks many things, a window of them at once; the answers are in the order of the questions. @throws {GoneError} */
   requests(payloads: readonly string[]): string[] {
     const answers: string[] = [];
     // With acknowledgements, a stub may drop what comes before it had its own.
-    const window = this.#acks ? 1 : WINDOW;
+    const window = this.#acks && !this.pipelined ? 1 : WINDOW;
     for (let asked = 0; answers.length < payloads.length;) {
       while (asked < payloads.length && asked - answers.length < window) this.post(payloads[asked++]);
       answers.push(this.#answer(payloads[answers.length]));
@@ -121,8 +155,10 @@ export class GdbConnection {
       switch (event.kind) {
         case "packet":
           this.#broken = 0;
-          if (this.#acks) this.#stream.send(ACK);
-          if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(textOf(event.payload));
+          this.#pay();
+          this.#owed = this.#acks;
+          if (this.#taker !== undefined) this.#hand(textOf(event.payload));
+          else if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(textOf(event.payload));
           else this.#gone ??= "the stub floods us with packets that nobody asked for";
           break;
         case "nak":
@@ -136,6 +172,18 @@ export class GdbConnection {
         case "interrupt":
       }
     }
+  }
+
+  #pay(): void {
+    if (this.#owed) this.#stream.send(ACK);
+    this.#owed = false;
+  }
+
+  /** Some stubs tell of one stop twice: that is no answer to anything. */
+  #hand(answer: string): void {
+    if (/^[TSWX][0-9a-fA-F]{2}/.test(answer)) return;
+    this.#taker?.(answer);
+    this.#taker = undefined;
   }
 
   /** Asks for a packet again, or sends ours again; not for ever, and not where that was agreed to be needless. */
@@ -159,4 +207,11 @@ export function nonsense(what: string, answer: string): HvshError {
       remedy: "check that a GDB stub for x86-64 listens at that address",
     },
   );
+}
+
+function acknowledging(packet: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(packet.length + 1);
+  bytes[0] = ACK[0];
+  bytes.set(packet, 1);
+  return bytes;
 }

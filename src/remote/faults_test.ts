@@ -43,11 +43,14 @@ Deno.test("broken packets are asked for again, and not for ever", () => {
   let broken = 2;
   const hurt = fakeStub(() => undefined);
   const stub = new FakeStream((text, stream) => {
-    if (!/^[$-]/.test(text)) return;
+    if (!/^[$+-]/.test(text)) return;
     stream.give(broken-- > 0 ? "$OK#00" : packet("OK"));
   });
-  assert.equal(connect(stub).request("?"), "OK");
-  assert.deepEqual(stub.sent, ["$?#3f", "-", "-", "+"]);
+  const again = connect(stub);
+  assert.equal(again.request("?"), "OK");
+  assert.deepEqual(stub.sent, ["$?#3f", "-", "-"]);
+  again.request("?");
+  assert.deepEqual(stub.sent.slice(3), ["+$?#3f"]);
   const connection = connect(hurt);
   for (let i = 0; i < 20; i++) hurt.give("$OK#00");
   assert.throws(() => connection.request("?"), /does not keep to the protocol/);

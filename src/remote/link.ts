@@ -23,25 +23,42 @@ export interface Waiter {
 /** The most that is taken from one stream before the others get their turn. */
 const TURN_BYTES = 1 << 20;
 
+/** How long what comes on a patient stream may lie there. */
+const PATIENCE_MS = 50;
+
 /** All streams of one machine. */
 export class Links implements Disposable {
   readonly #waiter: Waiter;
   #streams: readonly Stream[] = [];
+  #urgent: readonly Stream[] = [];
+  readonly #patient = new Set<Stream>();
+  /** When all streams were last looked at. */
+  #looked = 0;
   readonly #takers = new Map<Stream, (bytes: Uint8Array) => void>();
 
   constructor(waiter: Waiter) {
     this.#waiter = waiter;
   }
 
-  /** Hands what comes on `stream` to `take`. */
-  add(stream: Stream, take: (bytes: Uint8Array) => void): void {
+  /**
+   * Hands what comes on `stream` to `take`.
+   *
+   * @param patient What comes there may lie for a while, unless it is waited for: a monitor's news of every step
+   * would wake us twice as often as the steps do.
+   */
+  add(stream: Stream, take: (bytes: Uint8Array) => void, patient = false): void {
     this.#takers.set(stream, take);
+    if (patient) this.#patient.add(stream);
     this.#streams = [...this.#takers.keys()];
+    this.#urgent = this.#streams.filter((one) => !this.#patient.has(one));
   }
 
-  /** Waits for something to come, at most `timeoutMs`, and hands it out. */
-  pump(timeoutMs: number): void {
-    for (const stream of this.#waiter.wait(this.#streams, timeoutMs)) {
+  /** Waits for something to come, at most `timeoutMs`, and hands it out; on patient streams too if `all`. */
+  pump(timeoutMs: number, all = false): void {
+    const now = performance.now();
+    const everything = all || this.#urgent.length === 0 || now - this.#looked > PATIENCE_MS;
+    if (everything) this.#looked = now;
+    for (const stream of this.#waiter.wait(everything ? this.#streams : this.#urgent, timeoutMs)) {
       const take = this.#takers.get(stream);
       if (take === undefined) continue;
       for (let taken = 0; taken < TURN_BYTES;) {
@@ -53,13 +70,13 @@ export class Links implements Disposable {
     }
   }
 
-  /** Pumps until `done` or `timeoutMs` have gone by; whether it is done. */
-  until(done: () => boolean, timeoutMs: number): boolean {
+  /** Pumps until `done` or `timeoutMs` have gone by, patient streams too if `all`; whether it is done. */
+  until(done: () => boolean, timeoutMs: number, all = false): boolean {
     if (done()) return true;
     const end = performance.now() + timeoutMs;
     for (;;) {
       const left = end - performance.now();
-      this.pump(Math.max(0, Math.ceil(left)));
+      this.pump(Math.max(0, Math.ceil(left)), all);
       if (done()) return true;
       if (left <= 0) return false;
     }
@@ -70,5 +87,6 @@ export class Links implements Disposable {
     for (const stream of this.#takers.keys()) stream.close();
     this.#takers.clear();
     this.#streams = [];
+    this.#urgent = [];
   }
 }

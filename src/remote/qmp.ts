@@ -51,9 +51,9 @@ export class QmpConnection {
     this.#answerMs = answerMs;
     this.#links = links;
     this.#stream = stream;
-    links.add(stream, (bytes) => this.#take(bytes));
+    links.add(stream, (bytes) => this.#take(bytes), true);
     if (
-      !links.until(() => this.#greeting !== undefined || this.#over, this.#answerMs) ||
+      !links.until(() => this.#greeting !== undefined || this.#over, this.#answerMs, true) ||
       this.#greeting === undefined
     ) {
       throw new GoneError(this.#gone ?? "nothing that speaks QMP answers there");
@@ -100,7 +100,7 @@ export class QmpConnection {
   /** The oldest event with that name, which is taken away; undefined if none came within `timeoutMs`. */
   event(name: string, timeoutMs = 0): QmpEvent | undefined {
     const index = () => this.#events.findIndex(({ event }) => event === name);
-    this.#links.until(() => index() >= 0 || this.#over, timeoutMs);
+    this.#links.until(() => index() >= 0 || this.#over, timeoutMs, true);
     const found = index();
     return found < 0 ? undefined : this.#events.splice(found, 1)[0];
   }
@@ -112,7 +112,7 @@ export class QmpConnection {
 
   /** The answer to the command with this id; one to an earlier command is dropped. */
   #wait(id: number): Record<string, unknown> | undefined {
-    this.#links.until(() => this.#answer?.id === id || this.#over, this.#answerMs);
+    this.#links.until(() => this.#answer?.id === id || this.#over, this.#answerMs, true);
     return this.#answer?.id === id ? this.#answer : undefined;
   }
 

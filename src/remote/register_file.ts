@@ -26,17 +26,21 @@ export class RegisterFile {
     return this.#registers.has(name);
   }
 
-  /** Reads the answer to `g`. What the stub does not have is left out, or follows from what it has. */
-  read(bytes: Uint8Array): RegisterMap {
-    const values = new Map<RegisterName, bigint>();
-    for (const [name, { offset, size }] of this.#registers) {
-      // A stub may answer with fewer registers than it describes (E.2, `g`).
-      if (offset + size <= bytes.length) {
-        values.set(name, littleEndian(bytes.subarray(offset, offset + size)));
-      }
-    }
-    derive(values);
-    return values;
+  /**
+   * Reads the answer to `g`, each register when it is asked for. What the stub does not have is left out.
+   *
+   * @param hidden Registers to leave out, although the stub shows them.
+   */
+  read(bytes: Uint8Array, hidden?: ReadonlySet<RegisterName>): RegisterMap {
+    const registers = this.#registers;
+    return {
+      get(name) {
+        const register = hidden?.has(name) ? undefined : registers.get(name);
+        // A stub may answer with fewer registers than it describes (E.2, `g`).
+        if (register === undefined || register.offset + register.size > bytes.length) return undefined;
+        return littleEndian(bytes.subarray(register.offset, register.offset + register.size));
+      },
+    };
   }
 
   /** A register under the stub's own name, from an answer to `g`. */
@@ -68,22 +72,23 @@ const DATA32 = 0xc093n;
 /**
  * Most stubs show selectors alone. In real mode the base follows from the selector; in protected mode flat
  * segments are assumed, of 64 bits where EFER.LMA says so.
+ *
+ * @param shown What the stub shows.
+ * @returns The same, and what follows.
  */
-function derive(values: Map<RegisterName, bigint>): void {
-  const real = ((values.get("cr0") ?? PE) & PE) === 0n;
-  const long = !values.has("efer") || ((values.get("efer") ?? 0n) & LMA) !== 0n;
+export function derived(shown: RegisterMap): RegisterMap {
+  const values = new Map<RegisterName, bigint>();
+  const real = ((shown.get("cr0") ?? PE) & PE) === 0n;
+  const efer = shown.get("efer");
+  const long = efer === undefined || (efer & LMA) !== 0n;
   for (const name of SEGMENTS) {
     const code = name === "cs";
-    const selector = values.get(name) ?? 0n;
     const attributes = real ? code ? CODE16 : DATA16 : code ? long ? CODE64 : CODE32 : DATA32;
-    fill(values, `${name}_base`, real ? selector << 4n : 0n);
-    fill(values, `${name}_limit`, real ? 0xffffn : 0xffff_ffffn);
-    fill(values, `${name}_attributes`, attributes);
+    values.set(`${name}_base`, real ? (shown.get(name) ?? 0n) << 4n : 0n);
+    values.set(`${name}_limit`, real ? 0xffffn : 0xffff_ffffn);
+    values.set(`${name}_attributes`, attributes);
   }
-}
-
-function fill(values: Map<RegisterName, bigint>, name: RegisterName, value: bigint): void {
-  if (!values.has(name)) values.set(name, value);
+  return { get: (name) => shown.get(name) ?? values.get(name) };
 }
 
 function littleEndian(bytes: Uint8Array): bigint {

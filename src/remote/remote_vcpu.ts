@@ -132,7 +132,7 @@ export class RemoteVcpu implements BackendVcpu {
 
   /** Something other than running changed it: snapshots of before are of the past. */
   changed(): void {
-    this.#latest?.materialise();
+    this.#latest?.complete();
     this.#latest = undefined;
     this.#machine.session.generation++;
   }

@@ -26,6 +26,14 @@ export interface StubFeatures {
   readonly stepBits: boolean;
 }
 
+/** Registers that were asked for with a stop. */
+interface Prefetched {
+  readonly thread: string;
+  /** The session's at that time: what was written since is not in the answer. */
+  readonly generation: number;
+  answer: string | undefined;
+}
+
 /** A guest behind a stub: whether it runs, its threads, and what it reported last. */
 export class Session {
   readonly connection: GdbConnection;
@@ -42,6 +50,8 @@ export class Session {
   #stepFlags: number | undefined;
   /** A stop that came while the guest was asked to stop for another reason. */
   #kept: StopReply | undefined;
+  /** The answer to `g` of the vCPU that stopped, asked for with the stop; undefined until it comes. */
+  #prefetched: Prefetched | undefined;
   readonly #beforeRunning: (() => void)[] = [];
 
   /** Takes over a connection. The guest is stopped by that. @throws {GoneError} @throws {InputError} */
@@ -75,7 +85,10 @@ export class Session {
       physical: /^[01]$/.test(connection.request("qqemu.PhyMemMode")),
       stepBits: connection.request("qqemu.sstepbits").startsWith("ENABLE="),
     };
-    if (this.features.physical) this.command("Qqemu.PhyMemMode:1");
+    if (this.features.physical) {
+      connection.pipelined = true;
+      this.command("Qqemu.PhyMemMode:1");
+    }
   }
 
   /** Notes that the machine is closed: nothing is asked any more. */
@@ -144,6 +157,18 @@ export class Session {
     this.#selected = thread;
   }
 
+  /** The answer to `g` of a vCPU of the guest that stands still. @throws {GoneError} */
+  general(index: number): string {
+    const asked = this.#prefetched;
+    if (asked?.thread === this.threads[index] && asked.generation === this.generation) {
+      this.connection.settle();
+      this.#prefetched = undefined;
+      if (asked.answer !== undefined) return asked.answer;
+    }
+    this.select(index);
+    return this.connection.request("g");
+  }
+
   /** Lets every vCPU run. */
   resume(): void {
     this.#run(this.features.vCont ? "vCont;c" : "c");
@@ -206,6 +231,7 @@ export class Session {
     this.generation++;
     this.#running = true;
     this.#selected = undefined;
+    this.#prefetched = undefined;
     this.connection.post(how);
   }
 
@@ -219,7 +245,18 @@ export class Session {
       return undefined;
     }
     this.#running = false;
+    if (reply.kind === "signal") this.#prefetch(reply);
     return reply;
+  }
+
+  /** Whoever hears of a stop looks at its registers: they are asked for before they are wanted. */
+  #prefetch({ thread = this.threads.length === 1 ? this.threads[0] : undefined }: { thread?: string }): void {
+    if (thread === undefined || !this.threads.includes(thread)) return;
+    // The vCPU that stopped is the one that is meant from now on (E.3, `thread`).
+    this.#selected = thread;
+    const asked: Prefetched = { thread, generation: this.generation, answer: undefined };
+    this.#prefetched = asked;
+    this.connection.ask("g", (answer) => asked.answer = answer);
   }
 
   #document(name: string): string {

@@ -58,8 +58,8 @@ export type RegisterGroup = "general" | "segment" | "control" | "debug" | "fpu" 
 /**
  * One vCPU's registers as they were when asked for: a snapshot, read lazily.
  *
- * General, segment and control registers stay valid for ever. The debug, fpu and vector groups (and
- * on KVM xcr0) are fetched when first read; reading one of them for the first time after the guest went on
+ * General, segment and control registers stay valid for ever. The debug, fpu and vector groups (and on KVM xcr0;
+ * behind a GDB stub what it does not show: descriptor caches and tables) are fetched when first read; reading one of them for the first time after the guest went on
  * throws a StateError.
  *
  * `_attributes` has the layout of bits 8..15 and 20..23 of a descriptor's second doubleword, shifted right by
