@@ -34,6 +34,10 @@ export function bits(width: number): Field<number> {
 export const flag: Field<boolean> = (value, path) =>
   typeof value === "boolean" ? value : refuse(path, "a boolean");
 
+/** A string. */
+export const text: Field<string> = (value, path) =>
+  typeof value === "string" ? value : refuse(path, "a string");
+
 /** One of the given strings. */
 export function oneOf<T extends string>(...choices: readonly T[]): Field<T> {
   return (value, path) => choices.find((c) => c === value) ?? refuse(path, `one of ${choices.join(", ")}`);
