@@ -46,6 +46,11 @@ export interface FirmwareBoot {
   order?: readonly ("disk" | "cdrom")[];
   /** Whether the BIOS's screen and keyboard are on the serial console too (SeaBIOS); true if left out. */
   serial?: boolean;
+  /**
+   * The BIOS of the VGA, an option ROM of at most 127.5 KiB; "none" for none. SeaBIOS's `vgabios-stdvga.bin`, beside
+   * the image or where Debian puts it, if left out.
+   */
+  vgabios?: string | URL | Uint8Array;
 }
 
 /** A disk or CD: a file's path, bytes (used, not copied), or a store that is open already and stays open. */

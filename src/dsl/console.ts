@@ -1,7 +1,7 @@
-import { guarded, isRunaway } from "../debug/guard.ts";
-import { InputError, TimeoutError } from "../vm/errors.ts";
+import { TimeoutError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
 import { printable } from "../vm/printable.ts";
+import { find, searching } from "./pattern.ts";
 
 /** Characters kept. */
 const LIMIT = 1 << 20;
@@ -10,8 +10,6 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 const RETRY_MS = 5;
 /** How far in front of new text a match may begin: looking at everything again would be quadratic. */
 const WINDOW = 1 << 16;
-/** How long a pattern may hold the thread: some take exponential time. */
-const PATTERN_LIMIT_MS = 1_000;
 
 /** Where typed bytes go; takes as many as it has room for, and tells how many that were. */
 export type ConsoleInput = (bytes: Uint8Array) => number;
@@ -149,17 +147,8 @@ export class GuestConsole implements Console, ConsoleEnd {
     const text = this.#text.slice(this.#cursor);
     regexp.lastIndex = Math.max(0, wanted.done - this.#dropped - this.#cursor - WINDOW);
     wanted.done = this.#dropped + this.#text.length;
-    let match: RegExpMatchArray | null;
-    try {
-      match = guarded(() => regexp.exec(text), PATTERN_LIMIT_MS);
-    } catch (error) {
-      if (!isRunaway(error)) throw error;
-      throw new InputError(
-        `the pattern /${regexp.source}/ was looked for in ${text.length} characters for 1 s and was ended`,
-        { cause: error, remedy: "take one without nested repetitions: /a+$/ rather than /(a+)+$/" },
-      );
-    }
-    if (match === null) return undefined;
+    const match = find(regexp, text);
+    if (match === undefined) return undefined;
     this.#cursor += (match.index ?? 0) + match[0].length;
     return match;
   }
@@ -173,14 +162,4 @@ export class GuestConsole implements Console, ConsoleEnd {
       },
     );
   }
-}
-
-/** A copy of our own, so that the caller's has no memory; a string is looked for as it stands. */
-function searching(pattern: RegExp | string): RegExp {
-  if (typeof pattern === "string") return new RegExp(escapeRegExp(pattern), "g");
-  return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "") + "g");
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }

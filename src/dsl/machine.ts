@@ -34,6 +34,7 @@ import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { loadImage } from "./load.ts";
+import { Screen } from "./screen.ts";
 
 /** How many notices are kept. */
 const NOTICES_LIMIT = 100;
@@ -65,6 +66,8 @@ export class GuestMachine implements Machine {
   readonly console: Console;
   /** What the firmware prints to its debug port 0x402. */
   readonly debugLog: Console;
+  /** What its VGA shows. */
+  readonly screen: Screen;
   /** Interrupts and NMIs from outside. */
   readonly interrupts: MachineInterrupts;
   /** The newest port, MMIO and MSR accesses that left the guest, and counts of all exits. */
@@ -116,6 +119,10 @@ export class GuestMachine implements Machine {
       ...this.#buses,
       memory: this.#debugger.memory,
       open: () => control.requireOpen("devices"),
+    });
+    this.screen = new Screen({
+      devices: () => this.devices.list().map((handle) => handle.device),
+      closed: () => control.state === "closed",
     });
     this.interrupts = {
       pulse: async (gsi) => {

@@ -10,6 +10,8 @@ import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
 import { pcDevices } from "./pc.ts";
+import { VGA_WINDOW, VGA_WINDOW_BYTES, wantsVga } from "./vga.ts";
+import { vgaRom } from "./vga_rom.ts";
 
 export { HostError } from "../host/error.ts";
 export {
@@ -34,6 +36,11 @@ export interface OpenOptions {
   devices?: readonly Device[];
   /** Whether the default devices of a PC are there; true if left out. */
   defaultDevices?: boolean;
+  /**
+   * Whether the default devices have a VGA, which takes 0xa0000 to 0xbffff out of the RAM; if left out, they do for
+   * `firmware()` and `bootSector()`.
+   */
+  vga?: boolean;
   /** Interrupt controllers in the hypervisor; where it has them, if left out. */
   irqchip?: boolean;
   /** Timer in the hypervisor; as `irqchip`, if left out. */
@@ -150,6 +157,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const pc = opener.devices && (options.defaultDevices ?? true);
   // ROM over RAM needs the chipset's memory attributes to get at the RAM.
   const roms = image?.roms?.filter((rom) => pc || !rom.shadow);
+  const vga = pc && wantsVga(options.boot, options.vga, image);
+  const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
   const told = options.boot?.firmware ?? {};
   const { drives, notes, stores } = openDrives(told, openDisk);
@@ -173,7 +182,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       backend,
       drives,
       stores,
-      ...(image && { image: { ...image, notes: [...image.notes, ...notes] } }),
+      ...(image && { image: { ...image, notes: [...image.notes, ...notes, ...videoRom?.notes ?? []] } }),
     });
     if (backend.console !== undefined) {
       const { console, debugLog } = machine.ends;
@@ -191,6 +200,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),
         drives: driveSpecs(drives),
         bootDrives: bootDrives(drives, told.order),
+        ...(videoRom && { vga: videoRom }),
         configured: options.boot !== undefined && options.boot.kind !== "firmware",
         time,
         ...ends,
@@ -198,6 +208,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         shadow: machine.shadow.bind(machine),
         onFault: ({ message, remedy }: BlockFault) => machine.notice(`${message}: ${remedy}`),
       };
+      // Accesses to RAM never reach a device: where the VGA has its window there is none.
+      if (vga) await machine.shadow(VGA_WINDOW, VGA_WINDOW_BYTES, "rom");
       for (const device of pcDevices(pcOptions)) {
         await machine.devices.add(device);
       }
@@ -280,6 +292,7 @@ const KNOWN = [
   "boot",
   "devices",
   "defaultDevices",
+  "vga",
   "irqchip",
   "pit",
   "accelerator",

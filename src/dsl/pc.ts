@@ -12,6 +12,7 @@ import type { PamArea } from "../devices/pci/i440fx.ts";
 import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
+import { Vga } from "../devices/vga/vga.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
 import type { Shadow } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
@@ -19,6 +20,7 @@ import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
 import type { ConsoleEnd } from "./console.ts";
 import { DRIVE_NAMES, type DriveName } from "./drives.ts";
+import type { VgaRom } from "./vga_rom.ts";
 
 /** What the devices of a PC depend on. */
 export interface PcOptions {
@@ -34,6 +36,8 @@ export interface PcOptions {
   readonly drives: Readonly<Partial<Record<DriveName, IdeDriveSpec>>>;
   /** Drives in the order in which firmware shall try them. */
   readonly bootDrives: readonly DriveName[];
+  /** The VGA's BIOS and font; without it there is no VGA. */
+  readonly vga?: VgaRom;
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
   readonly time: Timebase;
@@ -75,6 +79,9 @@ export function pcDevices(options: PcOptions): Device[] {
     onFault: options.onFault,
   });
   pci.host.plug({ slot: 1, function: 1 }, ide);
+  const vga = options.vga &&
+    new Vga({ time, configured, ...(options.vga.font && { font: options.vga.font }) });
+  if (vga !== undefined) pci.host.plug({ slot: 2 }, vga);
   return [
     uart,
     new Cmos({ memory, cpus, time }),
@@ -89,16 +96,19 @@ export function pcDevices(options: PcOptions): Device[] {
     ...(pit ? [] : [new Port61({ time })]),
     ...pci.devices,
     ide,
+    ...(vga ? [vga] : []),
     new Post(),
     new Dma8237(),
   ];
 }
 
 /** fw_cfg with the files that SeaBIOS looks for. */
-function firmwareConfiguration({ memory, cpus, bootMenu, serialScreen, bootDrives }: PcOptions): FwCfg {
-  const fwCfg = new FwCfg({ memory, cpus, nographic: true, bootMenu });
+function firmwareConfiguration({ memory, cpus, bootMenu, serialScreen, bootDrives, vga }: PcOptions): FwCfg {
+  const fwCfg = new FwCfg({ memory, cpus, nographic: vga === undefined, bootMenu });
   fwCfg.items.addFile("etc/e820", e820Table(machineMemoryMap(memory)));
   if (serialScreen) fwCfg.items.addFile("etc/sercon-port", littleEndian(0x3f8, 8));
+  // SeaBIOS looks for a function's option ROM under its vendor and device before it asks the function.
+  if (vga?.bytes !== undefined) fwCfg.items.addFile("pci1234,1111.rom", vga.bytes);
   if (bootDrives.length > 0) {
     fwCfg.items.addFile("bootorder", bootOrder(bootDrives.map(openFirmwarePath)));
   }

@@ -1,0 +1,128 @@
+import { InputError, StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
+import type { Device } from "../vm/device.ts";
+import type { Picture } from "../devices/vga/picture.ts";
+import { Vga } from "../devices/vga/vga.ts";
+import { find, searching } from "./pattern.ts";
+import { encodePng } from "./png.ts";
+
+export type { Picture } from "../devices/vga/picture.ts";
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+/** How often a screen that somebody waits for is looked at. */
+const LOOK_MS = 20;
+
+/** What the screen works with. */
+export interface ScreenParts {
+  /** The machine's devices. */
+  readonly devices: () => readonly Device[];
+  /** Whether the machine is closed. */
+  readonly closed: () => boolean;
+}
+
+/** The guest's screen: that of its VGA. */
+export class Screen {
+  readonly #parts: ScreenParts;
+
+  /** Made by the machine. */
+  constructor(parts: ScreenParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * What a text mode shows: its rows, blanks at their ends left out, with a line feed after each; characters are those
+   * of code page 437, whatever font is loaded. Empty in graphics modes.
+   *
+   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   */
+  get text(): string {
+    return this.#vga.rows().map((row) => `${row}\n`).join("");
+  }
+
+  /**
+   * The dots that are on the screen now. Lines and dots that a VGA only doubles come once; the cursor and what blinks
+   * are shown.
+   *
+   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   */
+  picture(): Picture {
+    return this.#vga.picture();
+  }
+
+  /**
+   * The same as a PNG file.
+   *
+   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   * @example
+   * ```ts
+   * import { bootSector, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * // mov ax, 0xb800; mov es, ax; mov word [es:0], 0x0741; cli; hlt
+   * const code = Uint8Array.of(0xb8, 0, 0xb8, 0x8e, 0xc0, 0x26, 0xc7, 6, 0, 0, 0x41, 7, 0xfa, 0xf4);
+   * await using vm = await open({ backend: "fake", boot: bootSector(code) });
+   * await vm.continue({ timeoutMs: 5000 });
+   * assert.equal(vm.screen.text.trim(), "A");
+   * assert.equal(new TextDecoder().decode(vm.screen.png().subarray(1, 4)), "PNG");
+   * ```
+   */
+  png(): Uint8Array<ArrayBuffer> {
+    return encodePng(this.picture());
+  }
+
+  /**
+   * Waits until the text on the screen matches. It never resumes the guest: call `continue()` beside.
+   *
+   * @param pattern A string is looked for as it stands; `text` is what is looked at, so `^` and `$` want the flag m.
+   * @param options `signal` ends the wait: it is then rejected with the signal's reason.
+   * @returns The match.
+   * @throws {TimeoutError} After `timeoutMs` (default 30 s), or when the machine is closed; shows the screen.
+   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   */
+  async expect(
+    pattern: RegExp | string,
+    options: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<RegExpMatchArray> {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    const regexp = searching(pattern);
+    const end = performance.now() + timeoutMs;
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#parts.closed()) {
+        throw new StateError(`the machine was closed before its screen showed ${pattern}`, "closed");
+      }
+      regexp.lastIndex = 0;
+      const match = find(regexp, this.text);
+      if (match !== undefined) return match;
+      const left = end - performance.now();
+      if (left <= 0) throw this.#missing(pattern, timeoutMs);
+      await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MS, left)));
+    }
+  }
+
+  #missing(pattern: RegExp | string, timeoutMs: number): TimeoutError {
+    const rows = this.#vga.rows().filter((row) => row !== "").map((row) => `\n  | ${row}`).join("");
+    return new TimeoutError(`the screen did not show ${pattern} within ${timeoutMs} ms; it shows:${rows || " no text"}`, {
+      remedy: "check that the guest runs: expect() does not resume it, call continue() beside it",
+    });
+  }
+
+  get #vga(): Vga {
+    for (const device of this.#parts.devices()) if (device instanceof Vga) return device;
+    if (this.#parts.closed()) throw new StateError("the machine is closed, and its screen with it", "closed");
+    throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
+      remedy: "boot it with firmware() or bootSector() and the default devices, or open it with vga: true, on kvm",
+    });
+  }
+}
+
+/** @throws {InputError} If a picture can't be written there. */
+export async function writePng(screen: Screen, path: string): Promise<Picture> {
+  const picture = screen.picture();
+  try {
+    await Deno.writeFile(path, encodePng(picture));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new InputError(`${path} can't be written: ${why}`, { cause, remedy: "choose another file" });
+  }
+  return picture;
+}
