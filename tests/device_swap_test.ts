@@ -118,3 +118,40 @@ Deno.test("keyboard: what is typed waits for the guest; without one that reads, 
   await using bare = await open({ backend: "fake", boot: flat(CODE), defaultDevices: false });
   assert.equal(bare.keyboard, undefined);
 });
+
+Deno.test("swap: a device that throws or never returns in save, restore or detach is named, and the guest goes on", async () => {
+  const place = { start: 0x777, length: 1 };
+  const spin = () => {
+    for (;;);
+  };
+  const fail = () => {
+    throw new Error("no more");
+  };
+  let left = 1;
+  const failOnce = () => {
+    if (left-- > 0) fail();
+  };
+  const answers = (value: number): Device => ({
+    name: "mine",
+    ports: place,
+    read: (_offset, data) => void data.fill(value),
+  });
+  for (
+    const [method, old, next] of [
+      ["save", { ...answers(1), save: fail }, answers(2)],
+      ["save", { ...answers(1), save: spin }, answers(2)],
+      ["restore", { ...answers(1), save: () => 5 }, { ...answers(2), restore: spin }],
+      ["restore", { ...answers(1), save: () => 5 }, { ...answers(2), restore: fail, detach: fail }],
+      ["detach", { ...answers(1), detach: failOnce }, answers(2)],
+    ] as const
+  ) {
+    await using vm = await guest();
+    await vm.devices.add(old);
+    await assert.rejects(vm.devices.swap(next), {
+      name: "HvshError",
+      message: new RegExp(`^device mine failed in ${method}\\(\\): (no more|it did not return)`),
+    });
+    assert.equal(vm.devices.get("mine")!.device, old, method);
+    assert.equal(await vm.readPort(0x777), 1n);
+  }
+});

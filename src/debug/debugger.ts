@@ -50,7 +50,7 @@ export function createDebugger(
   const slots = new Slots();
   const pages = new GuardedPages(backend.memory);
   const settings = new TrapSettings(backend.vcpus, slots, patches);
-  const memory = new HiddenMemory(backend, patches);
+  const memory = new HiddenMemory(backend, patches, buses.mmio);
   const trace = new AccessTrace(undefined, backend.now);
   const read = (gpa: bigint, into: Uint8Array) => memory.peek(gpa, into);
   const vcpus = backend.vcpus.map((_, index) =>

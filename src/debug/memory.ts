@@ -1,9 +1,11 @@
 import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
 import type { Backend, MaybePromise, MemoryRegion, Shadow } from "../vm/backend.ts";
+import type { Bus } from "../vm/bus.ts";
 import { checkAddress } from "../vm/check.ts";
-import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { FaultError, InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
+import { DeviceMemory } from "./device_memory.ts";
 import { littleEndian } from "./hit.ts";
 import type { Patches } from "./patches.ts";
 import { findAll, type SearchOptions } from "./search.ts";
@@ -109,11 +111,14 @@ export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
   readonly view?: (at: Gpa | BareAddress, length: number) => Uint8Array;
   readonly #backend: Backend;
   readonly #patches: Patches;
+  readonly #devices: DeviceMemory;
 
-  constructor(backend: Backend, patches: Patches) {
+  /** @param mmio Devices there may have memory of their own. */
+  constructor(backend: Backend, patches: Patches, mmio: Bus) {
     super("gpa");
     this.#backend = backend;
     this.#patches = patches;
+    this.#devices = new DeviceMemory(backend.memory, mmio);
     const { memory } = backend;
     if (memory.view !== undefined) this.view = (at, length) => memory.view!(this.check(at), length);
   }
@@ -124,19 +129,38 @@ export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
 
   /** Fills `into` from a guest-physical address; for walks and conditions. */
   peek(at: bigint, into: Uint8Array): MaybePromise<void> {
-    const done = this.#backend.memory.read(at, into);
+    let done: MaybePromise<void>;
+    try {
+      done = this.#backend.memory.read(at, into);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+      done = this.#devices.read(at, into, error);
+    }
     if (this.#patches.size === 0) return done;
     return then(done, () => this.#patches.hide(at, into));
   }
 
   /** Writes for the debugger. */
   poke(at: bigint, bytes: Uint8Array): MaybePromise<void> {
-    return this.#patches.write(at, bytes);
+    return this.#put(at, bytes, (to, part) => this.#patches.write(to, part));
   }
 
   /** Writes as the guest's devices do: what the guest can't write stays. */
   deposit(at: bigint, bytes: Uint8Array): MaybePromise<void> {
-    return this.#patches.deposit(at, bytes);
+    return this.#put(at, bytes, (to, part) => this.#patches.deposit(to, part));
+  }
+
+  #put(
+    at: bigint,
+    bytes: Uint8Array,
+    store: (at: bigint, bytes: Uint8Array) => MaybePromise<void>,
+  ): MaybePromise<void> {
+    try {
+      return store(at, bytes);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+      return this.#devices.write(at, bytes, error, store);
+    }
   }
 
   /** Changes what the guest meets in a range. @throws {UnsupportedError} If the backend can't. */

@@ -5,6 +5,8 @@ import type { DeviceWrapper } from "../vm/machine.ts";
 /** Passes accesses on to a device, through the wrappers around it: the newest is asked first. */
 export class DeviceFront implements Device {
   readonly name: string;
+  readonly readMemory?: NonNullable<Device["readMemory"]>;
+  readonly writeMemory?: NonNullable<Device["writeMemory"]>;
   readonly #device: Device;
   readonly #wrappers: readonly DeviceWrapper[];
 
@@ -13,6 +15,9 @@ export class DeviceFront implements Device {
     this.name = device.name;
     this.#device = device;
     this.#wrappers = wrappers;
+    // A debugger's look at a device's memory is no access: wrappers do not see it.
+    if (device.readMemory !== undefined) this.readMemory = device.readMemory.bind(device);
+    if (device.writeMemory !== undefined) this.writeMemory = device.writeMemory.bind(device);
   }
 
   get ports(): Device["ports"] {

@@ -108,24 +108,50 @@ export class DeviceSet implements Devices {
           remedy: "wrap() its accesses instead",
         });
       }
-      const state = old.save?.();
+      const state = ask(old, "save", () => old.save?.());
       const wrappers = this.#wrappers.get(old);
-      this.#unplug(old);
       try {
+        this.#unplug(old);
         const handle = this.plug(device);
-        if (state !== undefined) device.restore?.(state);
+        if (state !== undefined) ask(device, "restore", () => device.restore?.(state));
         return handle;
       } catch (error) {
-        if (this.#handles.get(device.name)?.device === device) this.#unplug(device);
-        this.plug(old);
-        if (wrappers !== undefined) {
-          this.#wrappers.set(old, wrappers);
-          this.#place(old);
-        }
-        if (state !== undefined) old.restore?.(state);
+        this.#putBack(old, device, wrappers, state, error);
         throw error;
       }
     });
+  }
+
+  /** After a swap that failed: `old` in the place of `device`, as it was. @throws {HvshError} If that fails too. */
+  #putBack(
+    old: Device,
+    device: Device,
+    wrappers: readonly DeviceWrapper[] | undefined,
+    state: unknown,
+    why: unknown,
+  ): void {
+    const steps: (() => void)[] = [
+      () => {
+        if (this.#handles.get(device.name)?.device === device) this.#unplug(device);
+      },
+      () => void this.plug(old),
+      () => {
+        if (wrappers === undefined) return;
+        this.#wrappers.set(old, wrappers);
+        this.#place(old);
+      },
+      () => {
+        if (state !== undefined) ask(old, "restore", () => old.restore?.(state));
+      },
+    ];
+    try {
+      all(steps, (step) => step());
+    } catch (cause) {
+      throw new HvshError(`${messageOf(why)}; and putting ${old.name} back: ${messageOf(cause)}`, {
+        cause,
+        remedy: "see devices for what is there, and mend both devices",
+      });
+    }
   }
 
   list(): readonly DeviceHandle[] {
@@ -264,9 +290,9 @@ class Handle implements DeviceHandle {
  *
  * @throws {HvshError}
  */
-function ask(device: Device, method: string, call: () => void): void {
+function ask<T>(device: Device, method: string, call: () => T): T {
   try {
-    guarded(call);
+    return guarded(call);
   } catch (cause) {
     // What hvsh's own devices say of bad options has its sentence and its remedy already.
     if (cause instanceof InputError) throw cause;

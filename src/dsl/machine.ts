@@ -122,6 +122,7 @@ export class GuestMachine implements Machine {
     });
     this.screen = new Screen({
       devices: () => this.devices.list().map((handle) => handle.device),
+      ...(backend.picture && { picture: () => backend.picture!() }),
       closed: () => control.state === "closed",
     });
     this.interrupts = {

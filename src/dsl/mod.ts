@@ -30,6 +30,7 @@ export {
   SEGMENTS as SEGMENT_REGISTERS,
   VECTOR as VECTOR_REGISTERS,
 } from "../vm/registers.ts";
+export type { Picture } from "../vm/picture.ts";
 export type * from "../vm/stop.ts";
 export type * from "../vm/trace.ts";
 export type { Autopsy } from "../debug/autopsy.ts";
@@ -72,6 +73,7 @@ export {
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName } from "./drives.ts";
 export type { Keyboard } from "./keyboard.ts";
+export { Screen } from "./screen.ts";
 export { ByteDevice } from "../devices/byte_device.ts";
 export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";
 export type { Host } from "./hosts.ts";

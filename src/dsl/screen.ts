@@ -1,11 +1,9 @@
 import { InputError, StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
 import type { Device } from "../vm/device.ts";
-import type { Picture } from "../devices/vga/picture.ts";
+import type { Picture } from "../vm/picture.ts";
 import { Vga } from "../devices/vga/vga.ts";
 import { find, searching } from "./pattern.ts";
 import { encodePng } from "./png.ts";
-
-export type { Picture } from "../devices/vga/picture.ts";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** How often a screen that somebody waits for is looked at. */
@@ -15,6 +13,8 @@ const LOOK_MS = 20;
 export interface ScreenParts {
   /** The machine's devices. */
   readonly devices: () => readonly Device[];
+  /** A picture of the hypervisor's own screen, if it has one. */
+  readonly picture?: () => Promise<Picture>;
   /** Whether the machine is closed. */
   readonly closed: () => boolean;
 }
@@ -29,29 +29,29 @@ export class Screen {
   }
 
   /**
-   * What a text mode shows: its rows, blanks at their ends left out, with a line feed after each; characters are those
+   * What a text mode shows: its rows, blanks at their ends left out, with a line feed after each. Characters are those
    * of code page 437, whatever font is loaded. Empty in graphics modes.
    *
    * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
    */
   get text(): string {
-    return this.#vga.rows().map((row) => `${row}\n`).join("");
+    return this.#vga().rows().map((row) => `${row}\n`).join("");
   }
 
   /**
    * The dots that are on the screen now. Lines and dots that a VGA only doubles come once; the cursor and what blinks
    * are shown.
    *
-   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   * @throws {UnsupportedError} If the guest has no screen.
    */
-  picture(): Picture {
-    return this.#vga.picture();
+  async picture(): Promise<Picture> {
+    return await this.#parts.picture?.() ?? this.#vga().picture();
   }
 
   /**
    * The same as a PNG file.
    *
-   * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
+   * @throws {UnsupportedError} If the guest has no screen.
    * @example
    * ```ts
    * import { bootSector, open } from "hvsh";
@@ -62,11 +62,12 @@ export class Screen {
    * await using vm = await open({ backend: "fake", boot: bootSector(code) });
    * await vm.continue({ timeoutMs: 5000 });
    * assert.equal(vm.screen.text.trim(), "A");
-   * assert.equal(new TextDecoder().decode(vm.screen.png().subarray(1, 4)), "PNG");
+   * const png = await vm.screen.png(); // await Deno.writeFile("screen.png", png)
+   * assert.equal(new TextDecoder().decode(png.subarray(1, 4)), "PNG");
    * ```
    */
-  png(): Uint8Array<ArrayBuffer> {
-    return encodePng(this.picture());
+  async png(): Promise<Uint8Array<ArrayBuffer>> {
+    return await encodePng(await this.picture());
   }
 
   /**
@@ -75,7 +76,8 @@ export class Screen {
    * @param pattern A string is looked for as it stands; `text` is what is looked at, so `^` and `$` want the flag m.
    * @param options `signal` ends the wait: it is then rejected with the signal's reason.
    * @returns The match.
-   * @throws {TimeoutError} After `timeoutMs` (default 30 s), or when the machine is closed; shows the screen.
+   * @throws {TimeoutError} After `timeoutMs` (default 30 s); shows the screen.
+   * @throws {StateError} When the machine is closed.
    * @throws {UnsupportedError} If the guest has no VGA of hvsh's.
    */
   async expect(
@@ -85,43 +87,57 @@ export class Screen {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
     const regexp = searching(pattern);
     const end = performance.now() + timeoutMs;
+    let looked: string | undefined;
     for (;;) {
       signal?.throwIfAborted();
       if (this.#parts.closed()) {
         throw new StateError(`the machine was closed before its screen showed ${pattern}`, "closed");
       }
+      const { text } = this;
       regexp.lastIndex = 0;
-      const match = find(regexp, this.text);
+      const match = text === looked ? undefined : find(regexp, text);
       if (match !== undefined) return match;
+      looked = text;
       const left = end - performance.now();
-      if (left <= 0) throw this.#missing(pattern, timeoutMs);
+      if (left <= 0) throw missing(pattern, timeoutMs, text);
       await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MS, left)));
     }
   }
 
-  #missing(pattern: RegExp | string, timeoutMs: number): TimeoutError {
-    const rows = this.#vga.rows().filter((row) => row !== "").map((row) => `\n  | ${row}`).join("");
-    return new TimeoutError(`the screen did not show ${pattern} within ${timeoutMs} ms; it shows:${rows || " no text"}`, {
-      remedy: "check that the guest runs: expect() does not resume it, call continue() beside it",
-    });
-  }
-
-  get #vga(): Vga {
-    for (const device of this.#parts.devices()) if (device instanceof Vga) return device;
+  #vga(): Vga {
     if (this.#parts.closed()) throw new StateError("the machine is closed, and its screen with it", "closed");
+    for (const device of this.#parts.devices()) if (device instanceof Vga) return device;
     throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
-      remedy: "boot it with firmware() or bootSector() and the default devices, or open it with vga: true, on kvm",
+      remedy:
+        "boot it with firmware() or bootSector() and the default devices, or open it with vga: true, on kvm",
     });
   }
 }
 
-/** @throws {InputError} If a picture can't be written there. */
+function missing(pattern: RegExp | string, timeoutMs: number, text: string): TimeoutError {
+  const rows = text.split("\n").filter((row) => row !== "").map((row) => `\n  | ${row}`).join("");
+  return new TimeoutError(
+    `the screen did not show ${pattern} within ${timeoutMs} ms; it shows:${rows || " no text"}`,
+    { remedy: "check that the guest runs: expect() does not resume it, call continue() beside it" },
+  );
+}
+
+/**
+ * Writes a PNG file of the screen.
+ *
+ * @throws {InputError} If it can't be written there.
+ */
 export async function writePng(screen: Screen, path: string): Promise<Picture> {
-  const picture = screen.picture();
+  const picture = await screen.picture();
+  const png = await encodePng(picture);
   try {
-    await Deno.writeFile(path, encodePng(picture));
+    await Deno.writeFile(path, png);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = cause instanceof Deno.errors.NotFound
+      ? "there is no such folder"
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
     throw new InputError(`${path} can't be written: ${why}`, { cause, remedy: "choose another file" });
   }
   return picture;

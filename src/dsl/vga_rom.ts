@@ -42,7 +42,9 @@ export async function vgaRom(boot: BootSpec | undefined): Promise<VgaRom> {
     const size = await Deno.stat(path).then((s) => s.isFile ? s.size : 0, () => 0);
     if (size > 0 && size <= LIMIT) return found(await read(path));
   }
-  const without = boot?.kind === "firmware" ? "firmware shows nothing on the screen" : "screenshots show no characters";
+  const without = boot?.kind === "firmware"
+    ? "firmware shows nothing on the screen"
+    : "screenshots show no characters";
   return { notes: [`there is no ${NAME}, so that ${without}: apt-get install seabios`] };
 }
 
@@ -82,7 +84,10 @@ async function read(path: string | URL): Promise<Uint8Array> {
 
 function check(bytes: Uint8Array, name: string): void {
   if (bytes.length <= LIMIT && SIGNATURE.every((byte, i) => bytes[i] === byte)) return;
-  throw new InputError(`${name} is no option ROM: it does not begin with 55 aa, or is longer than ${LIMIT} bytes`, {
-    remedy: `give SeaBIOS's ${NAME}`,
-  });
+  throw new InputError(
+    `${name} is no option ROM: it does not begin with 55 aa, or is longer than ${LIMIT} bytes`,
+    {
+      remedy: `give SeaBIOS's ${NAME}`,
+    },
+  );
 }

@@ -90,6 +90,15 @@ export interface Device {
   /** OUTS: the guest writes the units of `data` to the same port. Left out: `write` is called for each unit. */
   writeString?(offset: number, data: Uint8Array, size: number, range: DeviceRange): void;
   /**
+   * For a range of guest-physical addresses that is like memory, as a screen's is: what the guest would read of any
+   * number of bytes, without changing anything. Debuggers and other devices' DMA get at them by it.
+   *
+   * @returns Whether this range is like memory; false leaves `into` alone.
+   */
+  readMemory?(offset: number, into: Uint8Array, range: DeviceRange): boolean;
+  /** Writes any number of bytes there as the guest would. @returns Whether this range is like memory. */
+  writeMemory?(offset: number, bytes: Uint8Array, range: DeviceRange): boolean;
+  /**
    * Called just before it is plugged in, for a device that may choose where it answers: `free` tells whether a
    * range of guest-physical addresses has neither memory nor a device. `ports` and `mmio` are looked at afterwards.
    *

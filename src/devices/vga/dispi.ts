@@ -3,7 +3,7 @@
  *
  * Specification: Bochs, "VBE Display Interface"; QEMU, docs/specs/standard-vga.rst.
  */
-import { type Picture } from "./picture.ts";
+import type { Picture } from "../../vm/picture.ts";
 import { rgbTable } from "./scanout.ts";
 import type { VgaState } from "./vga_state.ts";
 import type { VideoMemory } from "./video_memory.ts";

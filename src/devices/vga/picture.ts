@@ -1,16 +1,7 @@
-/** What is on the screen, for people: dots and characters. */
+/** What is on the screen, for people: the cursor and the characters. */
 import { frame, planeOffset, rowPitch, startAddress } from "./crtc.ts";
 import type { VgaState } from "./vga_state.ts";
 import type { VideoMemory } from "./video_memory.ts";
-
-/** A picture. */
-export interface Picture {
-  /** Dots. */
-  readonly width: number;
-  readonly height: number;
-  /** Red, green and blue of each dot, line by line from the top left: `width * height * 3` bytes. */
-  readonly rgb: Uint8Array;
-}
 
 /** The cursor of the text modes (CR0A, CR0B, CR0E, CR0F). */
 export class TextCursor {

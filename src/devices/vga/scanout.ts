@@ -3,8 +3,9 @@
  *
  * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "Attribute controller"; Intel 965G PRM, volume 3, 2.5.
  */
+import type { Picture } from "../../vm/picture.ts";
 import { type Frame, frame, planeOffset, rowPitch, startAddress } from "./crtc.ts";
-import { type Picture, TextCursor } from "./picture.ts";
+import { TextCursor } from "./picture.ts";
 import type { VgaState } from "./vga_state.ts";
 import { PLANES_BYTES, type VideoMemory } from "./video_memory.ts";
 

@@ -4,7 +4,8 @@
  * Data sheets: IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem"; Intel 965G PRM, volume 3; QEMU,
  * docs/specs/standard-vga.rst.
  */
-import type { DeviceRange } from "../../vm/device.ts";
+import type { AccessPoint, DeviceRange } from "../../vm/device.ts";
+import type { Picture } from "../../vm/picture.ts";
 import type { Timebase } from "../device_clock.ts";
 import {
   BASE_ADDRESS,
@@ -18,7 +19,7 @@ import { list, restoreRecord, saveRecord, type Shape, text } from "../state.ts";
 import { decode, readPlanes, WINDOW, WINDOW_BYTES, writePlanes } from "./data_path.ts";
 import { bankBase, DISPI, dispiEnabled, dispiLinear, dispiPicture, readDispi, writeDispi } from "./dispi.ts";
 import { frame } from "./crtc.ts";
-import { type Picture, textRows } from "./picture.ts";
+import { textRows } from "./picture.ts";
 import { isShown, isText, scanout } from "./scanout.ts";
 import { powerOn, textMode, VGA_SHAPE, type VgaState } from "./vga_state.ts";
 import { readPort, writePort } from "./vga_ports.ts";
@@ -75,6 +76,17 @@ const FIXED: { readonly io: readonly BarRange[]; readonly memory: readonly BarRa
 
 /** The VGA, as a PCI function and as the ISA card it is to old programs. */
 export class Vga extends PciFunction {
+  /** What is worth a stop: a mode's registers, colours, what is drawn. */
+  readonly points: Readonly<Record<string, readonly AccessPoint[]>> = {
+    crtc: [{ space: "port", start: 0x3d4, length: 2, direction: "write" }],
+    palette: [{ space: "port", start: 0x3c7, length: 3, direction: "write" }],
+    mode: [
+      { space: "port", start: 0x3c2, length: 1, direction: "write" },
+      { space: "port", start: DISPI_PORT, length: 4, direction: "write" },
+    ],
+    graphics: [{ space: "mmio", start: WINDOW, length: 0x1_0000, direction: "write" }],
+    text: [{ space: "mmio", start: WINDOW + 0x1_8000, length: 0x8000, direction: "write" }],
+  };
   readonly #memory: VideoMemory;
   readonly #time: Timebase;
   readonly #options: VgaOptions;
@@ -153,6 +165,25 @@ export class Vga extends PciFunction {
     } else {
       for (let i = 0; i < data.length; i++) writePort(this.#state, Number(start) + offset + i, data[i]);
     }
+  }
+
+  /** The window and the framebuffer are like memory; looking leaves the latches alone. */
+  readMemory(offset: number, into: Uint8Array, range: DeviceRange): boolean {
+    const { bar, start } = range as BarRange;
+    if (bar !== FRAMEBUFFER_BAR && start !== WINDOW) return false;
+    const { latches } = this.#state;
+    this.#state.latches = [...latches];
+    this.read(offset, into, range);
+    this.#state.latches = latches;
+    return true;
+  }
+
+  /** The same for writing. */
+  writeMemory(offset: number, bytes: Uint8Array, range: DeviceRange): boolean {
+    const { bar, start } = range as BarRange;
+    if (bar !== FRAMEBUFFER_BAR && start !== WINDOW) return false;
+    this.write(offset, bytes, range);
+    return true;
   }
 
   /** As after power-on; memory is zeros. */

@@ -38,14 +38,25 @@ export function readPattern(
 
 /** `expect PATTERN [SECONDS]`: lets a paused guest run until its console matched, then pauses it again. */
 export async function expect(session: Session, invocation: Invocation): Promise<Answer> {
-  const vm = guest(session);
+  const { console } = guest(session);
   const { pattern, timeoutMs } = readPattern(invocation);
+  return await awaitMatch(session, "console", timeoutMs, (options) => console.expect(pattern, options));
+}
+
+/** Lets a paused guest run until `look`, which waits for something of `what`, is done, then pauses it again. */
+export async function awaitMatch(
+  session: Session,
+  what: string,
+  timeoutMs: number,
+  look: (options: { timeoutMs: number; signal: AbortSignal }) => Promise<RegExpMatchArray>,
+): Promise<Answer> {
+  const vm = guest(session);
   const giveUp = new AbortController();
   const options = { timeoutMs, signal: giveUp.signal };
-  if (vm.state === "running") return answer(await vm.console.expect(pattern, options));
+  if (vm.state === "running") return answer(await look(options));
   let match: RegExpMatchArray | undefined;
   let failure: unknown;
-  const matched = vm.console.expect(pattern, options).then((m) => match = m, (error) => failure = error);
+  const matched = look(options).then((m) => match = m, (error) => failure = error);
   // What was printed before counts: then there is nothing to run for.
   await turn();
   if (match === undefined && failure === undefined) {
@@ -57,7 +68,7 @@ export async function expect(session: Session, invocation: Invocation): Promise<
     // Output of the last moments is looked at one turn later.
     await turn();
     giveUp.abort(
-      new InputError("The guest stopped before its console matched", { remedy: "continue, or expect again" }),
+      new InputError(`The guest stopped before its ${what} matched`, { remedy: "continue, or expect again" }),
     );
     await matched;
   }

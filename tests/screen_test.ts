@@ -1,0 +1,68 @@
+/** The VGA of a whole guest: boot sectors that draw, and what scripts and debuggers see of it. */
+import assert from "node:assert/strict";
+import { decode } from "fast-png";
+import { bootSector, flat, gpa, gva, open } from "../mod.ts";
+
+/** mov ax, 0xb800; mov es, ax; then "Hi!" in yellow on blue at the top left; cli; hlt. */
+const TEXT = Uint8Array.of(
+  ...[0xb8, 0x00, 0xb8, 0x8e, 0xc0, 0x31, 0xff, 0xfc],
+  ...[0xb8, 0x48, 0x1e, 0xab, 0xb0, 0x69, 0xab, 0xb0, 0x21, 0xab],
+  ...[0xfa, 0xf4],
+);
+
+Deno.test("screen: a boot sector's text is read, waited for and seen by the debugger", async () => {
+  await using vm = await open({ backend: "fake", boot: bootSector(TEXT) });
+  assert.equal(vm.screen.text.trim(), "");
+  const running = vm.continue({ timeoutMs: 10_000 });
+  const [whole, letter] = await vm.screen.expect(/^H(.)!$/m);
+  assert.deepEqual([whole, letter, (await running).kind], ["Hi!", "i", "halt"]);
+  assert.deepEqual([...await vm.memory.read(gpa(0xb8000n), 4)], [0x48, 0x1e, 0x69, 0x1e]);
+  assert.deepEqual([...await vm.vcpus[0].memory.read(gva(0xb7fffn), 2)].length, 2);
+  await vm.memory.write(gpa(0xb8000n), Uint8Array.of(0x4a));
+  assert.equal(vm.screen.text.split("\n")[0], "Ji!");
+  await assert.rejects(vm.screen.expect("Hi!", { timeoutMs: 30 }), {
+    name: "TimeoutError",
+    message: /did not show Hi! within 30 ms; it shows:\n {2}\| Ji!/,
+  });
+  await assert.rejects(vm.memory.read(gpa(0xcfff_ffffn), 2), { name: "FaultError" });
+});
+
+Deno.test("screen: a picture is a PNG file that other programs decode", async () => {
+  await using vm = await open({ backend: "fake", boot: bootSector(TEXT) });
+  await vm.continue({ timeoutMs: 10_000 });
+  const png = decode(await vm.screen.png());
+  const { width, height, rgb } = await vm.screen.picture();
+  assert.deepEqual([png.width, png.height, png.channels, png.depth], [width, height, 3, 8]);
+  assert.deepEqual(png.data, rgb);
+  assert.deepEqual([width, height], [720, 400]);
+  assert.deepEqual([...rgb.subarray(0, 3)], [0, 0, 0xaa], "blue behind the H");
+});
+
+Deno.test("screen: memory is the VGA's where it has its window, and RAM's where there is none", async () => {
+  // mov al, 7; mov [0xa0000], al; hlt, in long mode
+  const code = Uint8Array.of(0xb0, 7, 0xa2, 0, 0, 0x0a, 0, 0, 0, 0, 0, 0xfa, 0xf4);
+  await using ram = await open({ backend: "fake", boot: flat(code, { at: 0x20_0000, mode: "long" }) });
+  await ram.continue({ timeoutMs: 10_000 });
+  assert.deepEqual([...await ram.memory.read(gpa(0xa0000n), 1)], [7]);
+  assert.throws(() => ram.screen.text, { name: "UnsupportedError", message: /no VGA/ });
+  await assert.rejects(ram.screen.png(), { name: "UnsupportedError" });
+  await using vga = await open({
+    backend: "fake",
+    vga: true,
+    boot: flat(code, { at: 0x20_0000, mode: "long" }),
+  });
+  await vga.continue({ timeoutMs: 10_000 });
+  await assert.rejects(
+    open({ backend: "fake", vga: true, boot: flat(new Uint8Array(32), { at: 0xa0000 }) }),
+    { name: "InputError", message: /where the VGA has its window/ },
+  );
+});
+
+Deno.test("screen: break on vga text stops at what is drawn", async () => {
+  await using vm = await open({ backend: "fake", boot: bootSector(TEXT) });
+  const { points } = vm.devices.get("vga")!.device;
+  assert.ok(points?.text, "the VGA names its text window");
+  await vm.close();
+  assert.throws(() => vm.screen.text, { name: "StateError" });
+  await assert.rejects(vm.screen.expect("x", { timeoutMs: 10 }), { name: "StateError" });
+});
