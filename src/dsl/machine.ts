@@ -1,6 +1,4 @@
-import { guarded } from "../debug/guard.ts";
 import type { Backend, BackendName, CpuidEntry, Shadow } from "../vm/backend.ts";
-import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { Bus } from "../vm/bus.ts";
 import { type Capabilities, type CapabilityName, need } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
@@ -18,7 +16,6 @@ import type {
 import type { Stop, StopCause } from "../vm/stop.ts";
 import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
-import { littleEndian } from "../debug/hit.ts";
 import { type Autopsy, autopsy } from "../debug/autopsy.ts";
 import { type Backtrace, backtrace } from "../debug/backtrace.ts";
 import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.ts";
@@ -29,6 +26,7 @@ import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
+import { BusAccess } from "./bus_access.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
@@ -82,7 +80,7 @@ export class GuestMachine implements Machine {
   readonly #noticeListeners = new Set<(text: string) => void>();
   readonly #stores: Disposable | undefined;
   readonly #backend: Backend;
-  readonly #buses: Buses;
+  readonly #access: BusAccess;
   readonly #debugger: Debugger;
   readonly #devices: DeviceSet;
   readonly #console: GuestConsole;
@@ -101,8 +99,8 @@ export class GuestMachine implements Machine {
     this.#stores = parts.stores;
     this.#clock = new DeviceClock(() => BigInt(Math.round(performance.now() * 1e6)));
     this.#clock.pause();
-    this.#buses = { port: new Bus("port"), mmio: new Bus("mmio") };
-    this.#debugger = createDebugger(backend, this.#buses, this.#clock);
+    const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+    this.#debugger = createDebugger(backend, buses, this.#clock);
     this.#console = new GuestConsole();
     const { control, memory, vcpus, breakpoints, trace } = this.#debugger;
     this.backend = backend.name;
@@ -116,7 +114,7 @@ export class GuestMachine implements Machine {
     if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
     this.devices = this.#devices = new DeviceSet({
       backend,
-      ...this.#buses,
+      ...buses,
       memory: this.#debugger.memory,
       open: () => control.requireOpen("devices"),
     });
@@ -124,6 +122,11 @@ export class GuestMachine implements Machine {
       devices: () => this.devices.list().map((handle) => handle.device),
       ...(backend.picture && { picture: () => backend.picture!() }),
       closed: () => control.state === "closed",
+    });
+    this.#access = new BusAccess({
+      buses,
+      capabilities: backend.capabilities,
+      open: () => control.requireOpen("devices"),
     });
     this.interrupts = {
       pulse: async (gsi) => {
@@ -333,10 +336,7 @@ export class GuestMachine implements Machine {
    * @throws {StateError} If the machine is closed.
    */
   readPort(port: number, size: 1 | 2 | 4 = 1): Promise<bigint> {
-    return this.#portAccess(port, size, (data) => {
-      dispatch({ kind: "io-in", port, size, count: 1, data }, this.#buses);
-      return littleEndian(data);
-    });
+    return this.#access.readPort(port, size);
   }
 
   /**
@@ -346,11 +346,33 @@ export class GuestMachine implements Machine {
    * @throws {InputError} If port or size make no sense.
    * @throws {StateError} If the machine is closed.
    */
-  async writePort(port: number, size: 1 | 2 | 4, value: bigint | number): Promise<void> {
-    await this.#portAccess(port, size, (data) => {
-      for (let i = 0; i < size; i++) data[i] = Number(BigInt(value) >> BigInt(8 * i) & 0xffn);
-      dispatch({ kind: "io-out", port, size, count: 1, data }, this.#buses);
-    });
+  writePort(port: number, size: 1 | 2 | 4, value: bigint | number): Promise<void> {
+    return this.#access.writePort(port, size, value);
+  }
+
+  /**
+   * Reads a guest-physical address without memory as the guest would: its device answers.
+   *
+   * @param size Bytes: 1, 2, 4 or 8.
+   * @returns The value, little-endian from the bytes the device gave; all ones where none answers.
+   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {InputError} If the size makes no sense.
+   * @throws {StateError} If the machine is closed.
+   */
+  readMmio(at: Gpa | BareAddress, size: 1 | 2 | 4 | 8 = 4): Promise<bigint> {
+    return this.#access.readMmio(plain(at), size);
+  }
+
+  /**
+   * Writes a guest-physical address without memory as the guest would: its device takes the low `size` bytes of
+   * `value`, little-endian.
+   *
+   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {InputError} If the size makes no sense.
+   * @throws {StateError} If the machine is closed.
+   */
+  writeMmio(at: Gpa | BareAddress, size: 1 | 2 | 4 | 8, value: bigint | number): Promise<void> {
+    return this.#access.writeMmio(plain(at), size, value);
   }
 
   /**
@@ -444,18 +466,6 @@ export class GuestMachine implements Machine {
       });
     }
     return index;
-  }
-
-  #portAccess<T>(port: number, size: number, body: (data: Uint8Array) => T): Promise<T> {
-    return Promise.resolve().then(() => {
-      this.#debugger.control.requireOpen("ports");
-      need(this.#backend.capabilities, "devices");
-      if (!Number.isInteger(port) || port < 0 || port > 0xffff) {
-        throw new InputError(`a port is a number from 0 to 0xffff, not ${port}`);
-      }
-      if (![1, 2, 4].includes(size)) throw new InputError(`a port access has 1, 2 or 4 bytes, not ${size}`);
-      return guarded(() => body(new Uint8Array(size)));
-    });
   }
 }
 

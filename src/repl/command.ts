@@ -25,7 +25,16 @@ export interface Command {
   /** First the full name, then its aliases. Any unambiguous prefix of the full name works too. */
   readonly names: readonly string[];
   /** Heading under which `help` lists it. */
-  readonly group: "running" | "breakpoints" | "data" | "x86" | "devices" | "guest" | "trace" | "shell";
+  readonly group:
+    | "running"
+    | "breakpoints"
+    | "data"
+    | "x86"
+    | "devices"
+    | "guest"
+    | "trace"
+    | "shell"
+    | "user";
   /** One line. */
   readonly summary: string;
   /** Forms, one a line: "x/FORMAT ADDRESS". */

@@ -6,14 +6,15 @@
  *    end, is that command, unless an assignment follows (`s = 5`), or an operator while there is a variable of
  *    that name (`n + 1`).
  * 3. So is an unambiguous abbreviation of a command's name, unless there is a variable of that name.
- * 4. Everything else is TypeScript.
+ * 4. So is `!` and a word that is neither a variable nor one of TypeScript's: the rest is for the system's shell.
+ * 5. Everything else is TypeScript.
  *
  * `;` separates commands; from the first piece on that is TypeScript, the rest of the line belongs to it.
  */
 
 import type { Command, Invocation } from "./command.ts";
 import { ShellError } from "./error.ts";
-import { firstCommand, invocation } from "./lexer.ts";
+import { firstCommand, invocation, words } from "./lexer.ts";
 import type { CommandTable } from "./table.ts";
 
 /** One step of a line. */
@@ -33,6 +34,11 @@ const RESERVED = new Set(
     "using var void while with yield").split(" "),
 );
 
+/** `!ls` is for the system's shell. */
+const SYSTEM = /^!\s*([A-Za-z_.~/][\w-]*)/;
+/** What `!` denies in TypeScript and is no variable. */
+const VALUES = new Set(["true", "undefined", "NaN", "globalThis"]);
+
 const ASSIGNMENT = /^(=(?!=)|=>|(?:[-+*/%&|^]|\*\*|<<|>>>?|&&|\|\||\?\?)=(?!=))/;
 const OPERATOR = /^(?:[-+*/%<>&|^?:]{1,3}\s|[=!]==?\s|\?\.|instanceof\s|in\s|as\s|satisfies\s)/;
 
@@ -51,6 +57,13 @@ export function firstStep(
 ): { step: Step; rest: string } {
   const typescript = (text: string) => ({ step: { kind: "typescript" as const, text }, rest: "" });
   if (/^=(?![=>])/.test(line)) return typescript(line.slice(1).trim());
+  const system = SYSTEM.exec(line);
+  const shell = table.exact("shell");
+  if (system && shell && !RESERVED.has(system[1]) && !VALUES.has(system[1]) && !hasVariable(system[1])) {
+    const command = line.slice(1).trim();
+    const call = { name: "shell", format: "", rest: command, words: words(command) };
+    return { step: { kind: "command", text: line, command: shell, invocation: call }, rest: "" };
+  }
   const { command: text, rest } = firstCommand(line);
   const call = invocation(text);
   if (!call) return typescript(line);

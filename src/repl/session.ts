@@ -1,4 +1,5 @@
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
+import type { Command } from "./command.ts";
 import type { Keyboard } from "./keyboard.ts";
 import type { Style } from "./style.ts";
 
@@ -51,6 +52,10 @@ export interface Session {
   capture(line: string): Promise<string>;
   /** Runs a file: commands, or (by its ending, .ts or .js) a TypeScript module. Relative to the current directory. */
   source(path: string): Promise<void>;
+  /** Adds a command of the user's own, or replaces one. @throws {InputError} If hvsh itself has one of that name. */
+  define(command: Command): void;
+  /** A command of the user's own. */
+  defined(name: string): Command | undefined;
   /** Every command there is, in the order of help. */
   readonly help: readonly CommandHelp[];
   /** Lets the guest run or step by `go`, with Ctrl-C pausing it, console output shown, then shows the stop. */

@@ -68,6 +68,7 @@ export class Shell implements Session {
   #sourceDepth = 0;
   #evaluating = 0;
   #warm = false;
+  #hooking = false;
   /** Where lines print that `capture` runs; others may run at the same time, and print as ever. */
   #captures: AsyncLocalStorage<Capture> | undefined;
 
@@ -103,6 +104,17 @@ export class Shell implements Session {
 
   get help(): readonly CommandHelp[] {
     return this.#parts.table.rows;
+  }
+
+  define(command: Command): void {
+    if (this.hasVariable(command.names[0])) {
+      throw new ShellError(`${command.names[0]} is a variable`, "Choose another name.");
+    }
+    this.#parts.table.add(command);
+  }
+
+  defined(name: string): Command | undefined {
+    return this.#parts.table.added(name);
   }
 
   /** The table behind `help`, for completion. */
@@ -214,6 +226,18 @@ export class Shell implements Session {
     const answer = await this.#parts.describeStop(this, stop);
     if (this.json) this.#stopAnswer = answer;
     else this.print(answer.text);
+    await this.#runHook();
+  }
+
+  /** gdb's `define hook-stop`: runs at each stop, but for those of its own making. */
+  async #runHook(): Promise<void> {
+    if (this.#hooking || this.defined("hook-stop") === undefined) return;
+    this.#hooking = true;
+    try {
+      await this.execute("hook-stop");
+    } finally {
+      this.#hooking = false;
+    }
   }
 
   quit(code = 0): void {

@@ -1,20 +1,43 @@
+import { InputError } from "../dsl/mod.ts";
 import type { Command } from "./command.ts";
 import { nearest } from "./nearest.ts";
 
 /** The shell's commands by name, alias and abbreviation. */
 export class CommandTable {
-  /** The rows, in the order in which `help` lists them. */
-  readonly rows: readonly Command[];
+  #rows: readonly Command[];
   #byName = new Map<string, Command>();
+  /** Names of rows that were added. */
+  #added = new Set<string>();
 
   /** @param rows Where two rows claim one name, the first has it. */
   constructor(rows: readonly Command[]) {
-    this.rows = [...new Set(rows)].filter((row, i, all) =>
+    this.#rows = [...new Set(rows)].filter((row, i, all) =>
       all.findIndex((r) => r.names[0] === row.names[0]) === i
     );
     for (const row of this.rows) {
       for (const name of row.names) if (!this.#byName.has(name)) this.#byName.set(name, row);
     }
+  }
+
+  /** The rows, in the order in which `help` lists them. */
+  get rows(): readonly Command[] {
+    return this.#rows;
+  }
+
+  /** Adds a command of the user's own, or puts it in the place of one. @throws {InputError} If the name is taken. */
+  add(row: Command): void {
+    const [name] = row.names;
+    if (this.#byName.has(name) && !this.#added.has(name)) {
+      throw new InputError(`${name} is a command of hvsh's own`, { remedy: "choose another name" });
+    }
+    this.#rows = [...this.#rows.filter((other) => other.names[0] !== name), row];
+    this.#added.add(name);
+    this.#byName.set(name, row);
+  }
+
+  /** A command that was added. */
+  added(name: string): Command | undefined {
+    return this.#added.has(name) ? this.#byName.get(name) : undefined;
   }
 
   /** The command whose full name or alias is `name`. */

@@ -1,6 +1,6 @@
 /** x and xp: memory in every format. */
 import { syntaxSetting } from "./settings.ts";
-import { gva, InputError } from "../../dsl/mod.ts";
+import { gpa, gva, InputError } from "../../dsl/mod.ts";
 import { bitness, disassembler, type Instruction } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { instructionData, instructionLines } from "../render/disassembly.ts";
@@ -12,6 +12,7 @@ import {
   evaluateAddress,
   guest,
   linearPc,
+  littleEndian,
   namesFor,
   readPlace,
   registersOf,
@@ -101,12 +102,36 @@ function label(session: Session, state: ExamineState, at: bigint): string {
   }:`;
 }
 
+/** Bytes where devices are, read by units as the guest would: each read may have its side effects. */
+async function deviceBytes(
+  session: Session,
+  at: bigint,
+  unit: 1 | 2 | 4 | 8,
+  length: number,
+): Promise<Uint8Array> {
+  const vm = guest(session);
+  const data = new Uint8Array(length);
+  for (let done = 0; done + unit <= length; done += unit) {
+    data.set(littleEndian(await vm.readMmio(gpa(at + BigInt(done)), unit), unit), done);
+  }
+  return data;
+}
+
+/** Whether a device answers at a guest-physical address. */
+function isDevice(session: Session, at: bigint): boolean {
+  return guest(session).devices.list().some(({ ranges }) =>
+    ranges.some((r) => r.space === "mmio" && at >= BigInt(r.start) && at < BigInt(r.start) + BigInt(r.length))
+  );
+}
+
 async function numbers(session: Session, state: ExamineState, count: number): Promise<Answer> {
   const bytes = BYTES[state.size];
   const units = Math.abs(count);
   const start = BigInt.asUintN(64, count < 0 ? state.next - BigInt(units * bytes) : state.next);
   const letter = (state.letter === "i" || state.letter === "s" ? "x" : state.letter) as Letter;
-  const { data, failed } = await readSome(session, { ...state, at: start }, units * bytes);
+  const { data, failed } = state.space === "gpa" && isDevice(session, start)
+    ? { data: await deviceBytes(session, start, bytes, units * bytes), failed: undefined }
+    : await readSome(session, { ...state, at: start }, units * bytes);
   const values: bigint[] = [];
   for (let at = 0; at + bytes <= data.length; at += bytes) {
     values.push(unsigned(data.subarray(at, at + bytes)));

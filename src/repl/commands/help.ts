@@ -13,6 +13,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   guest: "Guest",
   trace: "Exits and trace",
   shell: "Shell",
+  user: "Your own",
 };
 
 const TYPESCRIPT = `Commands and TypeScript share the prompt:
@@ -20,6 +21,7 @@ const TYPESCRIPT = `Commands and TypeScript share the prompt:
   /format or the line's end, is that command.
 - Everything else is TypeScript, and so is \`name = value\`, and a line that begins with \`=\`: \`= s\` shows the
   variable \`s\` although \`s\` is a command. A variable goes before an abbreviation of the same name.
+- \`!COMMAND\` is \`shell COMMAND\`, unless a variable or a word of TypeScript follows: \`!done\`, \`!(x)\`.
 - \`;\` separates commands. From the first piece on that is TypeScript, the line belongs to it.
 - \`await\` works anywhere; const and let can be declared again; imports are relative to the current directory.
 - \`vm\` is the guest, \`_\` the last value, \`$rip\`, \`$eax\`, ... the current vCPU's registers: \`$rax = 5n\` sets one.

@@ -140,7 +140,10 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
 ];
 
 /** `info TOPIC [ARGUMENTS]`. */
-export async function info(session: Session, { rest, words }: Invocation): Promise<Answer> {
+export async function info(session: Session, invocation: Invocation): Promise<Answer> {
+  const { rest, words, format } = invocation;
+  // QEMU's `i/b PORT`.
+  if (format !== "") return await (await import("./ports.ts")).portIn(session, invocation);
   const [, word, after] = /^(\S*)\s*([^]*)$/.exec(rest) ?? ["", "", ""];
   if (word === "") return list();
   const exact = TOPICS.find((t) => t.names.includes(word));

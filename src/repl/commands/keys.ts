@@ -29,6 +29,15 @@ export async function keys(session: Session, { rest }: Invocation): Promise<Answ
   return { text: "", data: { keys: parts } };
 }
 
+/** `sendkey KEY-KEY... [HOLD_MS]`, as QEMU's: how long keys are held is all the same to a guest that stands still. */
+export async function sendkey(session: Session, invocation: Invocation): Promise<Answer> {
+  const [chord, hold, ...more] = invocation.words;
+  if (chord === undefined || more.length > 0 || (hold !== undefined && !/^\d+$/.test(hold))) {
+    throw new InputError("sendkey takes keys, joined by -", { remedy: "sendkey ctrl-alt-delete" });
+  }
+  return await keys(session, { ...invocation, rest: chord, words: [chord] });
+}
+
 function unquote(text: string): string {
   return text.slice(1, -1).replace(/\\(.)/g, (whole, letter: string) => ESCAPES[letter] ?? whole);
 }

@@ -1,7 +1,7 @@
 /** find, fill, dump and load. */
 import { gpa, gva, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
-import { words as lexWords } from "../lexer.ts";
+import { quoteWord, words as lexWords } from "../lexer.ts";
 import { count, hex, size } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import {
@@ -150,6 +150,77 @@ export async function dump(session: Session, { rest }: Invocation): Promise<Answ
     text: `${size(length)} from ${hex(place.at)} saved in ${file}.\n`,
     data: { file, address: place.at, length },
   };
+}
+
+/** `memsave ADDRESS SIZE FILE`, `pmemsave ...` of QEMU's monitor. */
+export async function memsave(session: Session, { name, rest }: Invocation): Promise<Answer> {
+  const [address, length, ...more] = splitMemsave(rest);
+  if (length === undefined || more.length !== 1) {
+    throw new InputError(`${name} takes an address, a size and a file`, {
+      remedy: `${name} 0x7c00 512 boot.bin`,
+    });
+  }
+  const at = name === "pmemsave" ? `phys(${address})` : address;
+  const line = `${quoteWord(more[0])} ${at}, ${length}`;
+  return await dump(session, { name, format: "", rest: line, words: lexWords(line) });
+}
+
+/** Two expressions, then a file's name, which may be in quotes. */
+function splitMemsave(rest: string): string[] {
+  const [, first, file] = /^([^]*?)\s+("(?:[^"\\]|\\.)*"|'[^']*'|\S+)$/.exec(rest.trim()) ?? [];
+  return first === undefined ? [] : [...splitExpressions(first), lexWords(file)[0] ?? ""];
+}
+
+/** What pwndbg's types are in `find`. */
+const SEARCH_TYPES: Readonly<Record<string, "b" | "h" | "w" | "g" | "text">> = {
+  byte: "b",
+  short: "h",
+  word: "h",
+  int: "w",
+  dword: "w",
+  long: "g",
+  qword: "g",
+  pointer: "g",
+  string: "text",
+  bytes: "text",
+};
+
+/** `search TEXT`, `search -t TYPE VALUE`, `search -x HEX`: pwndbg's words for `find`. */
+export async function search(session: Session, { words }: Invocation): Promise<Answer> {
+  const left = [...words];
+  let type = "bytes";
+  let hexadecimal = false;
+  for (; left[0]?.startsWith("-") && left.length > 1; left.shift()) {
+    const option = left[0].replace(/^--?/, "");
+    if (option === "x" || option === "hex") hexadecimal = true;
+    else if (option === "t" || option === "type") {
+      type = left[1];
+      left.shift();
+    } else if (Object.hasOwn(SEARCH_TYPES, option)) type = option;
+    else throw new InputError(`search does not know ${left[0]}`, { remedy: "search -t dword 0x1234, find" });
+  }
+  const value = left.join(" ");
+  const unit = Object.hasOwn(SEARCH_TYPES, type) ? SEARCH_TYPES[type] : undefined;
+  if (value === "" || unit === undefined) {
+    throw new InputError(
+      value === "" ? "search needs something to look for" : `There is no type "${type}"`,
+      { remedy: `search TEXT; search -t TYPE VALUE with one of ${Object.keys(SEARCH_TYPES).join(", ")}` },
+    );
+  }
+  if (hexadecimal) {
+    const digits = value.replace(/\s|0x/g, "");
+    if (!/^(?:[0-9a-f]{2})+$/i.test(digits)) {
+      throw new InputError(`${value} is no hexadecimal text`, { remedy: "search -x 7f454c46" });
+    }
+    return await find(session, invocationOf("b", (digits.match(/../g) ?? []).map((d) => `0x${d}`).join(" ")));
+  }
+  // Not quoteWord: that leaves simple words alone, and a bare word is a symbol to find.
+  const text = `"${value.replace(/["\\]/g, "\\$&")}"`;
+  return await find(session, unit === "text" ? invocationOf("", text) : invocationOf(unit, value));
+}
+
+function invocationOf(format: string, rest: string): Invocation {
+  return { name: "find", format, rest, words: lexWords(rest) };
 }
 
 /** `load FILE ADDRESS`, or gdb's `restore FILE binary ADDRESS`. */

@@ -1,5 +1,5 @@
 /** pt, info mem and info tlb: what paging does. */
-import { gpa, gva, InputError } from "../../dsl/mod.ts";
+import { gpa, gva, InputError, UnsupportedError } from "../../dsl/mod.ts";
 import { type Mapping, mappings, pagingMode } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { renderWalk } from "../render/page_walk.ts";
@@ -42,6 +42,46 @@ export async function listMappings(session: Session, rest: string, pages: boolea
   const lines = found.map((m) => (pages ? pageLine(m) : rangeLine(m)));
   if (more > 0) lines.push(`... and ${more} more: give a range, info ${pages ? "tlb" : "mem"} FROM, TO`);
   return { text: lines.map((l) => `${l}\n`).join(""), data: found };
+}
+
+/** `vmmap [ADDRESS]`: as `info mem`, or the one range that holds the address. */
+export async function mapOf(session: Session, rest: string): Promise<Answer> {
+  if (rest === "") return await listMappings(session, rest, false);
+  const { at, space } = await evaluateAddress(session, rest);
+  if (space === "gpa") {
+    throw new InputError("A physical address is in no linear range", { remedy: "info mtree" });
+  }
+  const registers = await registersOf(session);
+  if (pagingMode(registers) === "none") return { text: "PG disabled\n", data: [] };
+  const { memory } = guest(session);
+  const read = (from: bigint, into: Uint8Array) => memory.readInto(gpa(from), into);
+  for await (const mapping of mappings(registers, read, { merge: "rights" })) {
+    if (mapping.start > at) break;
+    if (at - mapping.start < mapping.size) return { text: `${rangeLine(mapping)}\n`, data: [mapping] };
+  }
+  throw new InputError(`${hex(at)} is not mapped`, {
+    remedy: `pt ${hex(at)} shows at which level that ends`,
+  });
+}
+
+/** `gva2gpa ADDRESS`, in QEMU's words. */
+export async function toPhysical(session: Session, rest: string): Promise<Answer> {
+  if (rest === "") throw new InputError("gva2gpa needs a linear address", { remedy: "gva2gpa $rsp" });
+  const { at } = await evaluateAddress(session, rest);
+  const walk = await vcpuOf(session).memory.translate(gva(at));
+  const to = "gpa" in walk ? walk.gpa : undefined;
+  return { text: to === undefined ? "Unmapped\n" : `gpa: ${hex(to)}\n`, data: { address: at, gpa: to } };
+}
+
+/** `gva2hva`, `gpa2hva`: refused. */
+export function toHost(): never {
+  throw new UnsupportedError(
+    "an address in the host's process",
+    "guest memory is reached through hvsh alone, and its place may change",
+    {
+      remedy: "read it by x or xp, save it by memsave or pmemsave; gva2gpa gives the guest-physical address",
+    },
+  );
 }
 
 function rights(m: Mapping): string {

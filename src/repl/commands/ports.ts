@@ -11,7 +11,9 @@ const SIZES: Readonly<Record<string, PortSize>> = { b: 1, w: 2, l: 4, d: 4, "1":
 
 /** The size is the letter of `inb`, a format as in `in/w`, or 1. */
 function sizeOf({ name, format }: Invocation): PortSize {
-  const letter = format !== "" ? format : /[bwl]$/.exec(name)?.[0] ?? "b";
+  // QEMU's monitor takes a letter for the form of the number too, which makes no difference here.
+  const size = format.replace(/[xduoc]/g, "").replace(/^h$/, "w");
+  const letter = size !== "" ? size : /[bwl]$/.exec(name)?.[0] ?? "b";
   if (Object.hasOwn(SIZES, letter)) return SIZES[letter];
   throw new InputError(`/${letter} is not a port size`, { remedy: "in/b, in/w, in/l: 1, 2, 4 bytes" });
 }

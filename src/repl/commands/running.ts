@@ -43,6 +43,13 @@ export async function resume(session: Session, { rest }: Invocation): Promise<vo
   await go(session, (vm) => vm.continue());
 }
 
+/** `stop`: pauses a guest that `continue &` left running; its stop is told by that. */
+export async function stop(session: Session): Promise<Answer | void> {
+  const vm = guest(session);
+  if (vm.state === "paused") return { text: "The guest is paused already.\n", data: { state: vm.state } };
+  await vm.pause();
+}
+
 /** `stepi [N]`: N instructions. `stepi/i`: pending interrupts are taken. */
 export async function step(session: Session, { rest, format }: Invocation): Promise<void> {
   const count = rest === "" ? 1 : await evaluateCount(session, rest, "The count");

@@ -27,7 +27,7 @@ export const DATA: readonly Command[] = [
     group,
     summary: "shows memory at a guest-physical address",
     usage: ["xp/FORMAT ADDRESS"],
-    details: FORMATS,
+    details: `Where a device is, it answers as it does to the guest, side effects included.\n${FORMATS}`,
     needsGuest,
     repeats: "bare",
     run: async (s, i) => (await import("./examine.ts")).examine(s, i),

@@ -1,6 +1,6 @@
 /** The view of everything at a stop: registers, code, stack, backtrace. */
 import { REGISTER_GROUPS, type Registers } from "../../dsl/mod.ts";
-import { bitness, linearRip, linearStack } from "../../dsl/x86.ts";
+import { bitness, type Instruction, linearRip, linearStack } from "../../dsl/x86.ts";
 import { frameLine } from "../commands/frames.ts";
 import { registerView } from "../commands/registers.ts";
 import { countSetting, syntaxSetting } from "../commands/settings.ts";
@@ -48,11 +48,21 @@ async function guarded(session: Session, part: () => Promise<string>): Promise<s
 }
 
 async function code(session: Session, registers: Registers): Promise<string> {
+  return (await codeAround(session, registers, countSetting(session, "context-code"))).text;
+}
+
+/** `count` instructions from RIP (or another address) on and two before it, with RIP and breakpoints marked. */
+export async function codeAround(
+  session: Session,
+  registers: Registers,
+  count: number,
+  at?: bigint,
+): Promise<{ text: string; list: Instruction[] }> {
   const vm = guest(session);
   const pc = linearRip(registers);
-  const list = await vm.disassemble(pc, {
+  const list = await vm.disassemble(at ?? pc, {
     before: 2,
-    count: countSetting(session, "context-code"),
+    count,
     vcpu: session.vcpu,
     syntax: syntaxSetting(session),
   });
@@ -62,7 +72,7 @@ async function code(session: Session, registers: Registers): Promise<string> {
       BigInt.asUintN(64, b.address)
     ),
   );
-  return instructionLines(list, {
+  const text = instructionLines(list, {
     style: session.style,
     pc,
     symbol: (address) => symbolAt(vm, address),
@@ -71,6 +81,7 @@ async function code(session: Session, registers: Registers): Promise<string> {
     marked: (address) => stops.has(address),
     hint: current === undefined ? undefined : branchHint(current.text, registers),
   });
+  return { text, list };
 }
 
 async function words(session: Session, registers: Registers): Promise<string> {

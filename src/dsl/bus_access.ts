@@ -1,0 +1,75 @@
+/** Accesses to devices as the guest would make them, from outside. */
+import { guarded } from "../debug/guard.ts";
+import { littleEndian } from "../debug/hit.ts";
+import { type Capabilities, need } from "../vm/capabilities.ts";
+import { type Buses, dispatch } from "../vm/dispatch.ts";
+import { InputError } from "../vm/errors.ts";
+
+/** What accesses need of the machine. */
+export interface BusAccessParts {
+  readonly buses: Buses;
+  readonly capabilities: Capabilities;
+  /** Throws a StateError if the machine is closed. */
+  readonly open: () => void;
+}
+
+/** Reads and writes of ports and MMIO, answered by the device that is there; by nobody, with all ones. */
+export class BusAccess {
+  readonly #parts: BusAccessParts;
+
+  constructor(parts: BusAccessParts) {
+    this.#parts = parts;
+  }
+
+  readPort(port: number, size: 1 | 2 | 4): Promise<bigint> {
+    return this.#access(size, [1, 2, 4], (data) => {
+      checkPort(port);
+      dispatch({ kind: "io-in", port, size, count: 1, data }, this.#parts.buses);
+      return littleEndian(data);
+    });
+  }
+
+  writePort(port: number, size: 1 | 2 | 4, value: bigint | number): Promise<void> {
+    return this.#access(size, [1, 2, 4], (data) => {
+      checkPort(port);
+      put(data, value);
+      dispatch({ kind: "io-out", port, size, count: 1, data }, this.#parts.buses);
+    });
+  }
+
+  readMmio(address: bigint, size: 1 | 2 | 4 | 8): Promise<bigint> {
+    return this.#access(size, [1, 2, 4, 8], (data) => {
+      dispatch({ kind: "mmio-read", address, data }, this.#parts.buses);
+      return littleEndian(data);
+    });
+  }
+
+  writeMmio(address: bigint, size: 1 | 2 | 4 | 8, value: bigint | number): Promise<void> {
+    return this.#access(size, [1, 2, 4, 8], (data) => {
+      put(data, value);
+      dispatch({ kind: "mmio-write", address, data }, this.#parts.buses);
+    });
+  }
+
+  #access<T>(size: number, sizes: readonly number[], body: (data: Uint8Array) => T): Promise<T> {
+    return Promise.resolve().then(() => {
+      this.#parts.open();
+      need(this.#parts.capabilities, "devices");
+      if (!sizes.includes(size)) {
+        throw new InputError(`an access has ${sizes.join(", ")} bytes, not ${size}`, {
+          remedy: "make several accesses of these sizes",
+        });
+      }
+      return guarded(() => body(new Uint8Array(size)));
+    });
+  }
+}
+
+function put(data: Uint8Array, value: bigint | number): void {
+  for (let i = 0; i < data.length; i++) data[i] = Number(BigInt(value) >> BigInt(8 * i) & 0xffn);
+}
+
+function checkPort(port: number): void {
+  if (Number.isInteger(port) && port >= 0 && port <= 0xffff) return;
+  throw new InputError(`a port is a number from 0 to 0xffff, not ${port}`, { remedy: "take one of these" });
+}
