@@ -1,5 +1,6 @@
 /** The GDB server as a client sees it that says what it likes: sharing, leaving, refusing, bounds. */
 import assert from "node:assert/strict";
+import "../src/host/preload.ts";
 import { elf, flat, type GdbServer, gpa, type GuestMachine, gva, open } from "../mod.ts";
 import { GdbClient, monitor } from "./gdb_client.ts";
 

@@ -1,5 +1,6 @@
 /** Debian's gdb and lldb drive the C kernel, from real mode to long mode, on every backend that this host has. */
 import assert from "node:assert/strict";
+import "../src/host/preload.ts";
 import { type BackendName, type GuestMachine, gva, hosts, open } from "../mod.ts";
 import { cKernel, gdb, has, lldb } from "./gdb_programs.ts";
 

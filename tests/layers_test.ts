@@ -27,6 +27,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/linux": { imports: ["vm", "x86"] },
   "src/gdb": { imports: ["abi", "vm", "x86", "debug"] },
   "src/dsl": { imports: BELOW_DSL },
+  "src/dsl/gdb.ts": { imports: ["vm", "gdb", "host"] },
   "src/dsl/qemu.ts": { imports: ["vm", "remote", "host"] },
   "src/dsl/open.ts": { imports: [...BELOW_DSL, ...BACKENDS] },
   "src/repl": { imports: ["dsl"], types: ["vm", "debug"] },

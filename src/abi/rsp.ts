@@ -268,12 +268,36 @@ export class PacketReader {
 
 /** Lower-case hexadecimal digits, two for a byte, as characters. */
 export function toHex(bytes: Uint8Array): Uint8Array {
-  const out = new Uint8Array(bytes.length * 2);
-  for (let i = 0, at = 0; i < bytes.length; i++) {
-    out[at++] = HEX_DIGITS[bytes[i] >> 4];
-    out[at++] = HEX_DIGITS[bytes[i] & 15];
+  return encoder.encode(bytes.toHex());
+}
+
+/** A packet with `toHex` of `bytes` for its payload: `framePacket` in one pass, for what is long. */
+export function frameHex(bytes: Uint8Array): Uint8Array {
+  const packet = new Uint8Array(2 * bytes.length + 4);
+  packet[0] = DOLLAR;
+  encoder.encodeInto(bytes.toHex(), packet.subarray(1));
+  packet[packet.length - 3] = HASH;
+  const sum = digitSum(bytes) & 0xff;
+  packet[packet.length - 2] = HEX_DIGITS[sum >> 4];
+  packet[packet.length - 1] = HEX_DIGITS[sum & 15];
+  return packet;
+}
+
+/** A packet of fewer bytes is summed up digit by digit. */
+const LONG = 4096;
+
+/** The sum of the characters of `toHex(bytes)`; those of much are looked up for two bytes at a time. */
+function digitSum(bytes: Uint8Array): number {
+  let sum = 0;
+  let at = 0;
+  if (bytes.length >= LONG && bytes.byteOffset % 2 === 0) {
+    const sums = sumsOfPairs();
+    const pairs = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1);
+    for (let i = 0; i < pairs.length; i++) sum += sums[pairs[i]];
+    at = 2 * pairs.length;
   }
-  return out;
+  for (; at < bytes.length; at++) sum += HEX_DIGITS[bytes[at] >> 4] + HEX_DIGITS[bytes[at] & 15];
+  return sum;
 }
 
 /** Undoes `toHex`, in either case; undefined for half a byte or another character. */
@@ -293,7 +317,22 @@ export function hexValue(digit: number): number {
   return HEX_VALUES[digit] ?? -1;
 }
 
-const HEX_DIGITS = new TextEncoder().encode("0123456789abcdef");
+const encoder = new TextEncoder();
+
+const HEX_DIGITS = encoder.encode("0123456789abcdef");
+
+let pairSums: Uint16Array | undefined;
+
+/** For each 16 bits the sum of their four digits, as characters; made when it is first wanted. */
+function sumsOfPairs(): Uint16Array {
+  if (pairSums !== undefined) return pairSums;
+  pairSums = new Uint16Array(65536);
+  for (let i = 0; i < 65536; i++) {
+    pairSums[i] = HEX_DIGITS[i & 15] + HEX_DIGITS[i >> 4 & 15] + HEX_DIGITS[i >> 8 & 15] +
+      HEX_DIGITS[i >> 12];
+  }
+  return pairSums;
+}
 
 const HEX_VALUES = new Int8Array(256).fill(-1);
 for (let i = 0; i < 16; i++) {

@@ -5,6 +5,7 @@ import {
   compressRuns,
   escapeBytes,
   expandRuns,
+  frameHex,
   framePacket,
   fromHex,
   PacketReader,
@@ -120,4 +121,13 @@ Deno.test("property: escapes, run lengths and hexadecimal undo each other", () =
   assert.equal(fromHex(ascii("0g")), undefined);
   assert.equal(fromHex(ascii("g0")), undefined);
   assert.deepEqual(fromHex(ascii("aF")), Uint8Array.of(0xaf));
+});
+
+Deno.test("digits framed at once are the digits, framed", () => {
+  for (const length of [0, 1, 2, 3, 255, 256, 4097]) {
+    const all = Uint8Array.from({ length: length + 1 }, (_, i) => i * 37 + (i >> 3));
+    for (const bytes of [all.subarray(0, length), all.subarray(1)]) {
+      assert.deepEqual(frameHex(bytes), framePacket(toHex(bytes)));
+    }
+  }
 });

@@ -394,9 +394,9 @@ export class GuestMachine implements Machine {
    */
   async gdbServer(options: GdbServerOptions = {}): Promise<GdbServer> {
     this.#debugger.control.requireOpen("gdbServer");
-    const { serveGdb } = await import("../gdb/server.ts");
+    const { serve } = await import("./gdb.ts");
     this.#debugger.control.requireOpen("gdbServer");
-    const server = serveGdb(this, options);
+    const server = serve(this, options);
     const handle: GdbServer = {
       address: server.address,
       close: async () => {

@@ -10,7 +10,24 @@ export interface Line {
   read(into: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
   close(): void;
+  /** The same at once, where the host has a way; not used once the line is closed. */
+  readonly direct?: DirectLine;
 }
+
+/** A line that is read and written without a turn of the event loop. */
+export interface DirectLine {
+  /** What has come, or comes within `timeoutMs`; valid until the next call. Undefined if nothing does. */
+  receive(timeoutMs: number): Uint8Array | undefined;
+  /** Sends what can be sent now; how many bytes that were. */
+  send(bytes: Uint8Array): number;
+}
+
+/** How long the next packet is waited for at once: a client that steps sends it that soon. */
+const NEXT_MS = 2;
+/** How long packets are answered at once before the event loop gets its turn. */
+const BURST_MS = 5;
+/** Turns of the microtask queue that an answer may take to be one that is given at once. */
+const QUICK_TURNS = 32;
 
 /** Packets and bytes that may wait for their turn: all-stop clients send one and wait (GDB manual, E.1). */
 const WAITING_PACKETS = 256;
@@ -32,6 +49,8 @@ export class GdbConnection {
   #waitingBytes = 0;
   #worker: Promise<void> | undefined;
   #writing: Promise<void> = Promise.resolve();
+  /** Writes that are under way, or wait for their turn. */
+  #writes = 0;
   #acknowledges = true;
   #newest: Uint8Array | undefined;
   #resends = 0;
@@ -44,6 +63,7 @@ export class GdbConnection {
       vm,
       ...(monitor && { monitor }),
       send: (payload) => this.#send(typeof payload === "string" ? ascii(payload) : payload),
+      sendFrame: (packet) => this.#sendFrame(packet),
       acknowledgementsOff: () => void (this.#acknowledges = false),
       tell,
     });
@@ -59,12 +79,30 @@ export class GdbConnection {
         if (length === null) break;
         // Payloads are copies already: the buffer is used again.
         for (const event of this.#reader.feed(buffer.subarray(0, length))) this.#take(event);
+        if (this.#line.direct !== undefined) await this.#burst(this.#line.direct);
       }
     } finally {
       this.close();
       // What waits for the guest or a command of the shell waits on; anything else is done in a moment.
       if (!this.#session.outside) await this.#worker;
       await this.#session.end();
+    }
+  }
+
+  /**
+   * Answers what comes as soon as the answer before is sent. Nobody else reads meanwhile: what comes, comes in order.
+   * It ends with the first answer that takes longer, for which a Ctrl-C has to be listened for.
+   */
+  async #burst(direct: DirectLine): Promise<void> {
+    for (const end = performance.now() + BURST_MS; performance.now() < end;) {
+      for (let turns = 0; this.#worker !== undefined; turns++) {
+        if (turns === QUICK_TURNS) return;
+        await undefined;
+      }
+      if (this.#closed) return;
+      const bytes = direct.receive(NEXT_MS);
+      if (bytes === undefined) return;
+      for (const event of this.#reader.feed(bytes)) this.#take(event);
     }
   }
 
@@ -143,21 +181,35 @@ export class GdbConnection {
   }
 
   #send(payload: Uint8Array): Promise<void> {
-    const packet = framePacket(payload);
+    return this.#sendFrame(framePacket(payload));
+  }
+
+  #sendFrame(packet: Uint8Array): Promise<void> {
     if (this.#acknowledges) this.#newest = packet;
     return this.#write(packet);
   }
 
   /** Writes in order; what goes to a client that is gone is dropped. */
   #write(bytes: Uint8Array): Promise<void> {
-    return this.#writing = this.#writing.then(async () => {
-      for (let rest = bytes; rest.length > 0 && !this.#closed;) {
-        try {
-          rest = rest.subarray(await this.#line.write(rest));
-        } catch {
-          return this.close();
-        }
+    const { direct } = this.#line;
+    let rest = bytes;
+    if (direct !== undefined && this.#writes === 0 && !this.#closed) {
+      rest = bytes.subarray(direct.send(bytes));
+      if (rest.length === 0) return WRITTEN;
+    }
+    this.#writes++;
+    return this.#writing = this.#writing.then(() => this.#writeRest(rest)).finally(() => this.#writes--);
+  }
+
+  async #writeRest(rest: Uint8Array): Promise<void> {
+    while (rest.length > 0 && !this.#closed) {
+      try {
+        rest = rest.subarray(await this.#line.write(rest));
+      } catch {
+        return this.close();
       }
-    });
+    }
   }
 }
+
+const WRITTEN = Promise.resolve();

@@ -2,7 +2,7 @@
 import { framePacket, PacketReader } from "../abi/rsp.ts";
 import { InputError } from "../vm/errors.ts";
 import type { Machine } from "../vm/machine.ts";
-import { GdbConnection, type Line } from "./connection.ts";
+import { type DirectLine, GdbConnection, type Line } from "./connection.ts";
 import type { Monitor } from "./session.ts";
 import { ascii } from "./text.ts";
 
@@ -38,18 +38,22 @@ const REFUSALS = 8;
 
 const REFUSAL = "E.another debugger holds this guest: detach it first";
 
+/** Finds the quick way to a connection's socket, where the host has one. */
+export type Shortcut = (conn: Deno.Conn) => DirectLine | undefined;
+
 /**
  * Serves `vm` to gdb and lldb.
  *
  * @throws {InputError} If the address can't be listened on.
  */
-export function serveGdb(vm: Machine, options: GdbServerOptions = {}): GdbServer {
-  return new Server(vm, options);
+export function serveGdb(vm: Machine, options: GdbServerOptions = {}, shortcut?: Shortcut): GdbServer {
+  return new Server(vm, options, shortcut);
 }
 
 class Server implements GdbServer {
   readonly address: string;
   readonly #vm: Machine;
+  readonly #shortcut: Shortcut;
   readonly #options: GdbServerOptions;
   readonly #listener: Deno.Listener;
   readonly #accepting: Promise<void>;
@@ -57,7 +61,8 @@ class Server implements GdbServer {
   #client: { readonly connection: GdbConnection; readonly served: Promise<void> } | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(vm: Machine, options: GdbServerOptions) {
+  constructor(vm: Machine, options: GdbServerOptions, shortcut: Shortcut = () => undefined) {
+    this.#shortcut = shortcut;
     this.#vm = vm;
     this.#options = options;
     this.#listener = listen(options);
@@ -100,7 +105,7 @@ class Server implements GdbServer {
   #serve(conn: Deno.Conn): void {
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
     const { tell = () => {}, monitor } = this.#options;
-    const connection = new GdbConnection(lineOf(conn), this.#vm, tell, monitor);
+    const connection = new GdbConnection(lineOf(conn, this.#shortcut(conn)), this.#vm, tell, monitor);
     tell("gdb: a client is here");
     const served = connection.serve()
       .catch((error) =>
@@ -160,8 +165,9 @@ function listen({ port = 0, host = "127.0.0.1", path }: GdbServerOptions): Deno.
   }
 }
 
-function lineOf(conn: Deno.Conn): Line {
+function lineOf(conn: Deno.Conn, direct: DirectLine | undefined): Line {
   return {
+    ...(direct && { direct }),
     read: (into) => conn.read(into),
     write: (bytes) => conn.write(bytes),
     close: () => quietly(conn),

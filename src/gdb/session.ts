@@ -1,5 +1,5 @@
 /** One client's session: what each packet asks for, and the answer. It knows nothing of sockets. */
-import { toHex } from "../abi/rsp.ts";
+import { frameHex } from "../abi/rsp.ts";
 import { FaultError, HvshError, StateError, UnsupportedError } from "../vm/errors.ts";
 import type { Machine, Vcpu } from "../vm/machine.ts";
 import type { Stop } from "../vm/stop.ts";
@@ -32,6 +32,8 @@ export interface SessionParts {
   readonly monitor?: Monitor;
   /** Sends one packet; resolves when there is room for more. */
   send(payload: string | Uint8Array): Promise<void>;
+  /** Sends what is a packet already. */
+  sendFrame(packet: Uint8Array): Promise<void>;
   /** No more acknowledgements, from the answer on. */
   acknowledgementsOff(): void;
   /** Tells the user of the server something. */
@@ -139,7 +141,10 @@ export class GdbSession {
         return "OK";
       }
       case "m":
-        return toHex(await this.#memory.read(this.#vcpu.index, text(), DATA_BYTES / 2));
+        await this.#parts.sendFrame(
+          frameHex(await this.#memory.read(this.#vcpu.index, text(), DATA_BYTES / 2)),
+        );
+        return SILENT;
       case "x":
         return await this.#binaryRead(text());
       case "M":
