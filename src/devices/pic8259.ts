@@ -5,7 +5,7 @@
  * Data sheet: Intel 8259A Programmable Interrupt Controller, 231468-003; Intel 82371SB (PIIX3), 2.5.3
  * (ELCR1, ELCR2: they take the place of ICW1's LTIM bit).
  */
-import type { DeviceRange, InterruptLine } from "../vm/device.ts";
+import type { DeviceRange, InterruptController, InterruptLine } from "../vm/device.ts";
 import { ByteDevice } from "./byte_device.ts";
 import { PIC_SHAPE, PicChip, type PicState } from "./pic_chip.ts";
 import { list, record, restoreRecord, saveRecord, type Shape } from "./state.ts";
@@ -14,6 +14,7 @@ const FIRST: DeviceRange = { start: 0x20, length: 2 };
 const SECOND: DeviceRange = { start: 0xa0, length: 2 };
 const EDGE_LEVEL: DeviceRange = { start: 0x4d0, length: 2 };
 
+const INPUTS = 16;
 /** The input of the first chip that the second is on. */
 const CASCADE = 2;
 /** A request that is gone when the CPU asks: the vector of input 7, without anything in service. */
@@ -27,6 +28,9 @@ interface State {
 
 const SHAPE: Shape<State> = { chips: list(record(PIC_SHAPE), 2, 2) };
 
+/** The vectors that a BIOS gives to the inputs of each. */
+const BIOS_BASES = [0x08, 0x70] as const;
+
 /** What the pair is wired to. */
 export interface Pic8259Options {
   /** Default "pic". */
@@ -35,6 +39,8 @@ export interface Pic8259Options {
   readonly cpu?: InterruptLine;
   /** The CPU took the interrupt of input `irq`. */
   readonly onAcknowledge?: (irq: number) => void;
+  /** Whether they are initialised, nothing masked, for a guest started without firmware: vectors 0x08 and 0x70. */
+  readonly configured?: boolean;
 }
 
 /** Both controllers at ports 0x20, 0xa0 and 0x4d0. */
@@ -43,6 +49,8 @@ export class Pic8259 extends ByteDevice {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [FIRST, SECOND, EDGE_LEVEL];
+  /** Its inputs, and its way to the CPU. */
+  readonly controller: InterruptController;
   readonly #options: Pic8259Options;
   readonly #first = new PicChip(1 << CASCADE);
   readonly #second = new PicChip(0);
@@ -53,7 +61,8 @@ export class Pic8259 extends ByteDevice {
     super();
     this.#options = options;
     this.name = options.name ?? "pic";
-    this.#cascade();
+    this.controller = { inputs: INPUTS, line: (irq) => this.line(irq), cpu: this };
+    this.#powerOn();
   }
 
   /** Whether INTR is high: the CPU shall call `acknowledge` when it can take an interrupt. */
@@ -113,7 +122,7 @@ export class Pic8259 extends ByteDevice {
   reset(): void {
     this.#first.reset();
     this.#second.reset();
-    this.#cascade();
+    this.#powerOn();
     this.#update();
   }
 
@@ -139,6 +148,13 @@ export class Pic8259 extends ByteDevice {
       for (const [name, value] of Object.entries(registers)) shown[`${name}${n}`] = value;
     }
     return shown;
+  }
+
+  #powerOn(): void {
+    if (this.#options.configured) {
+      [this.#first, this.#second].forEach((chip, i) => chip.state = { ...chip.state, base: BIOS_BASES[i] });
+    }
+    this.#cascade();
   }
 
   #cascade(): void {

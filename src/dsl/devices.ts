@@ -3,17 +3,19 @@ import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
-import { NO_LINE } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
 import { DeviceFront } from "./device_front.ts";
+import type { InterruptInputs } from "./interrupt_inputs.ts";
 
 /** What the set of devices works with. */
 export interface DeviceParts {
   readonly backend: Backend;
   readonly port: Bus;
   readonly mmio: Bus;
+  /** Where interrupt lines lead. */
+  readonly inputs: InterruptInputs;
   /** Memory for DMA: without breakpoints, and with its read-only parts read-only. */
   readonly memory: {
     peek(at: bigint, into: Uint8Array): MaybePromise<void>;
@@ -81,6 +83,7 @@ export class DeviceSet implements Devices {
       () => this.#unplug(device),
     );
     this.#handles.set(device.name, handle);
+    this.#parts.inputs.plugged(device);
     return handle;
   }
 
@@ -220,6 +223,7 @@ export class DeviceSet implements Devices {
     this.#clear(device);
     this.#fronts.delete(device);
     this.#wrappers.delete(device);
+    this.#parts.inputs.unplugged(device);
     ask(device, "detach", () => device.detach?.());
   }
 
@@ -236,9 +240,10 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { backend, memory } = this.#parts;
+    const { inputs, memory } = this.#parts;
     return {
-      line: (gsi) => backend.interrupts?.line(gsi) ?? NO_LINE,
+      line: (gsi) => inputs.line(gsi),
+      interrupt: (vector) => inputs.interrupt(vector),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
       moved: () => this.#moved(device),

@@ -30,6 +30,7 @@ import { BusAccess } from "./bus_access.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
+import { InterruptInputs } from "./interrupt_inputs.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { loadImage } from "./load.ts";
 import { Screen } from "./screen.ts";
@@ -82,6 +83,7 @@ export class GuestMachine implements Machine {
   readonly #backend: Backend;
   readonly #access: BusAccess;
   readonly #debugger: Debugger;
+  readonly #inputs: InterruptInputs;
   readonly #devices: DeviceSet;
   readonly #console: GuestConsole;
   readonly #debugLog: GuestConsole;
@@ -112,8 +114,10 @@ export class GuestMachine implements Machine {
     this.debugLog = this.#debugLog = new GuestConsole();
     this.boot = image && { protocol: image.protocol, notes: image.notes };
     if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
+    this.#inputs = new InterruptInputs(backend.interrupts);
     this.devices = this.#devices = new DeviceSet({
       backend,
+      inputs: this.#inputs,
       ...buses,
       memory: this.#debugger.memory,
       open: () => control.requireOpen("devices"),
@@ -448,7 +452,8 @@ export class GuestMachine implements Machine {
         { remedy: "take one of these" },
       );
     }
-    const line = this.#interruptController().line(gsi);
+    this.#interruptController();
+    const line = this.#inputs.line(gsi);
     if (level) line.raise();
     else line.lower();
   }

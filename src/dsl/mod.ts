@@ -11,7 +11,15 @@ export type {
 export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
 export type * from "../vm/breakpoint.ts";
 export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
-export type { AccessPoint, Device, DeviceHost, DeviceRange, InterruptLine } from "../vm/device.ts";
+export type {
+  AccessPoint,
+  Device,
+  DeviceHost,
+  DeviceRange,
+  InterruptAcknowledge,
+  InterruptController,
+  InterruptLine,
+} from "../vm/device.ts";
 export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";
 export {

@@ -195,6 +195,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const pcOptions = {
         memory,
         cpus,
+        irqchip,
         pit,
         bootMenu,
         serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),

@@ -9,6 +9,8 @@ import { I8042 } from "../devices/i8042.ts";
 import { ideController, type IdeDriveSpec } from "../devices/ide/ide_controller.ts";
 import { chipset } from "../devices/pci/chipset.ts";
 import type { PamArea } from "../devices/pci/i440fx.ts";
+import { Pic8259 } from "../devices/pic8259.ts";
+import { Pit8254 } from "../devices/pit8254.ts";
 import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
@@ -26,6 +28,8 @@ import type { VgaRom } from "./vga_rom.ts";
 export interface PcOptions {
   readonly memory: number;
   readonly cpus: number;
+  /** Whether the hypervisor has the interrupt controllers. */
+  readonly irqchip: boolean;
   /** Whether the hypervisor has the timer, and with it port 0x61. */
   readonly pit: boolean;
   /** Whether firmware offers its boot menu. */
@@ -58,7 +62,7 @@ export interface PcOptions {
  * PIIX4's power management.
  */
 export function pcDevices(options: PcOptions): Device[] {
-  const { memory, cpus, pit, configured, time, console, debugLog, stop } = options;
+  const { memory, cpus, configured, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
   // QEMU's port does not gate the interrupt with OUT2, and kernels that only ever ran there forget to set it.
@@ -83,6 +87,7 @@ export function pcDevices(options: PcOptions): Device[] {
     new Vga({ time, configured, ...(options.vga.font && { font: options.vga.font }) });
   if (vga !== undefined) pci.host.plug({ slot: 2 }, vga);
   return [
+    ...timerAndInterrupts(options),
     uart,
     new Cmos({ memory, cpus, time }),
     firmwareConfiguration(options),
@@ -93,12 +98,23 @@ export function pcDevices(options: PcOptions): Device[] {
     new Port92({ onReset }),
     // A20 is always open under a hypervisor; what the guest sets can be read back.
     new I8042({ time, onReset, onA20: () => {}, configured }),
-    ...(pit ? [] : [new Port61({ time })]),
     ...pci.devices,
     ide,
     ...(vga ? [vga] : []),
     new Post(),
     new Dma8237(),
+  ];
+}
+
+/** What of interrupt controllers and timer the hypervisor does not have. */
+function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions): Device[] {
+  if (pit) return [];
+  const timer = new Pit8254({ time });
+  const onAcknowledge = (irq: number) => irq === 0 && timer.acknowledged();
+  return [
+    ...(irqchip ? [] : [new Pic8259({ configured, onAcknowledge })]),
+    timer,
+    new Port61({ time, timer }),
   ];
 }
 

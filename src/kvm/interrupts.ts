@@ -1,5 +1,5 @@
 import type { Interrupts } from "../vm/backend.ts";
-import type { InterruptLine } from "../vm/device.ts";
+import type { InterruptAcknowledge, InterruptLine } from "../vm/device.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 import type { KvmVm } from "./vm.ts";
@@ -56,6 +56,10 @@ export class KvmInterrupts implements Interrupts {
         high = false;
       },
     };
+  }
+
+  wire(controller: InterruptAcknowledge | undefined): void {
+    this.#vcpus[0].wire(controller);
   }
 
   pending(vcpu: number): boolean {

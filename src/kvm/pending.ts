@@ -1,3 +1,4 @@
+import type { InterruptAcknowledge } from "../vm/device.ts";
 import { kvm_regs } from "./abi.ts";
 import { AT, type RunPage } from "./run_page.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
@@ -10,6 +11,8 @@ export class PendingInterrupts {
   readonly #page: RunPage;
   readonly #fd: VcpuFd;
   readonly #vectors = new Set<number>();
+  /** An interrupt controller of ours on INTR. */
+  controller: InterruptAcknowledge | undefined;
   /** An NMI was sent since the last entry. */
   nmi = false;
 
@@ -20,12 +23,12 @@ export class PendingInterrupts {
 
   /** Whether a vector waits. */
   get waiting(): boolean {
-    return this.#vectors.size > 0;
+    return this.#vectors.size > 0 || this.controller?.requesting === true;
   }
 
   /** Whether a vector waits and the guest has interrupts on. */
   get takable(): boolean {
-    return this.#vectors.size > 0 && this.interruptsOn;
+    return this.waiting && this.interruptsOn;
   }
 
   /** RFLAGS.IF. */
@@ -66,15 +69,23 @@ export class PendingInterrupts {
     const ready = bytes[AT.readyForInterrupt] !== 0;
     if (this.interruptsOn && !ready && !asked) return true;
     if (this.interruptsOn && ready) {
-      for (const vector of this.#vectors) {
-        this.#vectors.delete(vector);
+      const vector = this.#next();
+      if (vector !== undefined) {
         give(vector);
         // KVM takes one at a time, and says at the next exit whether it can take another.
         bytes[AT.readyForInterrupt] = 0;
-        break;
       }
     }
-    bytes[AT.requestInterruptWindow] = this.#vectors.size > 0 ? 1 : 0;
+    bytes[AT.requestInterruptWindow] = this.waiting ? 1 : 0;
     return false;
+  }
+
+  /** Takes the next vector: what was asked for by number comes before what the controller has. */
+  #next(): number | undefined {
+    for (const vector of this.#vectors) {
+      this.#vectors.delete(vector);
+      return vector;
+    }
+    return this.controller?.requesting === true ? this.controller.acknowledge() : undefined;
   }
 }

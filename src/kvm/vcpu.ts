@@ -2,6 +2,7 @@ import { ERRNO } from "../abi/errno.ts";
 import { errno, libc } from "../host/libc.ts";
 
 import type { BackendVcpu, StepOptions, Traps } from "../vm/backend.ts";
+import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
 import { isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
@@ -347,6 +348,11 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   /** Queues an external interrupt, for a machine without an in-kernel irqchip. */
   request(vector: number): void {
     this.#pending.request(vector);
+  }
+
+  /** Puts an interrupt controller on INTR, or takes it off. */
+  wire(controller: InterruptAcknowledge | undefined): void {
+    this.#pending.controller = controller;
   }
 
   /** Whether something waits that the guest can take at its next entry, for one that sleeps in HLT. */

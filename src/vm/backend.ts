@@ -1,5 +1,5 @@
 import type { Capabilities } from "./capabilities.ts";
-import type { InterruptLine } from "./device.ts";
+import type { InterruptAcknowledge, InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
 import type { Picture } from "./picture.ts";
 import type { Registers, RegisterValues } from "./registers.ts";
@@ -103,10 +103,15 @@ export interface Interrupts {
   /** Whether the hypervisor has the interrupt controllers. */
   readonly irqchip: boolean;
   /**
-   * Input `gsi`. Without an irqchip a raised line is an interrupt request with vector `gsi` mapped as the
-   * 8259 at power-on leaves it to the BIOS: 0..7 at 0x08, 8..15 at 0x70.
+   * Input `gsi`. Without an irqchip, and without a device that is one, a raised line is an interrupt request with
+   * vector `gsi` mapped as a BIOS sets the 8259 up: 0..7 at 0x08, 8..15 at 0x70.
    */
   line(gsi: number): InterruptLine;
+  /**
+   * Puts an interrupt controller outside of the hypervisor on the first vCPU's INTR, or takes it off again. Only
+   * without an irqchip.
+   */
+  wire?(controller: InterruptAcknowledge | undefined): void;
   /** Whether an interrupt or NMI raised from here waits to be taken; only asked without an irqchip. */
   pending(vcpu: number): boolean;
   /** Sends an NMI. @throws {UnsupportedError} */

@@ -27,6 +27,24 @@ export interface InterruptLine {
 /** A line that leads nowhere. */
 export const NO_LINE: InterruptLine = { raise() {}, lower() {} };
 
+/** Between an interrupt controller and the CPU: its INTR output, and the CPU's acknowledge cycles. */
+export interface InterruptAcknowledge {
+  /** Whether INTR is high: the CPU shall acknowledge when it can take an interrupt. */
+  readonly requesting: boolean;
+  /** The CPU takes an interrupt: gives its vector, 0..255, and puts the request in service. */
+  acknowledge(): number;
+}
+
+/** What other devices' lines lead to where the hypervisor has no interrupt controllers of its own. */
+export interface InterruptController {
+  /** How many inputs it has; lines beyond go past it. */
+  readonly inputs: number;
+  /** Its input for the line `gsi`. */
+  line(gsi: number): InterruptLine;
+  /** Its way to the first vCPU; undefined for one that sends its vectors by `DeviceHost.interrupt`. */
+  readonly cpu?: InterruptAcknowledge;
+}
+
 /** What a device gets of the machine it is plugged into. */
 export interface DeviceHost {
   /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
@@ -35,6 +53,8 @@ export interface DeviceHost {
   read(at: bigint, into: Uint8Array): void;
   /** Guest-physical memory for DMA: `bytes` to `at`. @throws {FaultError} If a byte is no memory. */
   write(at: bigint, bytes: Uint8Array): void;
+  /** Makes the first vCPU take the external interrupt `vector`, 0..255, as soon as it can; for an IOAPIC. */
+  interrupt?(vector: number): void;
   /**
    * `device` has other `ports` or `mmio` than before (a PCI function whose base address registers were written).
    * If one is taken or makes no sense the device answers nowhere in that space: the guest chose it. Nothing is
@@ -117,6 +137,8 @@ export interface Device {
   restore?(state: unknown): void;
   /** Registers by name, for `device NAME` in the shell; must not change the device's state. */
   inspect?(): Readonly<Record<string, number | bigint | string>>;
+  /** What makes it an interrupt controller: the lines of all devices lead there while it is plugged in. */
+  readonly controller?: InterruptController;
   /** Names for accesses that are worth a stop: "command" of a disk controller. */
   readonly points?: Readonly<Record<string, readonly AccessPoint[]>>;
 }

@@ -7,7 +7,7 @@
 
 import type { Backend, BackendOptions, Interrupts } from "./backend.ts";
 import { need } from "./capabilities.ts";
-import type { InterruptLine } from "./device.ts";
+import type { InterruptAcknowledge, InterruptLine } from "./device.ts";
 import { InputError } from "./errors.ts";
 import { FAKE_CAPABILITIES } from "./fake/capabilities.ts";
 import { PhysicalMemory } from "./fake/physical.ts";
@@ -73,6 +73,10 @@ class FakeInterrupts implements Interrupts {
       },
       lower: () => void this.#raised.delete(gsi),
     };
+  }
+
+  wire(controller: InterruptAcknowledge | undefined): void {
+    this.#vcpus[0].wire(controller);
   }
 
   pending(vcpu: number): boolean {

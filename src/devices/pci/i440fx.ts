@@ -31,7 +31,10 @@ export interface PamArea {
 export interface I440fxOptions {
   /** Default "i440fx". */
   readonly name?: string;
-  /** How `area` behaves now. Called for what is not RAM when it is plugged in, then for each area that changed. */
+  /**
+   * How `area` behaves now. Called for what is not RAM when it is plugged in, then for what changed. Neighbours that
+   * behave alike are one area: a hypervisor takes long to change its map of memory.
+   */
   readonly onPam?: (area: PamArea) => void;
   /** Whether all areas are RAM from the start, as firmware leaves most of them, for a guest without it. */
   readonly configured?: boolean;
@@ -87,31 +90,44 @@ export class I440fx extends PciFunction {
   /** Tells what is not RAM. */
   override attach(host: DeviceHost): void {
     super.attach(host);
-    for (const area of this.#areas) if (!area.readRam || !area.writeRam) this.#onPam?.(area);
+    this.#tell(this.#areas.filter(({ readRam, writeRam }) => !readRam || !writeRam));
   }
 
   /** The guest wrote configuration space. */
   protected override configured(): void {
-    this.#tell();
+    this.#changed();
   }
 
   /** All areas read from ROM and swallow writes. */
   override reset(): void {
     super.reset();
-    this.#tell();
+    this.#changed();
   }
 
   /** @throws {InputError} If the record is of another function or version. */
   override restore(saved: unknown): void {
     super.restore(saved);
-    this.#tell();
+    this.#changed();
   }
 
-  #tell(): void {
+  #changed(): void {
     const before = this.#areas;
     this.#areas = this.areas;
-    this.#areas.forEach((area, i) => {
-      if (area.readRam !== before[i].readRam || area.writeRam !== before[i].writeRam) this.#onPam?.(area);
-    });
+    this.#tell(this.#areas.filter((area, i) => !alike(area, before[i])));
   }
+
+  #tell(areas: readonly PamArea[]): void {
+    const joined: PamArea[] = [];
+    for (const area of areas) {
+      const last = joined.at(-1);
+      if (last !== undefined && last.start + last.length === area.start && alike(last, area)) {
+        joined[joined.length - 1] = { ...last, length: last.length + area.length };
+      } else joined.push(area);
+    }
+    for (const area of joined) this.#onPam?.(area);
+  }
+}
+
+function alike(a: PamArea, b: PamArea): boolean {
+  return a.readRam === b.readRam && a.writeRam === b.writeRam;
 }

@@ -120,12 +120,12 @@ Deno.test("pci: PAM registers tell which areas below 1 MiB are RAM", () => {
   const { set, pam, bridge, get } = machine();
   assert.equal(bridge.areas.length, 13);
   assert.ok(bridge.areas.every((a) => !a.readRam && !a.writeRam));
-  assert.deepEqual(pam, bridge.areas, "what is not RAM is told when it is plugged in");
+  const all = { start: 0xc0000, length: 0x40000, readRam: false, writeRam: false };
+  assert.deepEqual(pam, [all], "what is not RAM is told when it is plugged in, neighbours as one");
   pam.length = 0;
   set(0, 0x58, 0x3300_3000 | 0); // 0x59 is byte 1, 0x5b byte 3
   assert.deepEqual(pam, [
-    { start: 0xc8000, length: 0x4000, readRam: true, writeRam: true },
-    { start: 0xcc000, length: 0x4000, readRam: true, writeRam: true },
+    { start: 0xc8000, length: 0x8000, readRam: true, writeRam: true },
     { start: 0xf0000, length: 0x10000, readRam: true, writeRam: true },
   ]);
   pam.length = 0;
@@ -135,7 +135,7 @@ Deno.test("pci: PAM registers tell which areas below 1 MiB are RAM", () => {
   set(0, 0x59, 0x10, 1);
   assert.deepEqual(pam, [{ start: 0xf0000, length: 0x10000, readRam: true, writeRam: false }]);
   bridge.reset();
-  assert.equal(pam.length, 4);
+  assert.deepEqual(pam.slice(1).map(({ start }) => start), [0xc8000, 0xf0000]);
 });
 
 Deno.test("pci: interrupt pins lead through the PIRQ routes, shared levels count", () => {

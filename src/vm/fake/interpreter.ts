@@ -1,4 +1,5 @@
 import type { HardwareTrap } from "../backend.ts";
+import type { InterruptAcknowledge } from "../device.ts";
 import type { DebugExit, InternalErrorExit, VmExit } from "../exit.ts";
 import { Core } from "./core.ts";
 import { Decoder } from "./decode.ts";
@@ -21,6 +22,8 @@ export class Interpreter {
   readonly core: Core;
   /** External interrupts asked for and not yet taken, in the order of asking. */
   readonly requests = new Set<number>();
+  /** What is on INTR. */
+  controller: InterruptAcknowledge | undefined;
   readonly #decoder: Decoder;
   #slots: Slots = [];
   /** Whether the debugger watches data. */
@@ -67,7 +70,7 @@ export class Interpreter {
   /** Whether something waits that would wake a halted vCPU. */
   get awake(): boolean {
     const core = this.core;
-    const interrupt = this.requests.size > 0 && core.has(FLAG.IF);
+    const interrupt = core.has(FLAG.IF) && (this.requests.size > 0 || this.controller?.requesting === true);
     const nmi = core.nmiPending && !core.nmiMasked;
     return interrupt || nmi || core.exception !== undefined || core.interrupt !== undefined;
   }
@@ -97,11 +100,13 @@ export class Interpreter {
         core.nmiMasked = true;
       });
     }
-    if (this.requests.size > 0 && core.has(FLAG.IF)) {
+    if (!core.has(FLAG.IF)) return false;
+    if (this.requests.size > 0) {
       const [vector] = this.requests;
       return this.#interrupt(vector, "external", () => this.requests.delete(vector));
     }
-    return false;
+    if (this.controller?.requesting !== true) return false;
+    return this.#interrupt(this.controller.acknowledge(), "external", () => {});
   }
 
   #interrupt(vector: number, source: "external" | "software", taken: () => void): VmExit | undefined {

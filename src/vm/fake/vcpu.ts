@@ -1,4 +1,5 @@
 import type { BackendVcpu, CpuidEntry, StepOptions, Traps, VcpuEvents } from "../backend.ts";
+import type { InterruptAcknowledge } from "../device.ts";
 import { InputError, StateError, UnsupportedError } from "../errors.ts";
 import type { VmExit } from "../exit.ts";
 import type { Registers, RegisterValues } from "../registers.ts";
@@ -198,6 +199,11 @@ export class FakeVcpu implements BackendVcpu {
   /** Asks for an external interrupt. */
   request(vector: number): void {
     this.#interpreter.requests.add(vector);
+  }
+
+  /** Puts an interrupt controller on INTR, or takes it off. */
+  wire(controller: InterruptAcknowledge | undefined): void {
+    this.#interpreter.controller = controller;
   }
 
   /** Whether an event waits that the vCPU would take now, HLT or not. */

@@ -1,0 +1,84 @@
+import type { Interrupts } from "../vm/backend.ts";
+import { type Device, type InterruptLine, NO_LINE } from "../vm/device.ts";
+
+/**
+ * Where interrupt lines lead: to the hypervisor's controllers, or where it has none to the devices that are
+ * controllers. Lines stay good while these are taken out, plugged in and swapped.
+ */
+export class InterruptInputs {
+  readonly #interrupts: Interrupts | undefined;
+  readonly #controllers: Device[] = [];
+  /** Lines that are high. */
+  readonly #high = new Set<number>();
+
+  constructor(interrupts: Interrupts | undefined) {
+    this.#interrupts = interrupts;
+  }
+
+  /** The line `gsi`. @throws {Error} If there is no such input. */
+  line(gsi: number): InterruptLine {
+    const beside = this.#direct || !this.#has(gsi) ? this.#interrupts?.line(gsi) ?? NO_LINE : NO_LINE;
+    if (this.#direct) return beside;
+    // A controller may come later.
+    const to = () => this.#controllers.length === 0 ? beside : NO_LINE;
+    return {
+      raise: () => {
+        this.#set(gsi, true);
+        to().raise();
+      },
+      lower: () => {
+        this.#set(gsi, false);
+        to().lower();
+      },
+    };
+  }
+
+  /** A device was plugged in: if it is a controller, lines lead there, and those that are high are so there too. */
+  plugged(device: Device): void {
+    const { controller } = device;
+    if (controller === undefined || this.#direct) return;
+    this.#controllers.push(device);
+    for (const gsi of this.#high) if (gsi < controller.inputs) controller.line(gsi).raise();
+    this.#wire();
+  }
+
+  /** A device was taken out. */
+  unplugged(device: Device): void {
+    const at = this.#controllers.indexOf(device);
+    if (at < 0) return;
+    this.#controllers.splice(at, 1);
+    this.#wire();
+  }
+
+  /** Makes the first vCPU take `vector`. */
+  interrupt(vector: number): void {
+    if (!this.#direct) this.#interrupts?.inject(0, vector & 0xff);
+  }
+
+  /** Whether the hypervisor has the controllers, or there is nothing to wire ours to. */
+  get #direct(): boolean {
+    return this.#interrupts?.wire === undefined || this.#interrupts.irqchip;
+  }
+
+  #has(gsi: number): boolean {
+    return Number.isInteger(gsi) && gsi >= 0 && this.#controllers.some((d) => gsi < d.controller!.inputs);
+  }
+
+  /** The newest one that gives the CPU its vectors is on INTR. */
+  #wire(): void {
+    this.#interrupts?.wire?.(
+      this.#controllers.findLast(({ controller }) => controller!.cpu)?.controller?.cpu,
+    );
+  }
+
+  #set(gsi: number, level: boolean): void {
+    if (level) this.#high.add(gsi);
+    else this.#high.delete(gsi);
+    for (const { controller } of this.#controllers) {
+      if (gsi >= controller!.inputs) continue;
+      const line = controller!.line(gsi);
+      if (level) line.raise();
+      else line.lower();
+    }
+  }
+}

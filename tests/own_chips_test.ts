@@ -1,0 +1,105 @@
+/** Interrupt controllers, timer and clock of our own, for guests whose hypervisor has none: interpreted, and on KVM. */
+import "../src/host/preload.ts";
+import assert from "node:assert/strict";
+import {
+  type BackendName,
+  bootSector,
+  type Device,
+  firmware,
+  type GuestMachine,
+  hosts,
+  type InterruptLine,
+  MiB,
+  open,
+} from "../mod.ts";
+import { Pic8259 } from "../src/devices/pic8259.ts";
+
+const BIOS = "/usr/share/seabios/bios.bin";
+const CHIPS = new URL("../fixtures/chips.bin", import.meta.url);
+const HELLO = new URL("../fixtures/bios_hello.bin", import.meta.url);
+/** Far more than it takes on a machine that others keep busy. */
+const PATIENCE = { timeoutMs: 240_000 };
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+const bios = await Deno.stat(BIOS).then(() => true, () => false);
+if (!kvm?.usable) console.log(`skipped: our own chips under KVM: ${kvm?.reason}`);
+if (!bios) console.log(`skipped: firmware with our own chips: no ${BIOS}: deno task setup`);
+
+for (const backend of ["fake", "kvm"] satisfies BackendName[]) {
+  const skip = backend === "kvm" && !kvm?.usable;
+  Deno.test({
+    name:
+      `own chips: timer and clock interrupts come through the 8259 pair, masked ones don't, on ${backend}`,
+    ignore: skip,
+    fn: async () => {
+      const boot = bootSector(await Deno.readFile(CHIPS));
+      await using vm = await open({ backend, memory: MiB(1), boot, irqchip: false });
+      const stop = await vm.continue(PATIENCE);
+      assert.ok(stop.kind === "exit", stop.kind);
+      assert.equal(stop.code, 1);
+    },
+  });
+
+  Deno.test({
+    name:
+      `own chips: SeaBIOS boots a disk, and reads the serial line by IRQ 0 and the keyboard by IRQ 1, on ${backend}`,
+    ignore: skip || !bios,
+    fn: async () => {
+      const disk = new Uint8Array(1 << 20);
+      disk.set(await Deno.readFile(HELLO));
+      const boot = firmware(BIOS, { disk });
+      await using vm = await open({ backend, memory: MiB(4), boot, irqchip: false });
+      const running = vm.continue(PATIENCE);
+      await vm.console.expect("hello from the disk", PATIENCE);
+      // SeaBIOS looks for characters on the serial line at each tick.
+      await vm.console.send("by serial\r");
+      await vm.console.expect("saved", PATIENCE);
+      assert.equal(new TextDecoder().decode(disk.subarray(512, 522)), "by serial\0");
+      await vm.keyboard!.type("by keyboard\n");
+      await vm.console.expect("saved", PATIENCE);
+      assert.equal(new TextDecoder().decode(disk.subarray(512, 524)), "by keyboard\0");
+      await vm.pause();
+      assert.equal((await running).kind, "pause");
+      // SeaBIOS's count of ticks.
+      assert.notEqual(new DataView((await vm.memory.read(0x46cn, 4)).buffer).getUint32(0, true), 0);
+    },
+  });
+}
+
+/** A device with a line to an interrupt input. */
+function button(gsi: number): Device & { line?: InterruptLine } {
+  return {
+    name: "button",
+    ports: [],
+    attach(host) {
+      this.line = host.line(gsi);
+    },
+  };
+}
+
+/** What the 8259 pair says of the first chip's requests. */
+function requests(vm: GuestMachine): number {
+  return Number(vm.devices.get("pic")?.device.inspect?.().IRR1);
+}
+
+Deno.test("own chips: a line that is high is high at a controller that is swapped in, or comes later", async () => {
+  const device = button(5);
+  const sector = bootSector(await Deno.readFile(CHIPS));
+  await using vm = await open({ backend: "fake", memory: MiB(1), boot: sector, devices: [device] });
+  device.line?.raise();
+  assert.equal(requests(vm), 1 << 5);
+  await vm.devices.swap(new Pic8259({ name: "pic" }));
+  assert.equal(requests(vm), 1 << 5);
+  device.line?.lower();
+  await vm.devices.get("pic")?.remove();
+  device.line?.raise();
+  await vm.devices.add(new Pic8259());
+  assert.equal(requests(vm), 1 << 5);
+});
+
+Deno.test("own chips: where the hypervisor has no controllers, lines beyond ours are refused", async () => {
+  const boot = bootSector(await Deno.readFile(CHIPS));
+  await assert.rejects(open({ backend: "fake", memory: MiB(1), boot, devices: [button(99)] }), {
+    name: "InputError",
+  });
+});
