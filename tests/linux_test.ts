@@ -29,3 +29,23 @@ Deno.test({
     });
   },
 });
+
+Deno.test({
+  name:
+    "Debian's kernel runs on two vCPUs; a kernel function stops on either, and one is stepped while the other stands",
+  ignore: kvm.ignore,
+  fn: async () => {
+    const lab = await kvm.get();
+    const command = ["deno", "run", "-A", "--no-check", "tests/linux/two_cpus.ts"];
+    const { code, stdout, stderr } = await lab.output(command);
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    assert.deepEqual(JSON.parse(stdout.trim().split("\n").at(-1) ?? ""), {
+      online: "0-1",
+      cores: "0 1",
+      both: true,
+      held: true,
+      after: "go on",
+      stop: "poweroff",
+    });
+  },
+});

@@ -101,6 +101,7 @@ export class RunControl {
   /** Forgets where the guest stood: after a reset. */
   forget(): void {
     this.lastStop = undefined;
+    this.#parts.loop.forget();
   }
 
   /** Ends a run with `gone`, and every `stops()`. */
@@ -204,6 +205,7 @@ export class RunControl {
   #leave(vcpu: BackendVcpu, anew: boolean): MaybePromise<StopCause | undefined> {
     const { traps, stepper } = this.#parts;
     return then(vcpu.registers(), (registers) => {
+      if (this.#parts.loop.owes(vcpu, registers.rip)) return undefined;
       const stop = this.lastStop;
       const address = linearRip(registers);
       if (!anew && stop?.vcpu.index === vcpu.index && linearRip(stop.registers) !== address) {
@@ -337,11 +339,11 @@ export class RunControl {
 
   /** What an exception out of the run means. Only a hypervisor's refusal is passed on as it is. */
   #explain(error: unknown): VcpuStop {
-    const vcpu = this.current;
+    const { traps, loop } = this.#parts;
+    const vcpu = loop.culprit ?? this.current;
     const showing = this.#showing;
     this.#showing = false;
     if (isRunaway(error)) {
-      const { traps, loop } = this.#parts;
       const who = showing
         ? "the callback `each` of step()"
         : traps.judging !== undefined

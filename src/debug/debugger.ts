@@ -46,7 +46,7 @@ export function createDebugger(
   clock: MachineClock,
   patienceMs?: number,
 ): Debugger {
-  const patches = new Patches(backend.memory);
+  const patches = new Patches(backend.memory, () => loop.hold());
   const slots = new Slots();
   const pages = new GuardedPages(backend.memory);
   const settings = new TrapSettings(backend.vcpus, slots, patches);

@@ -36,14 +36,17 @@ export interface Patch {
 /** Every patch in a guest's memory, and what memory would be without them. */
 export class Patches implements Iterable<Patch> {
   readonly #memory: BackendMemory;
+  readonly #hold: () => void;
   readonly #byGpa = new Map<bigint, Patch>();
   /** Patches of places where the chipset left no memory. */
   readonly #homeless = new Set<Patch>();
   /** How many patches there are of each kind: asked for at every exit. */
   readonly #count: Record<PatchKind, number> = { int3: 0, hlt: 0, out: 0 };
 
-  constructor(memory: BackendMemory) {
+  /** @param hold Brings back vCPUs that run beside: code under them is not changed by halves. */
+  constructor(memory: BackendMemory, hold: () => void = () => {}) {
     this.#memory = memory;
+    this.#hold = hold;
   }
 
   get size(): number {
@@ -120,6 +123,7 @@ export class Patches implements Iterable<Patch> {
   /** Puts the guest's bytes back for a moment. What the guest wrote over the patch meanwhile is kept. */
   lift(patch: Patch): MaybePromise<void> {
     if (!patch.inserted) return;
+    this.#hold();
     patch.inserted = false;
     return then(this.#adopt(patch), () => this.#store(patch, patch.original));
   }
@@ -127,6 +131,7 @@ export class Patches implements Iterable<Patch> {
   /** Puts the patch in again. */
   put(patch: Patch): MaybePromise<void> {
     if (patch.inserted) return;
+    this.#hold();
     patch.inserted = true;
     if (patch.live !== undefined) {
       patch.original.set(patch.live);
@@ -145,6 +150,7 @@ export class Patches implements Iterable<Patch> {
     for (const patch of this.#byGpa.values()) {
       if (!patch.inserted) continue;
       if (patch.live !== undefined && same(patch.live, patch.code)) continue;
+      this.#hold();
       const done = then(
         this.#adopt(patch),
         (changed) => changed ? this.#store(patch, patch.code) : undefined,

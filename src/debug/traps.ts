@@ -78,14 +78,20 @@ export class Traps implements Supervisor {
     if (this.#parts.patches.size > 0) this.#parts.patches.refresh();
   }
 
-  trap(vcpu: BackendVcpu, exit: TrapExit): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
+  trap(
+    vcpu: BackendVcpu,
+    exit: TrapExit,
+    putBack?: () => void,
+  ): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
     switch (exit.kind) {
       case "debug":
-        return exit.exception === 3 ? this.#patched(vcpu, "int3") : this.#debugged(vcpu, exit);
+        return exit.exception === 3
+          ? this.#patched(vcpu, "int3", putBack)
+          : this.#debugged(vcpu, exit, putBack);
       case "halt":
-        return this.#patched(vcpu, "hlt");
+        return this.#patched(vcpu, "hlt", putBack);
       case "io-out":
-        return then(this.#parts.settle(vcpu), () => this.#patched(vcpu, "out"));
+        return then(this.#parts.settle(vcpu), () => this.#patched(vcpu, "out", putBack));
       case "mmio-write":
         return this.#parts.pages.has(exit.address) ? this.#pageWritten(vcpu, exit) : NOT_OURS;
       default:
@@ -181,7 +187,11 @@ export class Traps implements Supervisor {
   }
 
   /** An exit that a patch may have forced: RIP goes back to the breakpoint. */
-  #patched(vcpu: BackendVcpu, kind: PatchKind): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
+  #patched(
+    vcpu: BackendVcpu,
+    kind: PatchKind,
+    putBack?: () => void,
+  ): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
     const { patches } = this.#parts;
     if (patches.size === 0) return NOT_OURS;
     return then(vcpu.registers(), (behind) => {
@@ -192,7 +202,8 @@ export class Traps implements Supervisor {
         const back = rip === behind.rip ? undefined : vcpu.setRegisters({ rip });
         return then(
           back,
-          () => then(vcpu.registers(), (registers) => this.#executed(vcpu, registers, address, patch)),
+          () =>
+            then(vcpu.registers(), (registers) => this.#executed(vcpu, registers, address, patch, putBack)),
         );
       });
     });
@@ -212,7 +223,11 @@ export class Traps implements Supervisor {
   }
 
   /** #DB: a debug register, or the guest's own doing. */
-  #debugged(vcpu: BackendVcpu, exit: DebugExit): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
+  #debugged(
+    vcpu: BackendVcpu,
+    exit: DebugExit,
+    putBack?: () => void,
+  ): MaybePromise<StopCause | undefined | typeof NOT_OURS> {
     // After a step, B0..B3 may also name execute traps that were not armed (SDM vol. 3B, 17.2.3).
     const stepped = (exit.dr6 & DR6_BS) !== 0n;
     const fired = this.#parts.slots.traps.filter((trap, slot) =>
@@ -221,7 +236,9 @@ export class Traps implements Supervisor {
     if (fired.length === 0 && exit.remote !== true) return NOT_OURS;
     return then(vcpu.registers(), (registers) => {
       const data = fired.filter((trap) => trap!.access !== "execute");
-      if (data.length === 0) return this.#executed(vcpu, registers, linearRip(registers));
+      if (data.length === 0) {
+        return this.#executed(vcpu, registers, linearRip(registers), undefined, putBack);
+      }
       const touched = [...this.#parts.breakpoints.values()].filter((b) =>
         b.how === "hardware" && b.enabled &&
         data.some((trap) => trap!.address === b.at && trap!.access === b.access)
@@ -236,7 +253,12 @@ export class Traps implements Supervisor {
     registers: Registers,
     address: bigint,
     under?: Patch,
+    putBack?: () => void,
   ): MaybePromise<StopCause | undefined> {
+    if (putBack !== undefined) {
+      putBack();
+      return undefined;
+    }
     return then(
       this.executeAt(registers, address),
       (found) =>

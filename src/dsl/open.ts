@@ -222,6 +222,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       const tables = acpiWrite({ cpus, devices: all }, image.writes);
       if (tables !== undefined) await machine.install(tables);
     }
+    await backend.ready?.();
     cleanup.move();
     return machine;
   } catch (error) {

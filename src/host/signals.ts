@@ -55,3 +55,9 @@ export function signalThread(thread: number, signal: number): void {
   const { getpid, tgkill } = libc();
   check(`tgkill ${thread}`, tgkill(getpid(), thread, signal));
 }
+
+/** Whether this process has a thread with this id. */
+export function threadExists(thread: number): boolean {
+  const { getpid, tgkill } = libc();
+  return tgkill(getpid(), thread, 0) === 0;
+}

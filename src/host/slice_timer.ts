@@ -29,6 +29,16 @@ function eatPending(functions: Libc): boolean {
   return eaten;
 }
 
+/** Blocks the signal on this thread, which runs a vCPU and is kicked by another thread. @throws {HostError} */
+export function blockSliceSignal(): void {
+  changeSignalMask(LINUX.SIG_BLOCK, signals);
+}
+
+/** Takes the signal off this thread, if it is pending: after KVM_RUN gave EINTR. */
+export function eatSliceSignal(): void {
+  eatPending(libc());
+}
+
 /**
  * A one-shot POSIX timer whose signal breaks this thread out of KVM_RUN, so that a guest that never exits still
  * gives the event loop its turn. All machines of a thread share one timer and one blocked signal; when the last

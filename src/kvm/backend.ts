@@ -2,22 +2,27 @@ import { monotonicMs } from "../host/clock.ts";
 import { SliceTimer } from "../host/slice_timer.ts";
 import type { Backend, BackendOptions } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
-import { InputError } from "../vm/errors.ts";
+import { HvshError, InputError } from "../vm/errors.ts";
 import { machineClosed } from "./closed.ts";
 import { CAP } from "./abi.ts";
 import { cpuidFor, encodeCpuid } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
+import { Mailbox } from "./mailbox.ts";
 import { checkMemorySize, KvmMemory } from "./memory.ts";
+import { KvmParallel } from "./parallel.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
 import { KvmVcpu } from "./vcpu.ts";
 import { VcpuFd } from "./vcpu_fd.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
+import { VcpuThread } from "./vcpu_thread.ts";
 import { type ChipState, KvmVm } from "./vm.ts";
 
 /** What KVM takes beside what every backend does. */
 export interface KvmOptions extends BackendOptions {
   /** Path of KVM's device; `/dev/kvm` when left out. */
   readonly device?: string;
+  /** The program of the vCPUs' threads, for tests: hvsh's own when left out. */
+  readonly threadProgram?: URL;
 }
 
 /** @throws {InputError} If the number of vCPUs makes no sense. */
@@ -45,11 +50,15 @@ export class KvmBackend implements Backend, Disposable {
   readonly vcpus: readonly KvmVcpu[];
   readonly memory: KvmMemory;
   readonly interrupts: KvmInterrupts;
+  /** Where there are several vCPUs: they run at the same time, each in a thread of its own. */
+  readonly parallel?: KvmParallel;
+  readonly #threads: readonly VcpuThread[];
+  readonly #mailbox: Mailbox;
   readonly #vm: KvmVm;
   readonly #resources: DisposableStack;
   readonly #chips: ChipState;
   readonly #capabilities: () => Capabilities;
-  #closed = false;
+  #closed: Promise<void> | true | undefined;
 
   /**
    * Makes the guest: memory, images, vCPUs in their power-on state.
@@ -69,7 +78,11 @@ export class KvmBackend implements Backend, Disposable {
     const memory = cleanup.use(new DisposableStack());
     this.#vm = cleanup.use(new KvmVm(system, { irqchip: options.irqchip, pit: options.pit }));
     this.memory = memory.use(
-      new KvmMemory(options.memory, options.roms ?? [], (number, slot) => this.#vm.setSlot(number, slot)),
+      new KvmMemory(options.memory, options.roms ?? [], (number, slot) => {
+        // A slot is taken out and put in again: no vCPU may look at it meanwhile.
+        this.parallel?.hold();
+        this.#vm.setSlot(number, slot);
+      }),
     );
     this.#vm.createChips();
     const timer = cleanup.use(new SliceTimer());
@@ -84,10 +97,20 @@ export class KvmBackend implements Backend, Disposable {
       memory: this.memory,
       filterMsrs: (indices) => this.#vm.filterMsrs(indices),
     };
+    const mailbox = this.#mailbox = new Mailbox(options.cpus);
+    const threads: VcpuThread[] = [];
+    this.#threads = threads;
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
       const fd = cleanup.use(new VcpuFd(this.#vm.createVcpu(index)));
-      return cleanup.use(new KvmVcpu(index, fd, encodeCpuid(cpuidFor(cpuid, index, options.cpus)), context));
+      let thread: VcpuThread | undefined;
+      if (options.cpus > 1) {
+        threads.push(thread = new VcpuThread(mailbox, index, fd.fd, options.threadProgram));
+        cleanup.defer(() => void thread!.quit());
+      }
+      const leaves = encodeCpuid(cpuidFor(cpuid, index, options.cpus));
+      return cleanup.use(new KvmVcpu(index, fd, leaves, context, thread));
     });
+    if (options.cpus > 1) this.parallel = new KvmParallel(mailbox, this.vcpus);
     this.interrupts = new KvmInterrupts(this.#vm, this.vcpus);
     this.#chips = this.#vm.saveChips();
     this.#capabilities = () => capabilities(device);
@@ -99,19 +122,46 @@ export class KvmBackend implements Backend, Disposable {
     return this.#capabilities();
   }
 
+  /**
+   * Waits until its threads are up.
+   *
+   * @throws {HvshError} If one does not come up; the guest is closed then.
+   */
+  async ready(): Promise<void> {
+    while (this.#threads.some(({ up, death }) => !up && death === undefined)) {
+      await this.#mailbox.waitAsync(this.#mailbox.bell, 10);
+    }
+    const reason = this.#threads.find(({ death }) => death !== undefined)?.death;
+    if (reason === undefined) return;
+    await this.close();
+    throw new HvshError(`The guest's vCPUs can't run: ${reason}`, {
+      remedy: "Several vCPUs need a thread each: Deno has to be allowed to read hvsh's files.",
+    });
+  }
+
   reset(): void {
-    if (this.#closed) throw machineClosed();
+    if (this.#closed !== undefined) throw machineClosed();
+    this.parallel?.hold();
     for (const vcpu of this.vcpus) vcpu.reset();
     this.#vm.restoreChips(this.#chips);
   }
 
-  /** Closes vCPUs, then the machine, then detaches and unmaps its memory. Doing it twice is harmless. */
-  close(): void {
-    this.#closed = true;
-    this.#resources.dispose();
+  /**
+   * Closes vCPUs, then the machine, then detaches and unmaps its memory. Doing it twice is harmless. What it gives
+   * resolves when its threads, if it has any, are gone; all else is done at once.
+   */
+  close(): void | Promise<void> {
+    if (this.#closed === undefined) {
+      this.parallel?.hold();
+      const gone = this.#threads.map((thread) => thread.quit());
+      this.#closed = gone.length === 0 ? true : Promise.all(gone).then(() => undefined);
+      this.#resources.dispose();
+    }
+    if (this.#closed !== true) return this.#closed;
   }
 
   [Symbol.dispose](): void {
-    this.close();
+    // Threads that are told to end do so by themselves.
+    void this.close();
   }
 }

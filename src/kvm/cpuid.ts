@@ -1,25 +1,17 @@
-import { kvm_cpuid2, kvm_cpuid_entry2 } from "./abi.ts";
+import { withTopology } from "../x86/topology.ts";
+import { FLAG, kvm_cpuid2, kvm_cpuid_entry2 } from "./abi.ts";
 import type { CpuidEntry } from "./system.ts";
 
 /**
- * The CPUID leaves of one vCPU: what KVM can give, with the fields that name the processor's own place. LAPIC ids
- * count from 0 like vCPUs (SDM vol. 2A, CPUID: leaf 1 EBX, leaves 0BH and 1FH EDX); the hypervisor's leaves stay.
+ * The CPUID leaves of one vCPU: what KVM can give, with the fields that name the processor's own place among the others.
+ * LAPIC ids count from 0 like vCPUs; the hypervisor's leaves stay.
  */
 export function cpuidFor(supported: readonly CpuidEntry[], index: number, cpus: number): CpuidEntry[] {
-  return supported.map((entry) => {
-    switch (entry.function) {
-      case 1: {
-        // EBX: bits 31..24 initial APIC id, 23..16 logical processors in the package, the rest as it is.
-        const logical = Math.min(cpus, 255);
-        return { ...entry, ebx: ((entry.ebx & 0xffff) | (logical << 16) | ((index & 0xff) << 24)) >>> 0 };
-      }
-      case 0xb:
-      case 0x1f:
-        return { ...entry, edx: index };
-      default:
-        return entry;
-    }
-  });
+  return withTopology(supported, index, cpus, (leaf) => ({
+    ...leaf,
+    flags: FLAG.CPUID_FLAG_SIGNIFCANT_INDEX,
+    padding: [0, 0, 0],
+  }));
 }
 
 /** The leaves as KVM_SET_CPUID2 takes them. */

@@ -46,13 +46,14 @@ Deno.test("CPUID: each vCPU has its own APIC id, the hypervisor's leaf stays", (
     edx: 4,
     padding: [0, 0, 0],
   });
-  const leaves = cpuidFor([leaf(1), leaf(0xb), leaf(0x4000_0000)], 3, 4);
-  assert.equal(leaves[0].ebx, 0x0304_0000);
-  assert.equal(leaves[1].edx, 3);
+  const leaves = cpuidFor([{ ...leaf(0), eax: 0xb }, leaf(1), leaf(0xb), leaf(0x4000_0000)], 3, 4);
+  assert.equal(leaves[1].ebx, 0x0304_0000);
   assert.deepEqual(leaves[2], leaf(0x4000_0000));
+  const levels = leaves.slice(3).map(({ function: leaf, index, flags, edx }) => [leaf, index, flags, edx]);
+  assert.deepEqual(levels, [0, 1, 2].map((level) => [0xb, level, 1, 3]));
   const encoded = encodeCpuid(leaves);
-  assert.equal(encoded.length, 8 + 3 * 40);
-  assert.equal(encoded[0], 3);
+  assert.equal(encoded.length, 8 + 6 * 40);
+  assert.equal(encoded[0], 6);
 });
 
 Deno.test("DR7 has enable, kind and length of each armed slot (SDM vol. 3B, 18.2.4)", () => {

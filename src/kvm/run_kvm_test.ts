@@ -389,29 +389,34 @@ kvmTest("the XSAVE area can be read, written back, and has one size", ["vector"]
   assert.throws(() => vcpu.setXsave(new Uint8Array(512)), { name: "InputError" });
 });
 
-kvmTest("a second vCPU waits for SIPI, starts where it says, and has its own APIC id", ["irqchip"], () => {
-  using machine = guest({ irqchip: true, cpus: 2 });
-  const [first, second] = machine.vcpus;
-  assert.deepEqual([first.idle(), second.idle()], ["no", "wait-for-sipi"]);
-  assert.equal(second.run().kind, "slice");
-  // At 0x7000: mov eax, 1; cpuid; shr ebx, 24; mov al, bl; out 0x33, al.
-  const trampoline = [0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x66, 0xc1, 0xeb, 24, 0x88, 0xd8, 0xe6, 0x33];
-  machine.memory.write(0x7000n, Uint8Array.from(trampoline));
-  // INIT, then SIPI with vector 7, to all but the sender (SDM vol. 3A, 12.6.1), and halt.
-  const send = (value: number) => [0xc7, 0x03, value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, 0];
-  const sender = long(machine, [...send(0xc4500), ...send(0xc4607), 0xf4]);
-  sender.setRegisters({ rbx: 0xfee0_0300n });
-  // The LAPIC's page lies above the first GiB: map it.
-  machine.memory.write(0x3018n, new Uint8Array(BigUint64Array.of(0x5007n).buffer));
-  machine.memory.write(0x5fb8n, new Uint8Array(BigUint64Array.of(0xfee0_0087n).buffer));
-  let exit = sender.run();
-  for (let i = 0; i < 40 && exit.kind === "slice"; i++) {
-    exit = i % 2 === 0 ? second.run() : sender.run();
-  }
-  assert.ok(exit.kind === "io-out" && exit.port === 0x33, exit.kind);
-  assert.equal(exit.data[0], 1);
-  assert.equal(second.registers().cs_base, 0x7000n);
-});
+kvmTest(
+  "a second vCPU waits for SIPI, starts where it says, and has its own APIC id",
+  ["irqchip"],
+  async () => {
+    using machine = guest({ irqchip: true, cpus: 2 });
+    const [first, second] = machine.vcpus;
+    assert.deepEqual([first.idle(), second.idle()], ["no", "wait-for-sipi"]);
+    assert.equal(second.run().kind, "slice");
+    // At 0x7000: mov eax, 1; cpuid; shr ebx, 24; mov al, bl; out 0x33, al.
+    const trampoline = [0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x66, 0xc1, 0xeb, 24, 0x88, 0xd8, 0xe6, 0x33];
+    machine.memory.write(0x7000n, Uint8Array.from(trampoline));
+    // INIT, then SIPI with vector 7, to all but the sender (SDM vol. 3A, 12.6.1), and halt.
+    const send = (value: number) => [0xc7, 0x03, value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, 0];
+    const sender = long(machine, [...send(0xc4500), ...send(0xc4607), 0xf4]);
+    sender.setRegisters({ rbx: 0xfee0_0300n });
+    // The LAPIC's page lies above the first GiB: map it.
+    machine.memory.write(0x3018n, new Uint8Array(BigUint64Array.of(0x5007n).buffer));
+    machine.memory.write(0x5fb8n, new Uint8Array(BigUint64Array.of(0xfee0_0087n).buffer));
+    let exit = sender.run();
+    for (let i = 0; i < 40 && exit.kind === "slice"; i++) {
+      exit = i % 2 === 0 ? second.run() : sender.run();
+    }
+    assert.ok(exit.kind === "io-out" && exit.port === 0x33, exit.kind);
+    assert.equal(exit.data[0], 1);
+    assert.equal(second.registers().cs_base, 0x7000n);
+    await machine.close();
+  },
+);
 
 kvmTest("reset puts vCPU, controllers and timer back; memory stays", ["reset", "irqchip", "pit"], () => {
   using machine = guest({ irqchip: true, pit: true });

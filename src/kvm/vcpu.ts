@@ -1,14 +1,12 @@
 import { ERRNO } from "../abi/errno.ts";
-import { errno, libc } from "../host/libc.ts";
-
 import type { BackendVcpu, StepOptions, Traps } from "../vm/backend.ts";
 import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
 import { isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
 import { machineClosed } from "./closed.ts";
-import { FLAG, KVM, kvm_regs, kvm_sregs } from "./abi.ts";
-import { checkTraps, encodeGuestDebug } from "./debug.ts";
+import { FLAG, kvm_regs, kvm_sregs } from "./abi.ts";
+import { DebugModes, MODE } from "./debug_modes.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
 import { enterHandler, hideTrapFlag, stepByHand } from "./hand_step.ts";
 import { PendingInterrupts } from "./pending.ts";
@@ -16,11 +14,10 @@ import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts
 import { planWrite } from "./register_write.ts";
 import { takeSnapshot } from "./registers.ts";
 import { AT } from "./run_page.ts";
-import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
+import { VcpuEntry } from "./vcpu_entry.ts";
+import type { VcpuContext } from "./vcpu_groups.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
-
-/** How long a guest runs at most before the event loop gets its turn. */
-export const SLICE_MS = 5;
+import type { VcpuThread } from "./vcpu_thread.ts";
 
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
 const CR8 = kvm_sregs.offsets.cr8;
@@ -28,22 +25,14 @@ const CR0 = AT.sregs / 8 + kvm_sregs.offsets.cr0 / 8;
 /** CR0.PE. */
 const PROTECTED = 1n;
 
-/** Debug modes as a number, so that comparing is all that happens when nothing changed. */
-const MODE = { run: 0, step: 1, blockInterrupts: 2, execute: 4, unknown: -1 } as const;
-
 /** One vCPU on KVM. */
-export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
-  readonly index: number;
-  #number: number;
-  readonly #ioctl: (fd: number, request: number, argument: number) => number;
-  readonly #timer: VcpuContext["timer"];
+export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
+  /** What brought it back, while that waits to be taken: it was parked for something that was asked of it. */
+  #arrived: VmExit | undefined;
   readonly #decoder: ExitDecoder;
   readonly #powerOn: PowerOnState;
   #closed = false;
-  #traps: Traps = { hardware: [], int3: false };
-  #mode: number = MODE.run;
-  /** `struct kvm_guest_debug` by mode, for the present traps: a breakpoint passed over takes two of them. */
-  readonly #encoded: Uint8Array<ArrayBuffer>[] = [];
+  readonly #modes: DebugModes;
   /** Whether the last entry may have ended with the vCPU asleep in KVM: EINTR, or HLT stepped over. */
   #mayIdle = true;
   /** An access was reported, and its instruction is not finished. */
@@ -65,12 +54,15 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   #loses: boolean | undefined;
 
   /** Takes over a new vCPU's descriptor. @throws {HostError} If KVM refuses something. */
-  constructor(index: number, fd: VcpuFd, cpuid: Uint8Array<ArrayBuffer>, context: VcpuContext) {
-    super(fd, cpuid, context);
-    this.index = index;
-    this.#number = fd.fd;
-    this.#ioctl = libc().ioctl;
-    this.#timer = context.timer;
+  constructor(
+    index: number,
+    fd: VcpuFd,
+    cpuid: Uint8Array<ArrayBuffer>,
+    context: VcpuContext,
+    thread?: VcpuThread,
+  ) {
+    super(index, fd, cpuid, context, thread);
+    this.#modes = new DebugModes(context.debugFlags);
     using cleanup = new DisposableStack();
     cleanup.use(this.page);
     this.#decoder = new ExitDecoder(this.page);
@@ -85,7 +77,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   run(): VmExit {
     if (this.#unanswered !== undefined) this.#refuseUnanswered();
-    if (this.#mode !== MODE.run) this.#setMode(MODE.run);
+    if (this.#modes.now !== MODE.run) this.#setMode(MODE.run);
     this.#stepping = false;
     return this.#enter(true);
   }
@@ -106,7 +98,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     const mode = MODE.step | (block ? MODE.blockInterrupts : 0) |
       (options.execute === true ? MODE.execute : 0);
     if (this.#losesSteps) return this.#carefulStep(mode, !block);
-    if (this.#mode !== mode) this.#setMode(mode);
+    if (this.#modes.now !== mode) this.#setMode(mode);
     this.#stepping = true;
     return this.#enter(!block);
   }
@@ -125,7 +117,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     const real = (this.page.words64[CR0] & PROTECTED) === 0n;
     const offered = offer && this.#pending.takable;
     // In this mode already: the step's time slice was over before its instruction was.
-    if (this.#mode !== mode) {
+    if (this.#modes.now !== mode) {
       const how = real && !offered ? stepByHand(this.#hand) : "processor";
       if (how === "done") return this.#decoder.stepDone(this.#linearRip());
       this.#hideFlag = how === "hide-flag";
@@ -135,7 +127,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     const exit = this.#enter(offer, real && offered ? mode : undefined);
     if (exit.kind !== "debug") return exit;
     if (this.#hideFlag) hideTrapFlag(this.#hand);
-    this.#mode = MODE.unknown;
+    this.#modes.now = MODE.unknown;
     return exit;
   }
 
@@ -154,19 +146,19 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
       return met;
     }
     // Whatever ended the step, the next one is a step of its own.
-    if (this.#loses === true && this.#mode !== MODE.run) this.#mode = MODE.unknown;
+    if (this.#loses === true && this.#modes.now !== MODE.run) this.#modes.now = MODE.unknown;
     if (!this.#inFlight) return undefined;
     this.#inFlight = false;
     this.state.entering();
     const { bytes } = this.page;
     bytes[AT.immediateExit] = 1;
-    const result = this.#ioctl(this.#number, KVM.RUN, 0);
-    const failed = result < 0 ? errno() : 0;
+    const result = this.kvmRun();
+    const failed = result < 0 ? this.failure() : 0;
     bytes[AT.immediateExit] = this.#kicked ? 1 : 0;
     if (result < 0) {
       // EINTR is what immediate_exit gives once the instruction is finished.
       if (failed === ERRNO.EINTR || failed === ERRNO.EAGAIN) return undefined;
-      throw this.fd.runFailed(this.index);
+      throw this.fd.runFailed(this.index, failed);
     }
     const exit = this.#decoder.decode();
     // A single step's end: the instruction is done.
@@ -191,16 +183,16 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     for (;;) {
       const asking = this.#pending.waiting && this.#pending.offer(offer, asked, give);
       if (asking) bytes[AT.immediateExit] = 1;
-      this.#timer.arm(SLICE_MS);
+      this.armSlice();
       this.state.entering();
       this.#inFlight = false;
       this.#halted = false;
       this.#pending.nmi = false;
-      const result = this.#ioctl(this.#number, KVM.RUN, 0);
+      const result = this.kvmRun();
       if (asking) {
         asked = true;
         bytes[AT.immediateExit] = this.#kicked ? 1 : 0;
-        if (result < 0 && errno() === ERRNO.EINTR) continue;
+        if (result < 0 && this.failure() === ERRNO.EINTR) continue;
       }
       this.#mayIdle = result < 0 || this.#stepping;
       if (result < 0) return this.#interrupted();
@@ -230,14 +222,60 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
   #interrupted(): VmExit {
-    const failed = errno();
-    if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.fd.runFailed(this.index);
+    const failed = this.failure();
+    if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.fd.runFailed(this.index, failed);
     if (this.#kicked) {
       this.#kicked = false;
       this.page.bytes[AT.immediateExit] = 0;
     }
-    this.#timer.drain();
+    this.sliceOver();
     return SLICE;
+  }
+
+  /** Lets it run in its thread: `collect` gives the exit once it is `back`. */
+  launch(): void {
+    if (this.#unanswered !== undefined || this.#arrived !== undefined) this.#refuseUnanswered();
+    if (this.#modes.now !== MODE.run) this.#setMode(MODE.run);
+    this.alive();
+    this.#stepping = false;
+    this.state.entering();
+    this.#inFlight = false;
+    this.thread?.start();
+  }
+
+  /** Whether it was launched and its exit has not been collected. */
+  get launched(): boolean {
+    return this.#arrived !== undefined || this.thread?.started === true;
+  }
+
+  /** Whether its thread is out of the guest. */
+  get back(): boolean {
+    return this.thread === undefined || this.thread.back;
+  }
+
+  /** What it came back for. */
+  collect(): VmExit {
+    this.park();
+    const exit = this.#arrived ?? SLICE;
+    this.#arrived = undefined;
+    return exit;
+  }
+
+  /** Makes sure that it does not run: its exit waits for `collect`, as its registers may be asked for before. */
+  park(): void {
+    const thread = this.thread;
+    if (thread === undefined || !thread.started) return;
+    thread.park();
+    const { death } = thread;
+    const result = thread.take();
+    this.#mayIdle = result < 0;
+    if (death !== undefined) {
+      this.#arrived = { kind: "unsupported", reason: death };
+      return;
+    }
+    const exit = result < 0 ? this.#interrupted() : this.#decoder.decode();
+    this.#inFlight = isAccess(exit);
+    this.#arrived = exit;
   }
 
   #refuseUnanswered(): never {
@@ -256,6 +294,9 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
 
   protected override settled(): void {
     this.alive();
+    this.park();
+    // What it came back for waits to be answered: the instruction stays half done, registers are those before it.
+    if (this.#arrived !== undefined) return;
     if (this.#inFlight) this.#unanswered = this.settle();
     if (this.#unanswered !== undefined) this.#refuseUnanswered();
   }
@@ -269,36 +310,26 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   #setMode(mode: number): void {
     if (this.#closed) throw machineClosed();
     this.state.flush();
-    this.fd.setGuestDebug(this.#encoded[mode] ??= this.#encodeMode(mode));
-    this.#mode = mode;
-  }
-
-  #encodeMode(mode: number): Uint8Array<ArrayBuffer> {
-    const step = mode !== MODE.run;
-    return encodeGuestDebug(this.#traps, {
-      singleStep: step,
-      blockInterrupts: (mode & MODE.blockInterrupts) !== 0 &&
-        (this.context.debugFlags & FLAG.GUESTDBG_BLOCKIRQ) !== 0,
-      armed: { data: true, execute: !step || (mode & MODE.execute) !== 0 },
-      int3: !step || (mode & MODE.execute) !== 0,
-    });
+    this.fd.setGuestDebug(this.#modes.encode(mode));
+    this.#modes.now = mode;
   }
 
   kick(): void {
     if (this.#closed) return;
+    if (this.thread?.started === true) return this.thread.kick();
     this.#kicked = true;
     this.page.bytes[AT.immediateExit] = 1;
   }
 
   setTraps(traps: Traps): void {
-    checkTraps(traps);
-    this.#traps = { hardware: [...traps.hardware], int3: traps.int3 };
-    this.#encoded.length = 0;
-    this.#mode = MODE.unknown;
+    // One that runs takes them over when it is started again.
+    this.park();
+    this.#modes.traps = traps;
   }
 
   idle(): "no" | "halted" | "halted-forever" | "wait-for-sipi" {
     if (this.#closed) throw machineClosed();
+    this.park();
     const open = this.#pending.interruptsOn;
     if (!this.context.irqchip) return !this.#halted ? "no" : open ? "halted" : "halted-forever";
     switch (this.fd.getMpState()) {
@@ -326,6 +357,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   setRegisters(values: RegisterValues): void {
     const plan = planWrite(values);
     this.settled();
+    if (this.#arrived !== undefined && this.#inFlight) this.#refuseUnanswered();
     if (plan.size === 0) return;
     this.state.write(plan);
     if (!this.context.irqchip && values.cr8 !== undefined) {
@@ -334,7 +366,7 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     }
     if (values.rip !== undefined) this.#wake();
     // KVM puts TF into RFLAGS when a step is asked for, at the RIP of that moment: it has to be asked again.
-    if (this.#mode !== MODE.run) this.#mode = MODE.unknown;
+    if (this.#modes.now !== MODE.run) this.#modes.now = MODE.unknown;
   }
 
   /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
@@ -370,6 +402,8 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
   /** Back to the state in which KVM made this vCPU. */
   reset(): void {
     if (this.#closed) throw machineClosed();
+    this.park();
+    this.#arrived = undefined;
     // What is in flight is finished with whatever its data holds; the bound is for string instructions on devices.
     for (let i = 0; i < 4096 && (this.#inFlight || this.#unanswered !== undefined); i++) this.settle();
     this.#inFlight = false;
@@ -380,19 +414,17 @@ export class KvmVcpu extends VcpuGroups implements BackendVcpu, Disposable {
     restorePowerOn(this.fd, this.context, this.#powerOn);
     this.state.reload();
     this.page.words64[AT.cr8 / 8] = this.page.words64[(AT.sregs + CR8) / 8];
-    if (this.#mode !== MODE.run) this.#mode = MODE.unknown;
+    if (this.#modes.now !== MODE.run) this.#modes.now = MODE.unknown;
   }
 
   /** Unmaps the shared page and closes the descriptor; doing it twice is harmless. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
+    this.thread?.park();
     this.#closed = true;
-    // The number may soon be another file's.
-    this.#number = -1;
     this.#inFlight = false;
     this.#unanswered = undefined;
     this.state.generation++;
-    this.page[Symbol.dispose]();
-    this.fd.close();
+    this.release();
   }
 }

@@ -1,5 +1,4 @@
 import { OwnedFd } from "../host/fd.ts";
-import { errno } from "../host/libc.ts";
 import { HostError } from "../host/error.ts";
 import {
   KVM,
@@ -181,8 +180,8 @@ export class VcpuFd extends OwnedFd {
   }
 
   /** errno of a KVM_RUN that gave -1, as an error. */
-  runFailed(index: number): HostError {
-    return new HostError(`ioctl KVM_RUN of vCPU ${index}`, errno(), {
+  runFailed(index: number, failed: number): HostError {
+    return new HostError(`ioctl KVM_RUN of vCPU ${index}`, failed, {
       remedy: "Look at the kernel's log (dmesg) for what KVM says, and at the guest's registers.",
     });
   }

@@ -71,15 +71,44 @@ export interface Backend {
   readonly picture?: () => Promise<Picture>;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
+  /** Where vCPUs run at the same time; left out where they take turns. */
+  readonly parallel?: ParallelVcpus;
   /**
    * The host's monotonic clock in milliseconds, from any zero; `performance.now()` where it is left out. For what is
    * timed at every exit.
    */
   now?(): number;
+  /** Resolves when its vCPUs can run, where they need time to come up. @throws {HvshError} If they don't. */
+  ready?(): Promise<void>;
   /** Puts vCPUs, interrupt controllers and timers back to power-on. Memory stays. */
   reset(): MaybePromise<void>;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
   close(): MaybePromise<void>;
+}
+
+/** A vCPU that has left the guest, and why. */
+export interface Arrival {
+  readonly vcpu: BackendVcpu;
+  readonly exit: VmExit;
+}
+
+/**
+ * vCPUs that each have a thread. Between `start` and its arrival a vCPU runs; whatever else is asked of it makes it
+ * come back first, by itself, and its arrival is still told by `next`.
+ */
+export interface ParallelVcpus {
+  /** Lets a vCPU run until it leaves for a reason, or is kicked (`slice`). */
+  start(vcpu: BackendVcpu): void;
+  /**
+   * A vCPU that has come back; blocks at most `ms`. Its exit is valid until it is started or stepped again.
+   *
+   * @returns Undefined if none has.
+   */
+  next(ms: number): Arrival | undefined;
+  /** Resolves as soon as `next` may have something, and after `ms` at the latest; the event loop lives meanwhile. */
+  arrival(ms: number): Promise<void>;
+  /** Brings every vCPU back, and returns when none runs: what made them leave waits in `next`. */
+  hold(): void;
 }
 
 /** Execute breakpoints at linear addresses on every vCPU. A hit is a `debug` exit with `remote`. */

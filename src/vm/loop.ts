@@ -1,18 +1,13 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "./backend.ts";
 import type { Device } from "./device.ts";
 import { type Buses, dispatch } from "./dispatch.ts";
-import { HvshError } from "./errors.ts";
-import {
-  type AccessExit,
-  type DebugExit,
-  isAccess,
-  type MmioExit,
-  type MsrExit,
-  type PortExit,
-  type VmExit,
-} from "./exit.ts";
+import { answerMsr, deviceFault, stopOf } from "./answers.ts";
+import { type AccessExit, type DebugExit, isAccess, type VmExit } from "./exit.ts";
+import { ParallelRun, type VcpuStop } from "./parallel_run.ts";
 import { then, turn } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
+
+export type { VcpuStop } from "./parallel_run.ts";
 
 /** What `trap` says of an exit that is none of the debugger's. */
 export const NOT_OURS = Symbol("not the debugger's");
@@ -28,8 +23,17 @@ export interface Supervisor {
   readonly watchesAccesses: boolean;
   /** Whether pages are read-only for the debugger's sake, so that MMIO writes may be its own. */
   readonly guardsPages: boolean;
-  /** An exit that may be a breakpoint: a stop, `undefined` to go on, or `NOT_OURS`. */
-  trap(vcpu: BackendVcpu, exit: TrapExit): MaybePromise<StopCause | undefined | typeof NOT_OURS>;
+  /**
+   * An exit that may be a breakpoint: a stop, `undefined` to go on, or `NOT_OURS`.
+   *
+   * @param putBack Given while the machine is being stopped for another vCPU: an execute breakpoint is not judged, but
+   * RIP stands before it, so that it will be met again, and this is called.
+   */
+  trap(
+    vcpu: BackendVcpu,
+    exit: TrapExit,
+    putBack?: () => void,
+  ): MaybePromise<StopCause | undefined | typeof NOT_OURS>;
   /** After a device has answered an access. */
   accessed(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined>;
   /** At each end of a time slice. */
@@ -48,12 +52,6 @@ export interface LoopClock {
   poll(): unknown;
 }
 
-/** A stop, and which vCPU it concerns. */
-export interface VcpuStop {
-  readonly vcpu: BackendVcpu;
-  readonly cause: StopCause;
-}
-
 /** Runs a machine's vCPUs until something stops it: devices answer accesses, the supervisor judges the rest. */
 export class RunLoop {
   #request: StopCause | undefined;
@@ -65,6 +63,9 @@ export class RunLoop {
   /** Runs a burst so that user code in it which never returns is stopped. */
   readonly #guarded: <T>(burst: () => T) => T;
   readonly #clock: LoopClock | undefined;
+  readonly #parallel: ParallelRun | undefined;
+  /** Set while exits are judged that came when the machine was being stopped already. */
+  #putBack: (() => void) | undefined;
   #bursting = false;
   #answering: AccessExit | undefined;
 
@@ -82,6 +83,39 @@ export class RunLoop {
     this.#supervisor = supervisor;
     this.#recorder = recorder;
     this.#guarded = guarded;
+    this.#parallel = backend.parallel && new ParallelRun({
+      backend,
+      parallel: backend.parallel,
+      judge: (vcpu, exit) => this.#judge(vcpu, exit),
+      late: (vcpu, exit) => this.#late(vcpu, exit),
+      settle: (vcpu) => this.#settleQuietly(vcpu),
+      request: () => this.#request,
+      tend: () => {
+        this.#supervisor.sliceEnded(backend.vcpus[0]);
+        this.#clock?.poll();
+      },
+      guarded: (burst) => this.#guardedly(burst),
+    });
+  }
+
+  /** Brings every vCPU back that runs beside the caller: what the guest executes may be changed. */
+  hold(): void {
+    this.#backend.parallel?.hold();
+  }
+
+  /** Whether `vcpu` stands before a breakpoint whose stop has not been told. */
+  owes(vcpu: BackendVcpu, rip: bigint): boolean {
+    return this.#parallel?.owes(vcpu, rip) ?? false;
+  }
+
+  /** Forgets stops that have not been told: after a reset. */
+  forget(): void {
+    this.#parallel?.forget();
+  }
+
+  /** The vCPU whose exit was being answered when user code had to be ended, where it is known. */
+  get culprit(): BackendVcpu | undefined {
+    return this.#parallel?.culprit;
   }
 
   /** Why the loop was asked to stop, if it was. */
@@ -113,6 +147,7 @@ export class RunLoop {
 
   /** Lets every vCPU run, each for a slice in turn, until one stops. */
   async run(): Promise<VcpuStop> {
+    if (this.#parallel !== undefined) return await this.#parallel.run();
     const { vcpus } = this.#backend;
     for (;;) {
       let asleep = 0;
@@ -169,12 +204,46 @@ export class RunLoop {
   }
 
   #guardedBurst(vcpu: BackendVcpu): MaybePromise<StopCause | typeof ASLEEP | undefined> {
+    return this.#guardedly(() => this.#burst(vcpu));
+  }
+
+  #guardedly<T>(burst: () => T): T {
     this.#answering = undefined;
     this.#bursting = true;
     try {
-      return this.#guarded(() => this.#burst(vcpu));
+      return this.#guarded(burst);
     } finally {
       this.#bursting = false;
+    }
+  }
+
+  /** Judges the exit of a vCPU that left while the machine was being stopped for another. */
+  async #late(vcpu: BackendVcpu, exit: VmExit): Promise<StopCause | "again" | undefined> {
+    // What its devices ask for is its own stop, whatever stopped the machine first.
+    const asked = this.#request;
+    this.#request = undefined;
+    let again = false;
+    this.#putBack = () => again = true;
+    try {
+      const cause = await this.#judge(vcpu, exit);
+      return again ? "again" : cause;
+    } catch (error) {
+      return { kind: "fault", reason: error instanceof Error ? error.message : String(error), error };
+    } finally {
+      this.#putBack = undefined;
+      this.#request = asked;
+    }
+  }
+
+  /** Finishes what `vcpu` is at; gives a stop that a device asked for meanwhile. */
+  async #settleQuietly(vcpu: BackendVcpu): Promise<StopCause | undefined> {
+    const asked = this.#request;
+    this.#request = undefined;
+    try {
+      await this.settle(vcpu);
+      return this.#request;
+    } finally {
+      this.#request = asked;
     }
   }
 
@@ -226,38 +295,19 @@ export class RunLoop {
     switch (exit.kind) {
       case "debug":
         return then(
-          this.#supervisor.trap(vcpu, exit),
+          this.#supervisor.trap(vcpu, exit, this.#putBack),
           (verdict) => verdict === NOT_OURS ? this.#reflect(vcpu, exit) : verdict,
         );
       case "halt":
         return then(
-          this.#supervisor.trap(vcpu, exit),
+          this.#supervisor.trap(vcpu, exit, this.#putBack),
           (verdict) => verdict === NOT_OURS ? this.#halt(vcpu) : verdict,
         );
       case "slice":
       case "irq-window":
         return undefined;
-      case "shutdown":
-        return { kind: "shutdown", reason: "triple-fault" };
-      case "system-event":
-        return exit.event === "other"
-          ? { kind: "fault", reason: `the guest raised a system event: ${exit.detail}` }
-          : { kind: "shutdown", reason: exit.event, detail: exit.detail };
-      case "fail-entry":
-        return {
-          kind: "fault",
-          reason: `the processor refused to enter the guest (reason 0x${exit.reason.toString(16)})`,
-        };
-      case "internal-error":
-        return { kind: "fault", reason: exit.reason, ...(exit.bytes && { bytes: exit.bytes.slice() }) };
-      case "exit":
-        return { kind: "exit", code: exit.code };
-      case "gone":
-        return { kind: "gone", reason: exit.reason };
-      case "unsupported":
-        return { kind: "fault", reason: exit.reason };
       default:
-        return exit satisfies never;
+        return stopOf(exit);
     }
   }
 
@@ -268,7 +318,7 @@ export class RunLoop {
       (exit.kind === "mmio-write" && supervisor.guardsPages)
     ) {
       return then(
-        supervisor.trap(vcpu, exit),
+        supervisor.trap(vcpu, exit, this.#putBack),
         (verdict) => verdict === NOT_OURS ? this.#answer(vcpu, exit) : verdict,
       );
     }
@@ -322,7 +372,8 @@ export class RunLoop {
     if (exit.kind === "slice") {
       // A vCPU that sleeps for ever never executes the instruction that was to be stepped.
       return then(vcpu.idle(), (idle): MaybePromise<StopCause | undefined> => {
-        if (idle === "halted-forever") return { kind: "halt" };
+        // As one never does that waits for another vCPU, which stands still.
+        if (idle === "halted-forever" || idle === "wait-for-sipi") return { kind: "halt" };
         return turn().then(() => this.#request ?? this.step(vcpu, options));
       });
     }
@@ -371,37 +422,3 @@ const DR6_HITS = 0xfn;
 const BP = 3;
 const AGAIN = Symbol("the instruction is not finished");
 const ASLEEP = Symbol("the vCPU sleeps until an interrupt");
-
-/** An MSR a filter handed out is read or written for the guest; an unknown one gets #GP, as on hardware. */
-function answerMsr(vcpu: BackendVcpu, exit: MsrExit): MaybePromise<void> {
-  if (exit.reason !== "filter") return exit.fail();
-  const view = new DataView(exit.data.buffer, exit.data.byteOffset, 8);
-  try {
-    const done = exit.kind === "msr-read"
-      ? then(vcpu.readMsr(exit.index), (value) => view.setBigUint64(0, value, true))
-      : vcpu.writeMsr(exit.index, view.getBigUint64(0, true));
-    return done instanceof Promise ? done.catch(() => exit.fail()) : undefined;
-  } catch {
-    // The hypervisor refuses the MSR or the value: so would the processor, with #GP.
-    return exit.fail();
-  }
-}
-
-/** A device threw: the guest stands at the access, which counts as answered. */
-function deviceFault(vcpu: BackendVcpu, exit: PortExit | MmioExit, buses: Buses, error: unknown): StopCause {
-  const [bus, address] = "port" in exit ? [buses.port, exit.port] : [buses.mmio, exit.address];
-  const name = bus.find(address)?.device.name ?? "a device";
-  const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
-  const where = `${direction} of ${exit.data.length} bytes at ${"port" in exit ? "port " : ""}0x${
-    address.toString(16)
-  }`;
-  const message = error instanceof Error ? error.message : String(error);
-  return {
-    kind: "fault",
-    reason: `device ${name} threw on a ${where}, RIP 0x${vcpu.rip.toString(16)}: ${message}`,
-    error: new HvshError(`device ${name} threw: ${message}`, {
-      cause: error,
-      remedy: "mend the device and continue: the access counts as answered",
-    }),
-  };
-}

@@ -1,0 +1,50 @@
+import type { Arrival, BackendVcpu, ParallelVcpus } from "../vm/backend.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { KvmVcpu } from "./vcpu.ts";
+
+/** The vCPUs of a machine that each have a thread, run at the same time. */
+export class KvmParallel implements ParallelVcpus {
+  readonly #mailbox: Mailbox;
+  readonly #vcpus: readonly KvmVcpu[];
+  /** Where the search for one that has come back begins: no vCPU that leaves often keeps the others waiting. */
+  #first = 0;
+
+  constructor(mailbox: Mailbox, vcpus: readonly KvmVcpu[]) {
+    this.#mailbox = mailbox;
+    this.#vcpus = vcpus;
+  }
+
+  start(vcpu: BackendVcpu): void {
+    this.#vcpus[vcpu.index].launch();
+  }
+
+  next(ms: number): Arrival | undefined {
+    const heard = this.#mailbox.bell;
+    const found = this.#look();
+    if (found !== undefined || ms <= 0) return found;
+    this.#mailbox.wait(heard, ms);
+    return this.#look();
+  }
+
+  async arrival(ms: number): Promise<void> {
+    const heard = this.#mailbox.bell;
+    if (this.#vcpus.some((vcpu) => vcpu.launched && vcpu.back)) return;
+    await this.#mailbox.waitAsync(heard, ms);
+  }
+
+  hold(): void {
+    for (const vcpu of this.#vcpus) if (vcpu.launched) vcpu.kick();
+    for (const vcpu of this.#vcpus) vcpu.park();
+  }
+
+  #look(): Arrival | undefined {
+    const count = this.#vcpus.length;
+    for (let i = 0; i < count; i++) {
+      const vcpu = this.#vcpus[(this.#first + i) % count];
+      if (!vcpu.launched || !vcpu.back) continue;
+      this.#first = (vcpu.index + 1) % count;
+      return { vcpu, exit: vcpu.collect() };
+    }
+    return undefined;
+  }
+}

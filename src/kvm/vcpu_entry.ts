@@ -1,0 +1,65 @@
+import { errno, libc } from "../host/libc.ts";
+import { KVM } from "./abi.ts";
+import type { VcpuFd } from "./vcpu_fd.ts";
+import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
+import type { VcpuThread } from "./vcpu_thread.ts";
+
+/** How long a guest runs at most before the event loop gets its turn. */
+export const SLICE_MS = 5;
+
+/** How a vCPU is entered: by this thread where there is one vCPU, by a thread of its own where there are several. */
+export abstract class VcpuEntry extends VcpuGroups {
+  readonly index: number;
+  /** The thread that enters the guest, where there are several vCPUs. */
+  protected readonly thread: VcpuThread | undefined;
+  #number: number;
+  readonly #ioctl: (fd: number, request: number, argument: number) => number;
+  readonly #timer: VcpuContext["timer"];
+
+  protected constructor(
+    index: number,
+    fd: VcpuFd,
+    cpuid: Uint8Array<ArrayBuffer>,
+    context: VcpuContext,
+    thread?: VcpuThread,
+  ) {
+    super(fd, cpuid, context);
+    this.index = index;
+    this.thread = thread;
+    this.#number = fd.fd;
+    this.#ioctl = libc().ioctl;
+    this.#timer = context.timer;
+  }
+
+  /** Whether this thread enters the guest: there is one vCPU, or its thread is dead. */
+  get #local(): boolean {
+    return this.thread === undefined || this.thread.death !== undefined;
+  }
+
+  /** Makes sure that the next entry does not last for longer than a slice. */
+  protected armSlice(): void {
+    if (this.#local) this.#timer.arm(SLICE_MS);
+  }
+
+  /** After an entry that a signal ended: takes the signal off this thread. */
+  protected sliceOver(): void {
+    if (this.#local) this.#timer.drain();
+  }
+
+  /** One KVM_RUN, while the caller waits. */
+  protected kvmRun(): number {
+    return this.#local ? this.#ioctl(this.#number, KVM.RUN, 0) : this.thread!.enter(SLICE_MS);
+  }
+
+  /** errno of a `kvmRun` that gave -1. */
+  protected failure(): number {
+    return this.#local ? errno() : this.thread!.errno;
+  }
+
+  /** Lets go of the descriptor: its number may soon be another file's. */
+  protected release(): void {
+    this.#number = -1;
+    this.page[Symbol.dispose]();
+    this.fd.close();
+  }
+}

@@ -1,0 +1,198 @@
+import type { Backend, BackendVcpu, MaybePromise, ParallelVcpus } from "./backend.ts";
+import type { VmExit } from "./exit.ts";
+import { turn } from "./promise.ts";
+import type { StopCause } from "./stop.ts";
+
+/** A stop, and which vCPU it concerns. */
+export interface VcpuStop {
+  readonly vcpu: BackendVcpu;
+  readonly cause: StopCause;
+}
+
+/** What of the run loop a parallel run works with. */
+export interface ParallelParts {
+  readonly backend: Backend;
+  readonly parallel: ParallelVcpus;
+  /** What an exit means: a stop, or to go on. */
+  judge(vcpu: BackendVcpu, exit: VmExit): MaybePromise<StopCause | undefined>;
+  /**
+   * The same for one that left while the machine was being stopped for another: an execute breakpoint is put back, to
+   * be met again; what can't be done twice is judged.
+   *
+   * @returns A stop that is told next time, "again" for a breakpoint that was put back.
+   */
+  late(vcpu: BackendVcpu, exit: VmExit): Promise<StopCause | "again" | undefined>;
+  /** Finishes an instruction in flight; gives a stop that its devices asked for. */
+  settle(vcpu: BackendVcpu): Promise<StopCause | undefined>;
+  /** Why a stop was asked for from outside. */
+  request(): StopCause | undefined;
+  /** What is done now and then: timers of devices, patches that the guest wrote over. */
+  tend(): void;
+  /** Runs a burst so that user code in it which never returns is stopped. */
+  guarded<T>(burst: () => T): T;
+}
+
+/** How long a burst of exits holds the event loop. */
+const BURST_MS = 5;
+/** How long the thread is blocked for the next exit: exits come in bursts, and a wait that blocks is answered soonest. */
+const NEXT_MS = 0.3;
+/** How long the event loop is waited in when nothing comes, before timers of devices and patches are looked at. */
+const QUIET_MS = 5;
+/** How long nothing comes before it is asked for the first time whether every vCPU sleeps for good, and at most. */
+const ASLEEP_MS = 5;
+const ASLEEP_MOST_MS = 100;
+
+/** Runs vCPUs that each have a thread: answers whoever comes back, and stops the others when one stops. */
+export class ParallelRun {
+  readonly #parts: ParallelParts;
+  /** Stops that came together with another: told at the next runs. */
+  #left: VcpuStop[] = [];
+  /** Where a vCPU stands before a breakpoint that was put back: the RIP of it. */
+  readonly #again = new Map<BackendVcpu, bigint>();
+  /** Whose exit is being judged. */
+  #judging: BackendVcpu | undefined;
+  #culprit: BackendVcpu | undefined;
+  #quietSince = 0;
+  #askAfter = ASLEEP_MS;
+
+  constructor(parts: ParallelParts) {
+    this.#parts = parts;
+  }
+
+  /** Whose exit was being judged when user code had to be ended. */
+  get culprit(): BackendVcpu | undefined {
+    return this.#culprit;
+  }
+
+  /** Whether `vcpu` stands before a breakpoint whose stop has not been told, so that it must not be stepped off. */
+  owes(vcpu: BackendVcpu, rip: bigint): boolean {
+    return this.#again.get(vcpu) === rip;
+  }
+
+  /** Forgets what has not been told: after a reset. */
+  forget(): void {
+    this.#left = [];
+    this.#again.clear();
+  }
+
+  /** Lets every vCPU run until one stops; then none runs. */
+  async run(): Promise<VcpuStop> {
+    const told = this.#untold();
+    if (told !== undefined) return told;
+    this.#again.clear();
+    this.#judging = this.#culprit = undefined;
+    const { parallel, backend } = this.#parts;
+    for (const vcpu of backend.vcpus) parallel.start(vcpu);
+    this.#active();
+    let stopped: BackendVcpu | undefined;
+    try {
+      const stop = await this.#untilStop();
+      stopped = stop.vcpu;
+      return stop;
+    } catch (error) {
+      // A device or a condition that never returned.
+      stopped = this.#culprit = this.#judging;
+      throw error;
+    } finally {
+      await this.#stopOthers(stopped);
+    }
+  }
+
+  /** The oldest stop that came together with another, unless its breakpoint was taken out meanwhile. */
+  #untold(): VcpuStop | undefined {
+    for (;;) {
+      const next = this.#left.shift();
+      if (next === undefined) return undefined;
+      const { cause } = next;
+      const breakpoint = "breakpoint" in cause ? cause.breakpoint : undefined;
+      if (breakpoint === undefined || breakpoint.enabled) return next;
+    }
+  }
+
+  async #untilStop(): Promise<VcpuStop> {
+    const { backend, parallel } = this.#parts;
+    for (;;) {
+      const burst = this.#parts.guarded(() => this.#burst());
+      const met = burst instanceof Promise ? await burst : burst;
+      if (met !== undefined && met !== BUSY) return met;
+      this.#parts.tend();
+      const cause = this.#parts.request();
+      if (cause !== undefined) return { vcpu: backend.vcpus[0], cause };
+      if (met === BUSY) {
+        await turn();
+        continue;
+      }
+      if (performance.now() - this.#quietSince >= this.#askAfter) {
+        if (await this.#allAsleep()) return { vcpu: backend.vcpus[0], cause: { kind: "halt" } };
+      }
+      await parallel.arrival(QUIET_MS);
+    }
+  }
+
+  /** Answers exits for a while: a stop, BUSY if more may come at once, undefined if nothing came. */
+  #burst(): MaybePromise<VcpuStop | typeof BUSY | undefined> {
+    const { parallel } = this.#parts;
+    const end = performance.now() + BURST_MS;
+    for (;;) {
+      const arrival = parallel.next(NEXT_MS);
+      if (arrival === undefined) return undefined;
+      const { vcpu, exit } = arrival;
+      if (exit.kind !== "slice") {
+        this.#active();
+        this.#judging = vcpu;
+        const cause = this.#parts.judge(vcpu, exit);
+        if (cause instanceof Promise) return cause.then((found) => this.#judged(vcpu, found) ?? BUSY);
+        const stop = this.#judged(vcpu, cause);
+        if (stop !== undefined) return stop;
+      } else {
+        parallel.start(vcpu);
+      }
+      if (this.#parts.request() !== undefined || performance.now() > end) return BUSY;
+    }
+  }
+
+  #judged(vcpu: BackendVcpu, cause: StopCause | undefined): VcpuStop | undefined {
+    this.#judging = undefined;
+    if (cause !== undefined) return { vcpu, cause };
+    this.#parts.parallel.start(vcpu);
+    return undefined;
+  }
+
+  #active(): void {
+    this.#quietSince = performance.now();
+    this.#askAfter = ASLEEP_MS;
+  }
+
+  /** Whether nothing can wake any vCPU; asked seldom, as each has to come back for it. */
+  async #allAsleep(): Promise<boolean> {
+    this.#quietSince = performance.now();
+    this.#askAfter = Math.min(this.#askAfter * 2, ASLEEP_MOST_MS);
+    for (const vcpu of this.#parts.backend.vcpus) {
+      const idle = await vcpu.idle();
+      if (idle !== "halted-forever" && idle !== "wait-for-sipi") return false;
+    }
+    return true;
+  }
+
+  /** Brings every vCPU back and finishes what each was at; `stopped` has told its stop. */
+  async #stopOthers(stopped: BackendVcpu | undefined): Promise<void> {
+    const { parallel, backend, late, settle } = this.#parts;
+    parallel.hold();
+    for (;;) {
+      const arrival = parallel.next(0);
+      if (arrival === undefined) break;
+      const { vcpu, exit } = arrival;
+      if (exit.kind === "slice") continue;
+      const rest = await late(vcpu, exit);
+      if (rest === "again") this.#again.set(vcpu, vcpu.rip);
+      else if (rest !== undefined) this.#left.push({ vcpu, cause: rest });
+    }
+    for (const vcpu of backend.vcpus) {
+      if (vcpu === stopped) continue;
+      const rest = await settle(vcpu);
+      if (rest !== undefined) this.#left.push({ vcpu, cause: rest });
+    }
+  }
+}
+
+const BUSY = Symbol("more may come at once");
