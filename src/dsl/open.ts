@@ -30,6 +30,11 @@ export interface OpenOptions {
   memory?: number;
   /** Number of vCPUs; 1 if left out. */
   cpus?: number;
+  /**
+   * The processor that the guest sees, on KVM: "host" (if left out), or with features taken out by their names in
+   * /proc/cpuinfo: "host,-avx2,-rdrand". "+NAME" refuses a host without the feature.
+   */
+  cpu?: string;
   /** What it boots. Left out: nothing is loaded, and the guest stands at the reset vector. */
   boot?: BootSpec;
   /** Devices on top of the default ones. */
@@ -148,6 +153,9 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       remedy: "leave it out",
     });
   }
+  if (options.cpu !== undefined && name !== "kvm") {
+    throw new InputError(`cpu is for the kvm backend, and this is ${name}`, { remedy: "leave it out" });
+  }
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;
   const acpi = irqchip && opener.devices && describesHardware(options);
@@ -172,6 +180,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     pit,
     bootMenu,
     ...(accelerator && { accelerator }),
+    ...(options.cpu !== undefined && { cpu: options.cpu }),
     ...(roms && { roms }),
   });
   try {
@@ -291,6 +300,7 @@ const KNOWN = [
   "backend",
   "memory",
   "cpus",
+  "cpu",
   "boot",
   "devices",
   "defaultDevices",

@@ -3,6 +3,7 @@ import { SliceTimer } from "../host/slice_timer.ts";
 import type { Backend, BackendOptions } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { HvshError, InputError } from "../vm/errors.ts";
+import { chooseFeatures } from "../x86/cpu_choice.ts";
 import { machineClosed } from "./closed.ts";
 import { CAP } from "./abi.ts";
 import { cpuidFor, encodeCpuid } from "./cpuid.ts";
@@ -86,7 +87,7 @@ export class KvmBackend implements Backend, Disposable {
     );
     this.#vm.createChips();
     const timer = cleanup.use(new SliceTimer());
-    const cpuid = system.supportedCpuid();
+    const cpuid = chooseFeatures(system.supportedCpuid(), options.cpu ?? "host");
     const context: VcpuContext = {
       timer,
       mapSize: system.vcpuMapSize,

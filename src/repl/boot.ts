@@ -14,7 +14,8 @@ export interface GuestPlan {
 export function wantsGuest(line: CommandLine): boolean {
   return bootOptions(line).length > 0 || hasDrives(line) || line.start !== undefined ||
     line.memory !== undefined ||
-    line.cpus !== undefined || line.backend !== undefined || line.irqchip !== undefined;
+    line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
+    line.irqchip !== undefined;
 }
 
 /**
@@ -27,6 +28,7 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.backend !== undefined) options.backend = line.backend as NonNullable<OpenOptions["backend"]>;
   if (line.memory !== undefined) options.memory = line.memory;
   if (line.cpus !== undefined) options.cpus = line.cpus;
+  if (line.cpu !== undefined) options.cpu = line.cpu;
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };

@@ -29,6 +29,8 @@ export interface CommandLine {
   memory?: number;
   /** Number of vCPUs (`-smp`). */
   cpus?: number;
+  /** The processor it sees (`-cpu`). */
+  cpu?: string;
   backend?: string;
   irqchip?: boolean;
   /** Whether the guest shall run at once (`--run`) or was asked to stay paused (`-S`). */
@@ -149,6 +151,12 @@ export const OPTIONS: readonly OptionRow[] = [
       }
       o.cpus = Number(n);
     },
+  },
+  {
+    names: ["-cpu"],
+    value: "MODEL",
+    help: "the processor: host, or without features: host,-avx2",
+    take: (o, v) => o.cpu = v,
   },
   {
     names: ["--qmp"],

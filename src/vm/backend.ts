@@ -41,6 +41,8 @@ export interface BackendOptions {
   readonly irqchip: boolean;
   /** 8254 timer in the hypervisor; needs `irqchip`. */
   readonly pit: boolean;
+  /** The processor a guest sees: "host", or "host,-avx2" to leave features out; the host's when left out. */
+  readonly cpu?: string;
   /** Read-only memory; none by default. */
   readonly roms?: readonly Rom[];
 }

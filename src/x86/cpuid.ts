@@ -112,6 +112,24 @@ const FEATURES: readonly (readonly [leaf: number, index: number, register: Regis
   ],
 ];
 
+/** Where a feature stands: the bit `mask` of a register of a leaf. */
+export interface FeatureBit {
+  readonly leaf: number;
+  readonly index: number;
+  readonly register: Register;
+  readonly mask: number;
+}
+
+/** Where the feature with this name stands; undefined for a name that is not known. */
+export function featureBit(name: string): FeatureBit | undefined {
+  if (name === "-") return undefined;
+  for (const [leaf, index, register, names] of FEATURES) {
+    const bit = names.split(" ").indexOf(name);
+    if (bit >= 0) return { leaf, index, register, mask: 1 << bit };
+  }
+  return undefined;
+}
+
 /** The leaf's registers, if it is among them. */
 export function cpuidLeaf(leaves: readonly CpuidLeaf[], number: number, index = 0): CpuidLeaf | undefined {
   return leaves.find((l) => l.function === number && l.index === index);
