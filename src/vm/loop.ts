@@ -132,6 +132,7 @@ export class RunLoop {
   /** Forgets what was asked for: before a new run. */
   begin(): void {
     this.#request = undefined;
+    this.#parallel?.begin();
   }
 
   /** Waits for `answer`, but no longer than until a stop is asked for: then `undefined`. */

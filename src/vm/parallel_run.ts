@@ -59,6 +59,11 @@ export class ParallelRun {
     this.#parts = parts;
   }
 
+  /** Forgets whose exit was being judged: before a new run or step. */
+  begin(): void {
+    this.#judging = this.#culprit = undefined;
+  }
+
   /** Whose exit was being judged when user code had to be ended. */
   get culprit(): BackendVcpu | undefined {
     return this.#culprit;
@@ -80,7 +85,6 @@ export class ParallelRun {
     const told = this.#untold();
     if (told !== undefined) return told;
     this.#again.clear();
-    this.#judging = this.#culprit = undefined;
     const { parallel, backend } = this.#parts;
     for (const vcpu of backend.vcpus) parallel.start(vcpu);
     this.#active();
