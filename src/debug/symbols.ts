@@ -120,14 +120,20 @@ export class Symbols {
    * A table of the same name is replaced.
    *
    * @param name What the table is called in listings, such as the file's name.
-   * @param bias Added to each address modulo 2^64: where a relocated program really lies.
+   * @param options `bias` is added to each address modulo 2^64: where a relocated program really lies. `text` says
+   * the same by the address at which its section .text lies.
    * @throws {InputError} If there are no symbols in it, or it is malformed.
    */
-  add(name: string, source: Uint8Array | string, options: { readonly bias?: bigint } = {}): SymbolTableInfo {
-    const bias = options.bias ?? 0n;
+  add(
+    name: string,
+    source: Uint8Array | string,
+    options: { readonly bias?: bigint; readonly text?: bigint } = {},
+  ): SymbolTableInfo {
     const binary = typeof source !== "string" && isElf(source);
+    const file = binary ? parseElf(source) : undefined;
+    const bias = options.text === undefined ? options.bias ?? 0n : biasOf(name, file, options.text);
     const reader = new Reader(bias);
-    if (binary) readElf(parseElf(source), reader);
+    if (file !== undefined) readElf(file, reader);
     else readText(typeof source === "string" ? source : new TextDecoder("latin1").decode(source), reader);
     if (reader.entries.length === 0) {
       throw new InputError(`There are no symbols in ${name}`, {
@@ -258,6 +264,12 @@ const KINDS: Readonly<Record<number, ProgramSymbol["kind"]>> = {
   2: "function",
   10: "function",
 };
+
+function biasOf(name: string, file: ElfFile | undefined, text: bigint): bigint {
+  const section = file?.sections.find((s) => s.name === ".text");
+  if (section !== undefined) return text - section.addr;
+  throw new InputError(`${name} has no section .text`, { remedy: "say by how much it is moved" });
+}
 
 function readElf(file: ElfFile, reader: Reader): void {
   if (file.type === 1) {

@@ -56,13 +56,15 @@ export function reportError(thrown: unknown): ErrorReport {
 /** The frames of `stack` that are the user's. */
 function userFrames(stack: string): string[] {
   const shell = new URL(".", import.meta.url).href;
+  const guard = new URL("../debug/guard.ts", import.meta.url).href;
   const frames: string[] = [];
   for (const line of stack.split("\n")) {
     const frame = line.trim();
     if (!frame.startsWith("at ")) continue;
     // Everything from the inspector outwards is how the shell came to evaluate the line.
-    if (frame.startsWith("at Session.post ") || frame.includes(shell)) break;
-    if (/\b(ext|node):/.test(frame)) continue;
+    if (frame.startsWith("at Session.post ") || frame.includes(shell) || frame.includes(guard)) break;
+    // What the parser says of a line is not the line's.
+    if (/\b(ext|node):|\/acorn\//.test(frame)) continue;
     frames.push(frame);
     if (frames.length === FRAME_LIMIT) break;
   }

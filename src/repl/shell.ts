@@ -389,9 +389,13 @@ export class Shell implements Session {
 
   /** A clearer error for a line whose first word nobody knows. */
   #unknownWord(source: string, error: unknown): ShellError | undefined {
-    const word = /^[A-Za-z_]\w*/.exec(source)?.[0];
+    const word = /^[A-Za-z_][\w-]*(?=\s|$)/.exec(source)?.[0] ?? /^[A-Za-z_]\w*/.exec(source)?.[0];
     if (word === undefined || this.hasVariable(word) || !(error instanceof Error)) return undefined;
-    const missing = error.name === "ReferenceError" && error.message === `${word} is not defined`;
+    // `reverse-step` is a subtraction to TypeScript, but hardly to who types it.
+    const parts = word.split("-");
+    if (parts.some((part) => this.hasVariable(part))) return undefined;
+    const missing = error.name === "ReferenceError" &&
+      parts.some((part) => error.message === `${part} is not defined`);
     if (!missing && !(error instanceof SyntaxError && invocation(source))) return undefined;
     if (
       /^(?:await|const|let|var|function|class|if|for|while|return|new|import|export|throw|try)$/.test(word)

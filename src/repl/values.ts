@@ -1,5 +1,7 @@
 /** Values as the shell shows them: numbers in hexadecimal, as people in this trade read them; and as JSON. */
 
+import { GuestMachine } from "../dsl/mod.ts";
+
 /** Most characters of one shown value; the rest of a huge one helps nobody at a prompt. */
 const TEXT_LIMIT = 64 * 1024;
 
@@ -27,6 +29,7 @@ interface BoxedAddress extends BigInt {
  * @param colors Whether to colour it, for a terminal.
  */
 export function valueText(value: unknown, colors: boolean): string {
+  if (value instanceof GuestMachine) return machineText(value);
   if (typeof value === "string") return Deno.inspect(value, { colors });
   if (typeof value === "bigint") {
     return `0x${value.toString(16).replace("-", "")}`.replace(/^/, value < 0n ? "-" : "");
@@ -52,6 +55,20 @@ export function valueText(value: unknown, colors: boolean): string {
     trailingComma: false,
   });
   return hexLiterals(text.length > TEXT_LIMIT ? `${text.slice(0, TEXT_LIMIT)}\n...` : text);
+}
+
+/** A machine's members are mostly ways to it: what it is says more. */
+function machineText(vm: GuestMachine): string {
+  const memory = vm.memory.regions.reduce((sum, { size, readOnly }) => readOnly ? sum : sum + size, 0n);
+  const parts = [
+    `${vm.state} guest on ${vm.backend}`,
+    `${vm.vcpus.length} vCPU${vm.vcpus.length === 1 ? "" : "s"}`,
+    `${memory >> 20n} MiB`,
+    `booted as ${vm.boot?.protocol ?? "nothing"}`,
+    `${[...vm.breakpoints].length} breakpoints`,
+    `devices ${vm.devices.list().map(({ name }) => name).join(" ") || "none of ours"}`,
+  ];
+  return `GuestMachine { ${parts.join("; ")} }`;
 }
 
 /** Bounds for `plainData`, so that showing a machine does not print the world. */

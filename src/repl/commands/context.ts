@@ -21,3 +21,13 @@ export async function context(session: Session, rest: string): Promise<Answer> {
   const text = await contextView(session, registers);
   return { text, data: { registers: registerData(REGISTER_GROUPS.general, registers) } };
 }
+
+/** `layout ...`, `tui enable`, `tui disable`. */
+export function layout(session: Session, rest: string): Answer {
+  const on = !/^(disable|off)\b/.test(rest);
+  session.contextShown = on;
+  return {
+    text: on ? "Registers, code, stack and backtrace are shown at each stop; `context off` ends that.\n" : "",
+    data: { context: on ? "on" : "off" },
+  };
+}

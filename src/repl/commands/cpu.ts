@@ -8,8 +8,10 @@ import { vcpuIndex } from "./breakpoints.ts";
 import { evaluate, evaluateCount, guest, splitExpressions, symbolAt, vcpuOf } from "./values.ts";
 
 /** `vcpu [N]`, `thread [N]`: which vCPU commands speak of. */
-export async function vcpu(session: Session, rest: string): Promise<Answer> {
+export async function vcpu(session: Session, rest: string): Promise<Answer | void> {
   const vm = guest(session);
+  const apply = /^apply\s+(all|[\d\s]+?)\s+(\S[^]*)$/.exec(rest);
+  if (apply !== null) return await onEach(session, apply[1], apply[2]);
   if (rest !== "") {
     session.vcpu = vcpuIndex(vm, (await evaluate(session, rest)).value);
     session.frame = 0;
@@ -23,6 +25,28 @@ export async function vcpu(session: Session, rest: string): Promise<Answer> {
     text: `[${head} ${session.vcpu}: ${hex(at)}${symbol === undefined ? "" : ` in ${symbol} ()`}]\n`,
     data: { vcpu: session.vcpu, address: at },
   };
+}
+
+/** `thread apply all LINE`, `thread apply 0 2 LINE`: a line for several vCPUs, one after the other. */
+async function onEach(session: Session, which: string, line: string): Promise<void> {
+  const vm = guest(session);
+  const before = session.vcpu;
+  const chosen = which === "all"
+    ? vm.vcpus.map(({ index }) => index)
+    : which.split(/\s+/).map((n) => vcpuIndex(vm, BigInt(n)));
+  try {
+    for (const index of chosen) {
+      session.vcpu = index;
+      session.frame = 0;
+      session.backtrace = undefined;
+      session.print(`${session.style.heading(`vCPU ${index}:`)}\n`);
+      await session.execute(line);
+    }
+  } finally {
+    session.vcpu = before;
+    session.frame = 0;
+    session.backtrace = undefined;
+  }
 }
 
 /** `info threads`, `info vcpus`. */

@@ -1,4 +1,4 @@
-/** define and document: commands of the user's own. */
+/** define, alias and document: commands of the user's own. */
 import { InputError } from "../../dsl/mod.ts";
 import type { Answer, Command, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
@@ -34,6 +34,23 @@ export function define(session: Session, { rest }: Invocation): Answer {
   };
   session.define(row);
   return { text: "", data: { name, lines } };
+}
+
+/** `alias NAME = COMMAND`: what follows the name when it is used follows the command. */
+export function alias(session: Session, { rest }: Invocation): Answer {
+  const [, name, line] = /^(?:-a\s+)?(?:--\s+)?([A-Za-z_][\w-]*)\s*=\s*(\S[^]*)$/.exec(rest.trim()) ?? [];
+  if (line === undefined) {
+    throw new InputError("alias takes a name, = and a command", { remedy: "alias here = x/4i $pc" });
+  }
+  session.define({
+    names: [name],
+    group: "user",
+    summary: line,
+    usage: [name],
+    needsGuest: false,
+    run: (s, call) => perform(s, name, [`${line} ${call.rest}`.trim()], []),
+  });
+  return { text: "", data: { name, line } };
 }
 
 /** `document NAME`: what `help NAME` says. */

@@ -18,9 +18,25 @@ export async function deviceAdd(session: Session, rest: string): Promise<Answer>
     });
   }
   const file = /^(["']?)([^"'()]+\.[mc]?[tj]s)\1$/.exec(rest)?.[2];
-  const given = file === undefined ? await session.evaluate(`(${rest})`) : await fromFile(file);
+  const given = file === undefined ? await fromExpression(session, rest) : await fromFile(file);
   const handle = await vm.devices.add(asDevice(given));
   return { text: `${handle.name}: ${rangesOf(handle)}\n`, data: deviceData(handle) };
+}
+
+async function fromExpression(session: Session, source: string): Promise<unknown> {
+  try {
+    return await session.evaluate(`(${source})`);
+  } catch (cause) {
+    // `device_add e1000`: QEMU's devices go by name, ours are objects.
+    if (!(cause instanceof Error) || cause.name !== "ReferenceError" || !/^[\w-]+(,|$)/.test(source)) {
+      throw cause;
+    }
+    throw new InputError(`${source} is neither a file nor a variable`, {
+      cause,
+      remedy:
+        "devices are written in TypeScript: a file's export, or an object; docs/devices.md lists those of hvsh",
+    });
+  }
 }
 
 /** The default export of a module, or its export `device`. A query makes a changed file load again. */

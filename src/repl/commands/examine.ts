@@ -10,12 +10,14 @@ import type { Session } from "../session.ts";
 import { type ExamineState, stateOf } from "./state.ts";
 import {
   evaluateAddress,
+  evaluateCount,
   guest,
   linearPc,
   littleEndian,
   namesFor,
   readPlace,
   registersOf,
+  splitExpressions,
   symbolAt,
   unsigned,
 } from "./values.ts";
@@ -23,6 +25,8 @@ import {
 type SizeLetter = ExamineState["size"];
 
 const BYTES: Readonly<Record<SizeLetter, 1 | 2 | 4 | 8>> = { b: 1, h: 2, w: 4, g: 8 };
+/** Sizes of `db` and its like. */
+const WORDS: Readonly<Record<string, SizeLetter>> = { db: "b", dw: "h", dd: "w", dq: "g" };
 /** gdb's numbers in a row. */
 const PER_LINE: Readonly<Record<SizeLetter, number>> = { b: 8, h: 8, w: 4, g: 2 };
 const LETTERS = "oxdutfaicsz";
@@ -76,9 +80,11 @@ export async function examine(session: Session, { rest, format, name }: Invocati
   }
   if (asked.letter !== undefined) state.letter = asked.letter;
   if (asked.size !== undefined) state.size = asked.size;
-  else if (asked.letter === "a" || asked.letter === "f") {
+  // A size says that numbers are wanted, whatever was shown last.
+  if (asked.size !== undefined && asked.letter === undefined && /[is]/.test(state.letter)) state.letter = "x";
+  if (asked.size === undefined && (asked.letter === "a" || asked.letter === "f")) {
     state.size = await naturalSize(session, asked.letter);
-  } else if (asked.letter === "c") state.size = "b";
+  } else if (asked.size === undefined && asked.letter === "c") state.size = "b";
   switch (state.letter) {
     case "i":
       return await instructions(session, state, asked.count);
@@ -87,6 +93,20 @@ export async function examine(session: Session, { rest, format, name }: Invocati
     default:
       return await numbers(session, state, asked.count);
   }
+}
+
+/** `db`, `dw`, `dd`, `dq ADDRESS [COUNT]`: 64 bytes unless told a number. */
+export async function words(session: Session, { name, rest }: Invocation): Promise<Answer> {
+  const size = WORDS[name] ?? "b";
+  const items = splitExpressions(rest);
+  if (items.length > 2) {
+    throw new InputError(`${name} takes an address and a count`, { remedy: `${name} $rsp 8` });
+  }
+  const [address = "", counted] = items;
+  const count = counted === undefined
+    ? 64 / BYTES[size]
+    : await evaluateCount(session, counted, "The count", BigInt(MOST));
+  return await examine(session, { name, rest: address, words: [], format: `${count}x${size}` });
 }
 
 async function naturalSize(session: Session, letter: string): Promise<SizeLetter> {

@@ -1,3 +1,7 @@
+/** Paths: completing them, and the directory they count from. */
+import { InputError } from "../../dsl/mod.ts";
+import type { Answer, Invocation } from "../command.ts";
+
 /** File names that begin with `prefix`; folders end in "/". Nothing if the folder can't be read. */
 export async function completePath(prefix: string): Promise<string[]> {
   const slash = prefix.lastIndexOf("/") + 1;
@@ -17,4 +21,18 @@ export async function completePath(prefix: string): Promise<string[]> {
     return [];
   }
   return found.sort();
+}
+
+/** `pwd`, `cd DIRECTORY`. */
+export function directory({ name, words }: Invocation): Answer {
+  if (name === "cd") {
+    const [to = "~"] = words;
+    try {
+      Deno.chdir(to.replace(/^~(?=\/|$)/, Deno.env.get("HOME") ?? "~"));
+    } catch (cause) {
+      throw new InputError(`${to} can't be gone to`, { cause, remedy: "name a directory" });
+    }
+  }
+  const now = Deno.cwd();
+  return { text: `${now}\n`, data: now };
 }

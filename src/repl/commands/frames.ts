@@ -13,7 +13,9 @@ const SHOWN = 64;
 
 /** `backtrace [COUNT]`; a negative count shows the outermost. */
 export async function backtrace(session: Session, rest: string): Promise<Answer> {
-  const asked = rest === "" ? SHOWN : Number(rest);
+  // gdb's `bt full` shows local variables too, of which nothing is known here.
+  const number = rest.replace(/^-?full\b\s*/, "");
+  const asked = number === "" ? SHOWN : Number(number);
   if (!Number.isInteger(asked) || asked === 0) {
     throw new InputError(`"${rest}" is not a number of frames`, { remedy: "bt 10, bt -3" });
   }

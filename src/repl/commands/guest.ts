@@ -156,6 +156,25 @@ export function infoMemoryTree(session: Session): Answer {
   return { text: `memory\n${text.join("")}`, data: rows };
 }
 
+/** `info drives`: in QEMU's place of `info block`. */
+export function infoDrives(session: Session): Answer {
+  const { drives } = guest(session);
+  if (drives.length === 0) return { text: "No drives.\n", data: [] };
+  const data = drives.map(({ name, kind, medium, changes }) => ({
+    name,
+    kind,
+    ...(medium === undefined ? {} : { bytes: medium.size }),
+    ...(changes === undefined ? {} : { changed: changes.changed }),
+  }));
+  const rows = data.map((d) => [
+    session.style.symbol(d.name),
+    d.kind,
+    d.bytes === undefined ? "empty" : size(d.bytes),
+    d.changed === undefined ? "" : `${size(d.changed)} changed, kept beside it`,
+  ]);
+  return { text: table(rows, session.width), data };
+}
+
 /** `info signals`: there are none. */
 export function infoSignals(): Answer {
   return {

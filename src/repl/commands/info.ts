@@ -133,6 +133,16 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
     show: async (s) => (await import("./guest.ts")).listHosts(s),
   },
   {
+    names: ["drives", "block"],
+    summary: "IDE drives and what is in them",
+    show: async (s) => (await import("./guest.ts")).infoDrives(s),
+  },
+  {
+    names: ["locals", "args", "source", "sources", "scope", "types", "macro"],
+    summary: "nothing: source lines and types are not read",
+    show: async () => (await import("./source.ts")).noSource(),
+  },
+  {
     names: ["signals"],
     summary: "nothing: guests have no signals",
     show: async () => (await import("./guest.ts")).infoSignals(),
@@ -148,7 +158,10 @@ export async function info(session: Session, invocation: Invocation): Promise<An
   if (word === "") return list();
   const exact = TOPICS.find((t) => t.names.includes(word));
   const near = TOPICS.filter((t) => t.names.some((n) => n.startsWith(word)));
-  const topic = exact ?? (near.length === 1 ? near[0] : undefined);
+  // `sym` begins symbols too, but means what it begins first of all.
+  const [shortest] = near.map((t) => t.names[0]).sort((a, b) => a.length - b.length);
+  const inAll = near.every((t) => t.names[0].startsWith(shortest));
+  const topic = exact ?? (inAll ? near.find((t) => t.names[0] === shortest) : undefined);
   if (topic !== undefined) return await topic.show(session, after, words.slice(1));
   const names = near.length > 1 ? near.map((t) => t.names[0]) : TOPICS.map((t) => t.names[0]);
   throw new InputError(

@@ -10,16 +10,22 @@ const FILE_LIMIT = 1 << 30;
 /** Lines that `info symbols` shows. */
 const SHOWN = 200;
 
-/** `symbol-file FILE [BIAS]`, `add-symbol-file FILE [BIAS]`, `file FILE`: names from an ELF file or a System.map. */
+/**
+ * `symbol-file FILE [BIAS]`, `file FILE`: names from an ELF file or a System.map. `add-symbol-file FILE TEXT` takes the
+ * address of .text as gdb does, and with -o how far it is moved.
+ */
 export async function symbolFile(session: Session, { words, name }: Invocation): Promise<Answer> {
   const vm = guest(session);
   const [path, ...rest] = words.filter((w) => w !== "-o");
   if (path === undefined) throw new InputError(`${name} needs a file`, { remedy: `${name} kernel.elf` });
-  const bias = rest.length === 0 ? 0n : (await evaluate(session, rest.join(" "))).value;
+  const given = rest.length === 0 ? 0n : (await evaluate(session, rest.join(" "))).value;
   const bytes = await read(path);
-  const { count: added } = vm.symbols.add(path, bytes, { bias });
+  const byText = name.startsWith("add") && rest.length > 0 && !words.includes("-o");
+  const { count: added, bias } = vm.symbols.add(path, bytes, byText ? { text: given } : { bias: given });
   return {
-    text: `${count(added, "symbol")} from ${path}${bias === 0n ? "" : `, moved by ${hex(bias)}`}.\n`,
+    text: `${count(added, "symbol")} from ${path}${
+      bias === 0n ? "" : `, moved by ${bias < 0n ? "-" : ""}${hex(bias < 0n ? -bias : bias)}`
+    }.\n`,
     data: { file: path, symbols: added, bias },
   };
 }

@@ -257,7 +257,7 @@ export const DATA: readonly Command[] = [
     names: ["symbol-file", "add-symbol-file", "file"],
     group,
     summary: "loads symbols from an ELF file or a System.map",
-    usage: ["symbol-file FILE", "add-symbol-file FILE BIAS"],
+    usage: ["symbol-file FILE", "symbol-file FILE -o OFFSET", "add-symbol-file FILE ADDRESS_OF_TEXT"],
     needsGuest,
     complete: async (_, { words }) => (await import("./files.ts")).completePath(words.at(-1) ?? ""),
     run: async (s, i) => (await import("./symbols.ts")).symbolFile(s, i),

@@ -105,7 +105,7 @@ export const RUNNING: readonly Command[] = [
     names: ["vcpu", "thread", "cpu"],
     group,
     summary: "shows or chooses the vCPU that commands speak of",
-    usage: ["vcpu", "vcpu N"],
+    usage: ["vcpu", "vcpu N", "thread apply all LINE"],
     details: "vCPUs count from 0. info threads lists them.",
     needsGuest,
     run: async (s, { rest }) => (await import("./cpu.ts")).vcpu(s, rest),
