@@ -66,3 +66,33 @@ Deno.test("screen: break on vga text stops at what is drawn", async () => {
   assert.throws(() => vm.screen.text, { name: "StateError" });
   await assert.rejects(vm.screen.expect("x", { timeoutMs: 10 }), { name: "StateError" });
 });
+
+/** Fills the text screen with "A" a hundred times: mov ax, 0xb800; ...; rep stosw; dec dx; jnz; cli; hlt. */
+const FILL = Uint8Array.of(
+  ...[0xb8, 0x00, 0xb8, 0x8e, 0xc0, 0xfc, 0xba, 0x64, 0x00],
+  ...[0x31, 0xff, 0xb8, 0x41, 0x07, 0xb9, 0xd0, 0x07, 0xf3, 0xab],
+  ...[0x4a, 0x75, 0xf3, 0xfa, 0xf4],
+);
+
+Deno.test("screen: drawing costs no exits, but where somebody wants to see them", async () => {
+  await using vm = await open({ backend: "fake", boot: bootSector(FILL) });
+  assert.equal((await vm.continue({ timeoutMs: 30_000 })).kind, "halt");
+  assert.equal(vm.screen.text, `${"A".repeat(80)}\n`.repeat(25));
+  const { "mmio-write": writes = 0 } = vm.trace.statistics().kinds as Record<string, number>;
+  assert.ok(writes > 0 && writes < 1000, `${writes} writes left the guest`);
+  assert.ok(vm.memory.regions.some(({ start }) => start === 0xb8000n), "RAM is there now");
+  await vm.breakpoints.onAccess({ space: "mmio", start: 0xb8002n, direction: "write", ignore: 3 });
+  assert.ok(vm.memory.regions.every(({ start }) => start !== 0xb8000n), "and is taken back");
+  assert.deepEqual([...await vm.memory.read(gpa(0xb8000n), 2)], [0x41, 0x07]);
+  await vm.reset();
+  const stop = await vm.continue({ timeoutMs: 30_000 });
+  assert.ok(stop.kind === "access" && stop.address === 0xb8002n && stop.write);
+});
+
+Deno.test("screen: a wrapped VGA sees every access", async () => {
+  await using vm = await open({ backend: "fake", boot: bootSector(FILL.with(7, 2)) });
+  let writes = 0;
+  using _wrap = vm.devices.wrap("vga", { write: (_offset, _data, next) => (writes++, next()) });
+  await vm.continue({ timeoutMs: 30_000 });
+  assert.equal(writes, 4000);
+});

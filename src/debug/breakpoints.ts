@@ -34,6 +34,9 @@ export interface BreakpointParts {
   readonly open: () => void;
 }
 
+/** Guest-physical addresses whose accesses are to be seen from now on: [start, end). */
+export type WatchListener = (start: bigint, end: bigint) => void;
+
 /** A machine's breakpoints: makes them, keeps them, and takes them out. */
 export class BreakpointSet implements Breakpoints {
   /** Every breakpoint, those of `runUntil` and its like included (ids below 0). */
@@ -42,6 +45,8 @@ export class BreakpointSet implements Breakpoints {
   readonly accesses = new Set<ManagedBreakpoint>();
   /** Watchpoints that work by stepping. */
   readonly stepped = new Set<ManagedBreakpoint>();
+  /** Told of each new break on an access by MMIO, before it is there. */
+  onWatch: WatchListener = () => {};
   readonly #parts: BreakpointParts;
   #next = 1;
   #nextInternal = -1;
@@ -97,6 +102,7 @@ export class BreakpointSet implements Breakpoints {
       },
     );
     this.accesses.add(breakpoint);
+    if (space === "mmio") this.onWatch(start, start + size);
     try {
       await breakpoint.enable(true);
     } catch (error) {
@@ -105,6 +111,13 @@ export class BreakpointSet implements Breakpoints {
     }
     this.all.set(breakpoint.id, breakpoint);
     return breakpoint;
+  }
+
+  /** Whether there is a break on an access by MMIO in [start, end). */
+  watches(start: bigint, end: bigint): boolean {
+    return [...this.accesses].some(({ space, address, size }) =>
+      space === "mmio" && address < end && start < address + size
+    );
   }
 
   async clear(): Promise<void> {

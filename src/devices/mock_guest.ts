@@ -1,6 +1,6 @@
 /** The guest's side of a bus, for tests of devices: ports, memory and interrupt inputs without a hypervisor. */
 import { Bus } from "../vm/bus.ts";
-import type { Device, DeviceHost, InterruptLine } from "../vm/device.ts";
+import type { Device, DeviceHost, InterruptLine, LentMemory } from "../vm/device.ts";
 import { FaultError, InputError } from "../vm/errors.ts";
 import { numberOf, putNumber } from "./byte_device.ts";
 import { DeviceClock } from "./device_clock.ts";
@@ -29,7 +29,10 @@ export class MockGuest implements DeviceHost {
   readonly #ports = new Bus("port");
   readonly #mmio = new Bus("mmio");
   readonly #lines = new Map<number, MockLine>();
+  readonly #loans = new Set<{ start: bigint; bytes: Uint8Array; taken: () => void }>();
   #now = 0n;
+  /** Whether devices get RAM behind their addresses. */
+  lends = false;
 
   /** @param devices What is plugged in. @param memory Bytes of RAM, from address 0. */
   constructor(devices: readonly Device[] = [], memory = 0x10000) {
@@ -59,8 +62,30 @@ export class MockGuest implements DeviceHost {
     this.#slice(at, bytes.length).set(bytes);
   }
 
+  /** RAM full of rubbish behind `start`. */
+  lend(start: bigint, length: number, taken: () => void): LentMemory | undefined {
+    if (!this.lends) return undefined;
+    const loan = { start, bytes: new Uint8Array(length).fill(0xe5), taken };
+    this.#loans.add(loan);
+    return { bytes: loan.bytes, end: () => void this.#loans.delete(loan) };
+  }
+
+  /** How many loans there are. */
+  get loans(): number {
+    return this.#loans.size;
+  }
+
+  /** Takes back what was lent. */
+  reclaim(): void {
+    for (const loan of this.#loans) {
+      loan.taken();
+      this.#loans.delete(loan);
+    }
+  }
+
   /** A device whose new ranges do not fit answers nowhere. */
   moved(device: Device): void {
+    this.reclaim();
     for (const bus of [this.#ports, this.#mmio]) {
       bus.remove(device);
       try {
@@ -108,6 +133,8 @@ export class MockGuest implements DeviceHost {
 
   /** A read of guest-physical address space where no memory is. */
   load(at: bigint, size: 1 | 2 | 4): number {
+    const lent = this.#lent(at, size);
+    if (lent !== undefined) return numberOf(lent);
     const data = new Uint8Array(size);
     this.#mmio.read(at, data);
     return numberOf(data);
@@ -117,7 +144,17 @@ export class MockGuest implements DeviceHost {
   store(at: bigint, value: number, size: 1 | 2 | 4): void {
     const data = new Uint8Array(size);
     putNumber(data, value);
-    this.#mmio.write(at, data);
+    const lent = this.#lent(at, size);
+    if (lent === undefined) this.#mmio.write(at, data);
+    else lent.set(data);
+  }
+
+  #lent(at: bigint, size: number): Uint8Array | undefined {
+    for (const { start, bytes } of this.#loans) {
+      const from = Number(at - start);
+      if (from >= 0 && from + size <= bytes.length) return bytes.subarray(from, from + size);
+    }
+    return undefined;
   }
 
   #slice(at: bigint, length: number): Uint8Array {

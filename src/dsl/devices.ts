@@ -8,6 +8,7 @@ import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
 import { DeviceFront } from "./device_front.ts";
 import type { InterruptInputs } from "./interrupt_inputs.ts";
+import type { Lending } from "./lending.ts";
 
 /** What the set of devices works with. */
 export interface DeviceParts {
@@ -21,6 +22,8 @@ export interface DeviceParts {
     peek(at: bigint, into: Uint8Array): MaybePromise<void>;
     deposit(at: bigint, bytes: Uint8Array): MaybePromise<void>;
   };
+  /** RAM for devices that ask for some behind their addresses. */
+  readonly lending: Lending;
   /** Throws a StateError if the machine is closed. */
   readonly open: () => void;
 }
@@ -196,6 +199,8 @@ export class DeviceSet implements Devices {
 
   /** Takes a device off the buses. */
   #clear(device: Device): void {
+    // On the bus again, it must not lie over memory.
+    this.#parts.lending.reclaim({ device });
     for (const bus of [this.#parts.port, this.#parts.mmio]) {
       bus.remove(this.#fronts.get(device) ?? device);
     }
@@ -240,8 +245,10 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { inputs, memory } = this.#parts;
+    const { inputs, memory, lending } = this.#parts;
     return {
+      lend: (start, length, taken) =>
+        this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
       read: (at, into) => atOnce(memory.peek(at, into)),

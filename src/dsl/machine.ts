@@ -32,6 +32,7 @@ import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
+import { Lending } from "./lending.ts";
 import { loadImage } from "./load.ts";
 import { Screen } from "./screen.ts";
 
@@ -115,11 +116,17 @@ export class GuestMachine implements Machine {
     this.boot = image && { protocol: image.protocol, notes: image.notes };
     if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
     this.#inputs = new InterruptInputs(backend.interrupts);
+    const lending = new Lending({
+      memory: this.#debugger.memory,
+      watched: (start, end) => breakpoints.watches(start, end),
+    });
+    breakpoints.onWatch = (start, end) => lending.reclaim({ start, end });
     this.devices = this.#devices = new DeviceSet({
       backend,
       inputs: this.#inputs,
       ...buses,
       memory: this.#debugger.memory,
+      lending,
       open: () => control.requireOpen("devices"),
     });
     this.screen = new Screen({

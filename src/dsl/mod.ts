@@ -19,6 +19,7 @@ export type {
   InterruptAcknowledge,
   InterruptController,
   InterruptLine,
+  LentMemory,
 } from "../vm/device.ts";
 export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";

@@ -267,7 +267,8 @@ export class KvmMemory implements BackendMemory, Disposable {
     const last = Math.floor((from + Math.max(1, length) - 1) / PAGE_SIZE);
     const changed: number[] = [];
     for (let page = first; page <= last; page++) {
-      this.#find(page * PAGE_SIZE, at, length);
+      // Memory that is there no more can be let go.
+      if (readOnly) this.#find(page * PAGE_SIZE, at, length);
       if (this.#readOnlyPages.has(page) !== readOnly) changed.push(page);
     }
     const toggle = (page: number, on: boolean) =>

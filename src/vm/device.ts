@@ -61,6 +61,23 @@ export interface DeviceHost {
    * thrown.
    */
   moved?(device: Device): void;
+  /**
+   * Puts RAM behind a stretch of the device's `mmio`, so that the guest's accesses there do not come to the device any
+   * more and cost no exits. What is in it at first is anything.
+   *
+   * @param start First guest-physical address, a multiple of 4096, as is `length`.
+   * @param taken Called just before the machine takes it back by itself, because somebody wants to see the accesses.
+   * @returns undefined if the machine has none to lend there, or the accesses are to be seen.
+   */
+  lend?(start: bigint, length: number, taken: () => void): LentMemory | undefined;
+}
+
+/** RAM that a device has behind its addresses for a while. */
+export interface LentMemory {
+  /** Its bytes, which the guest reads and writes too; not to be used after the end. */
+  readonly bytes: Uint8Array;
+  /** Ends it: accesses come to the device again. */
+  end(): void;
 }
 
 /**

@@ -34,6 +34,11 @@ export const WINDOW_BYTES = 0x20000;
 /** Start and length, from `WINDOW` on, by bits 3:2 of the miscellaneous graphics register. */
 const MAPS = [[0, 0x20000], [0, 0x10000], [0x10000, 0x8000], [0x18000, 0x8000]] as const;
 
+/** What of the window the registers choose: bytes from `WINDOW`, and how many. */
+export function windowMap({ graphics }: VgaState): readonly [start: number, length: number] {
+  return MAPS[graphics[MISCELLANEOUS] >> 2 & 3];
+}
+
 /**
  * Where an address in the window is in the memory that the registers show there.
  *
@@ -42,7 +47,7 @@ const MAPS = [[0, 0x20000], [0, 0x10000], [0x10000, 0x8000], [0x18000, 0x8000]] 
  */
 export function decode(state: VgaState, offset: number): number | undefined {
   if ((state.misc & MISC_MEMORY_BIT) === 0 || (state.enable & 1) === 0) return undefined;
-  const [start, length] = MAPS[state.graphics[MISCELLANEOUS] >> 2 & 3];
+  const [start, length] = windowMap(state);
   return offset >= start && offset < start + length ? offset - start : undefined;
 }
 

@@ -18,6 +18,7 @@ import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { list, restoreRecord, saveRecord, type Shape, text } from "../state.ts";
 import { decode, readPlanes, WINDOW, WINDOW_BYTES, writePlanes } from "./data_path.ts";
 import { bankBase, DISPI, dispiEnabled, dispiLinear, dispiPicture, readDispi, writeDispi } from "./dispi.ts";
+import { DirectWindow } from "./direct_window.ts";
 import { frame } from "./crtc.ts";
 import { textRows } from "./picture.ts";
 import { isShown, isText, scanout } from "./scanout.ts";
@@ -90,6 +91,7 @@ export class Vga extends PciFunction {
   readonly #memory: VideoMemory;
   readonly #time: Timebase;
   readonly #options: VgaOptions;
+  readonly #direct: DirectWindow;
   #state: VgaState;
 
   /** @throws {InputError} If the size of the memory makes no sense. */
@@ -110,6 +112,7 @@ export class Vga extends PciFunction {
       ],
     });
     this.#memory = memory;
+    this.#direct = new DirectWindow(memory);
     this.#time = options.time;
     this.#options = options;
     if (options.configured) {
@@ -123,6 +126,7 @@ export class Vga extends PciFunction {
 
   /** What is on the screen now. Lines and dots that the chip only doubles come once. */
   picture(): Picture {
+    this.#direct.sync();
     return dispiEnabled(this.#state)
       ? dispiPicture(this.#state, this.#memory)
       : scanout(this.#state, this.#memory);
@@ -131,6 +135,7 @@ export class Vga extends PciFunction {
   /** The rows of a text mode, blanks at their ends left out; none in other modes. */
   rows(): string[] {
     if (dispiEnabled(this.#state) || !isText(this.#state) || !isShown(this.#state)) return [];
+    this.#direct.sync();
     return textRows(this.#state, this.#memory);
   }
 
@@ -147,6 +152,7 @@ export class Vga extends PciFunction {
     else if (bar === -2) this.#readDispi(offset, data);
     else if (start === WINDOW) {
       for (let i = 0; i < data.length; i++) data[i] = this.#readWindow(offset + i);
+      this.#direct.touched(this.#state, this.host);
     } else {
       for (let i = 0; i < data.length; i++) {
         data[i] = readPort(this.#state, Number(start) + offset + i, this.#time);
@@ -162,9 +168,12 @@ export class Vga extends PciFunction {
     else if (bar === -2) this.#writeDispi(offset, data);
     else if (start === WINDOW) {
       for (let i = 0; i < data.length; i++) this.#writeWindow(offset + i, data[i]);
+      this.#direct.touched(this.#state, this.host);
+      return;
     } else {
       for (let i = 0; i < data.length; i++) writePort(this.#state, Number(start) + offset + i, data[i]);
     }
+    if (bar !== FRAMEBUFFER_BAR) this.#direct.changed(this.#state);
   }
 
   /** The window and the framebuffer are like memory; looking leaves the latches alone. */
@@ -188,12 +197,14 @@ export class Vga extends PciFunction {
 
   /** As after power-on; memory is zeros. */
   override reset(): void {
+    this.#direct.reset();
     super.reset();
     this.#state = this.#start();
   }
 
   /** Configuration space, registers and memory. */
   override save(): unknown {
+    this.#direct.sync();
     return saveRecord(`vga ${this.name}`, 1, {
       ...this.#state,
       memory: this.#memory.save(),
@@ -205,6 +216,7 @@ export class Vga extends PciFunction {
   override restore(saved: unknown): void {
     const { memory, pci, ...state } = restoreRecord(`vga ${this.name}`, 1, SHAPE, saved);
     const pages = this.#memory.check(memory);
+    this.#direct.end();
     this.config.restore(pci);
     this.#memory.restore(pages);
     this.#state = state;

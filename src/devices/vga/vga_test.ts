@@ -322,6 +322,7 @@ Deno.test("vga: its state is carried, and foreign or damaged ones are refused", 
 Deno.test("vga: any sequence of accesses leaves it whole, and a picture can be had", () => {
   const make = () => {
     const { guest, vga } = new MockScreen({ configured: true, memory: 1 << 18 });
+    guest.lends = true;
     return { guest, device: vga };
   };
   let pictures = 0;

@@ -70,7 +70,7 @@ export class VideoMemory {
     const pages: string[] = [];
     for (let at = 0; at < this.#bytes.length; at += PAGE) {
       const page = this.#bytes.subarray(at, at + PAGE);
-      if (page.every((byte) => byte === 0)) continue;
+      if (isZero(page)) continue;
       pages.push(`${(at / PAGE).toString(16)}:${page.toHex()}`);
     }
     return pages;
@@ -103,4 +103,10 @@ export class VideoMemory {
     this.#bytes = bytes;
     return true;
   }
+}
+
+function isZero(page: Uint8Array): boolean {
+  const words = new Uint32Array(page.buffer, page.byteOffset, page.length / 4);
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  return true;
 }

@@ -77,7 +77,8 @@ export class PhysicalMemory implements BackendMemory {
 
   protect(at: bigint, length: number, readOnly: boolean): void {
     if (length <= 0) return;
-    this.#each(at, length, () => {});
+    // Memory that is there no more can be let go.
+    if (readOnly) this.#each(at, length, () => {});
     const last = Math.floor((Number(at) + length - 1) / PAGE);
     for (let page = Math.floor(Number(at) / PAGE); page <= last; page++) {
       if (readOnly) this.#protected.add(page);
