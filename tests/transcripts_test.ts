@@ -12,6 +12,7 @@ import {
   elf,
   firmware,
   flat,
+  type GuestMachine,
   hosts,
   MiB,
   open,
@@ -28,6 +29,9 @@ const ROOT = new URL("../", import.meta.url);
 const FOLDER = new URL("transcripts/", import.meta.url);
 const UPDATE = Deno.env.get("HVSH_UPDATE_TRANSCRIPTS") === "1";
 const PROMPT = "hvsh> ";
+
+/** `# boot:` for a guest with a Linux kernel that the tests make up. */
+const MOCK_LINUX = "mock-linux";
 
 /** A transcript, cut up. */
 interface Transcript {
@@ -86,11 +90,21 @@ class Kept implements Output {
   }
 }
 
+async function mockLinux(): Promise<GuestMachine> {
+  const [{ MockKernel }, { mockGuest }] = await Promise.all([
+    import("../src/linux/mock_kernel.ts"),
+    import("./linux/mock_guest.ts"),
+  ]);
+  return await mockGuest(new MockKernel({ order: "6.4" }));
+}
+
 function bootOptions(boot: string | undefined): OpenOptions {
   if (boot === undefined) return { memory: MiB(16) };
   const [kind, file, at] = boot.split(/\s+/);
   const path = new URL(file, ROOT);
   switch (kind) {
+    case MOCK_LINUX:
+      return {};
     case "elf":
       return { memory: MiB(16), boot: elf(path) };
     case "sector":
@@ -118,7 +132,7 @@ async function play(transcript: Transcript, backend: BackendName, temporary: str
     style: plainStyle,
     output,
     json: false,
-    open: (options) => open(options),
+    open: (options) => transcript.boot === MOCK_LINUX ? mockLinux() : open(options),
     library: async () => ({ ...await import("../src/dsl/mod.ts") }),
     describeStop: async (session, stop) =>
       (await import("../src/repl/render/stop.ts")).describeStop(session, stop),

@@ -3,6 +3,9 @@ import { InputError } from "../vm/errors.ts";
 import { printableName } from "../vm/printable.ts";
 import { type ElfFile, isElf, parseElf, sectionBytes, SHT_SYMTAB, stringAt } from "../x86/elf.ts";
 
+/** What a symbol names: code, data, a place that nobody typed, a number. */
+export type SymbolKind = "function" | "object" | "label" | "absolute";
+
 /** A symbol, its address with the table's bias applied. */
 export interface ProgramSymbol {
   /** What it is called. */
@@ -12,7 +15,7 @@ export interface ProgramSymbol {
   /** Bytes; 0 where the table does not say. */
   readonly size: bigint;
   /** What it names. */
-  readonly kind: "function" | "object" | "label" | "absolute";
+  readonly kind: SymbolKind;
 }
 
 /** Where an address lies. */
@@ -129,6 +132,35 @@ export class Symbols {
     source: Uint8Array | string,
     options: { readonly bias?: bigint; readonly text?: bigint } = {},
   ): SymbolTableInfo {
+    return this.#put(this.#read(name, source, options));
+  }
+
+  /**
+   * Looks into a file without adding it: the symbol it has for a name.
+   *
+   * @throws {InputError} As `add`.
+   */
+  read(name: string, source: Uint8Array | string): { lookup(name: string): ProgramSymbol | undefined } {
+    return this.#read(name, source, {});
+  }
+
+  /** Adds symbols that are known already. A table of the same name is replaced. */
+  addList(name: string, symbols: Iterable<ProgramSymbol>): SymbolTableInfo {
+    const reader = new Reader(0n);
+    for (const symbol of symbols) reader.add(symbol, undefined, rankOf(symbol.kind, false));
+    return this.#put(new Table(name, 0n, reader.entries, reader.full));
+  }
+
+  #put(table: Table): SymbolTableInfo {
+    this.#tables = [table, ...this.#tables.filter((t) => t.name !== table.name)];
+    return infoOf(table);
+  }
+
+  #read(
+    name: string,
+    source: Uint8Array | string,
+    options: { readonly bias?: bigint; readonly text?: bigint },
+  ): Table {
     const binary = typeof source !== "string" && isElf(source);
     const file = binary ? parseElf(source) : undefined;
     const bias = options.text === undefined ? options.bias ?? 0n : biasOf(name, file, options.text);
@@ -142,9 +174,7 @@ export class Symbols {
           : "give an ELF file, a System.map, or what nm prints",
       });
     }
-    const table = new Table(name, bias, reader.entries, reader.full);
-    this.#tables = [table, ...this.#tables.filter((t) => t.name !== name)];
-    return infoOf(table);
+    return new Table(name, bias, reader.entries, reader.full);
   }
 
   /** Forgets a table; tells whether there was one. */
@@ -301,6 +331,17 @@ function readElf(file: ElfFile, reader: Reader): void {
   }
 }
 
+/** What a letter of nm(1) and /proc/kallsyms stands for. */
+export function symbolKind(letter: string): SymbolKind {
+  const type = letter.toLowerCase();
+  if (type === "a") return "absolute";
+  return /[twi]/.test(type) ? "function" : /[dbrgsvn]/.test(type) ? "object" : "label";
+}
+
+function rankOf(kind: SymbolKind, global: boolean): number {
+  return (kind === "label" ? 0 : 2) + (global ? 1 : 0);
+}
+
 /** `ADDRESS [SIZE] [TYPE] NAME`, as in System.map, /proc/kallsyms and the output of nm, with or without -S. */
 const LINE = /^(?:0x)?([0-9a-f]{1,16})(?:[ \t]+([0-9a-f]{8,16}))?(?:[ \t]+([A-Za-z?]))?[ \t]+([^\s]{1,256})/i;
 
@@ -313,16 +354,9 @@ function readText(text: string, reader: Reader): void {
     at = end + 1;
     if (line === null) continue;
     const [, address, size, letter = "?", name] = line;
-    const type = letter.toLowerCase();
-    const kind = type === "a"
-      ? "absolute"
-      : /[twi]/.test(type)
-      ? "function"
-      : /[dbrgsvn]/.test(type)
-      ? "object"
-      : "label";
+    const kind = symbolKind(letter);
     const symbol = { name, address: BigInt(`0x${address}`), size: BigInt(`0x${size ?? "0"}`), kind } as const;
-    lines.push({ symbol, rank: (kind === "label" ? 0 : 2) + (letter === letter.toUpperCase() ? 1 : 0) });
+    lines.push({ symbol, rank: rankOf(kind, letter === letter.toUpperCase()) });
   }
   // Without sizes a symbol ends where the next one starts, which the search for the nearest does by itself.
   for (const { symbol, rank } of lines) {

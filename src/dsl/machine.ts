@@ -33,6 +33,7 @@ import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { Lending } from "./lending.ts";
+import { LinuxView } from "./linux.ts";
 import { loadImage } from "./load.ts";
 import { Screen } from "./screen.ts";
 
@@ -74,6 +75,8 @@ export class GuestMachine implements Machine {
   readonly trace: Trace;
   /** Names for addresses: those of the booted ELF file, and what is added. */
   readonly symbols = new Symbols();
+  /** A Linux guest seen from outside: its log, tasks, modules, symbols. Looked for at the first call. */
+  readonly linux: LinuxView;
   /** How the guest was booted: the protocol that was taken and what was odd about the image. */
   readonly boot: Pick<BootImage, "protocol" | "notes"> | undefined;
   /** Its IDE drives, by place. */
@@ -138,6 +141,11 @@ export class GuestMachine implements Machine {
       buses,
       capabilities: backend.capabilities,
       open: () => control.requireOpen("devices"),
+    });
+    this.linux = new LinuxView({
+      guest: this.#debugger,
+      symbols: this.symbols,
+      ready: (what) => control.requirePaused(what),
     });
     this.interrupts = {
       pulse: async (gsi) => {
@@ -270,6 +278,7 @@ export class GuestMachine implements Machine {
       );
     }
     control.forget();
+    this.linux.forget();
     // The machine is reset as far as it can be: what a device did is told last.
     if (failed !== undefined) throw failed;
   }
@@ -302,7 +311,7 @@ export class GuestMachine implements Machine {
   }
 
   /**
-   * Who called whom on a vCPU, by its chain of frame pointers.
+   * Who called whom on a vCPU, by its chain of frame pointers; in a Linux kernel with ORC tables by those.
    *
    * @param options `vcpu` is its index, by default of the one that stopped last; `limit` is the most frames, by
    * default 64.
@@ -310,7 +319,9 @@ export class GuestMachine implements Machine {
    */
   async backtrace(options: { vcpu?: number; limit?: number } = {}): Promise<Backtrace> {
     const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
-    return await backtrace(await vcpu.registers(), (at, into) => vcpu.memory.readInto(at, into), options);
+    const registers = await vcpu.registers();
+    const inKernel = await this.linux.tryBacktrace(registers, options.limit);
+    return inKernel ?? await backtrace(registers, (at, into) => vcpu.memory.readInto(at, into), options);
   }
 
   /**
@@ -421,6 +432,12 @@ export class GuestMachine implements Machine {
   }
 
   require(name: CapabilityName | string): void {
+    if (name === "linux") {
+      if (this.linux.info !== undefined) return;
+      throw new UnsupportedError("linux", "no Linux kernel has been found in this guest yet", {
+        remedy: "await vm.linux.locate() once it has booted",
+      });
+    }
     need(this.capabilities, name);
   }
 

@@ -19,7 +19,11 @@ export async function backtrace(session: Session, rest: string): Promise<Answer>
   if (!Number.isInteger(asked) || asked === 0) {
     throw new InputError(`"${rest}" is not a number of frames`, { remedy: "bt 10, bt -3" });
   }
-  const trace = await read(session, asked < 0 ? 1024 : asked);
+  return await backtraceAnswer(session, await read(session, asked < 0 ? 1024 : asked), asked);
+}
+
+/** How a backtrace is shown. @param asked How many frames; negative: the outermost. */
+export async function backtraceAnswer(session: Session, trace: Backtrace, asked = SHOWN): Promise<Answer> {
   const frames = asked < 0 ? trace.frames.slice(asked) : trace.frames.slice(0, asked);
   const first = asked < 0 ? Math.max(0, trace.frames.length + asked) : 0;
   const digits = await addressDigits(session);

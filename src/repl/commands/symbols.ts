@@ -19,7 +19,7 @@ export async function symbolFile(session: Session, { words, name }: Invocation):
   const [path, ...rest] = words.filter((w) => w !== "-o");
   if (path === undefined) throw new InputError(`${name} needs a file`, { remedy: `${name} kernel.elf` });
   const given = rest.length === 0 ? 0n : (await evaluate(session, rest.join(" "))).value;
-  const bytes = await read(path);
+  const bytes = await readSymbolFile(path);
   const byText = name.startsWith("add") && rest.length > 0 && !words.includes("-o");
   const { count: added, bias } = vm.symbols.add(path, bytes, byText ? { text: given } : { bias: given });
   return {
@@ -30,7 +30,8 @@ export async function symbolFile(session: Session, { words, name }: Invocation):
   };
 }
 
-async function read(path: string): Promise<Uint8Array> {
+/** A file with symbols. @throws {InputError} If it can't be read. */
+export async function readSymbolFile(path: string): Promise<Uint8Array> {
   try {
     const { size } = await Deno.stat(path);
     if (size > FILE_LIMIT) throw new InputError(`${path} has ${size} bytes: too many for symbols`);
