@@ -1,3 +1,4 @@
+import type { ConsoleEnd, ConsoleInput } from "../vm/console.ts";
 import { TimeoutError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
 import { printable } from "../vm/printable.ts";
@@ -11,16 +12,7 @@ const RETRY_MS = 5;
 /** How far in front of new text a match may begin: looking at everything again would be quadratic. */
 const WINDOW = 1 << 16;
 
-/** Where typed bytes go; takes as many as it has room for, and tells how many that were. */
-export type ConsoleInput = (bytes: Uint8Array) => number;
-
-/** The other side of a console: that of the device which prints there, and reads what is typed. */
-export interface ConsoleEnd {
-  /** Takes what the guest printed. */
-  print(bytes: Uint8Array): void;
-  /** Says where `send` puts its bytes; the newest one given is taken. */
-  connect(input: ConsoleInput): void;
-}
+export type { ConsoleEnd, ConsoleInput };
 
 /** A pattern that is waited for. */
 interface Wanted {
@@ -41,7 +33,8 @@ export class GuestConsole implements Console, ConsoleEnd {
   readonly #listeners = new Set<(bytes: Uint8Array) => void>();
   readonly #waiting = new Set<() => void>();
   #soon: ReturnType<typeof setImmediate> | undefined;
-  #input: ConsoleInput | undefined;
+  /** The newest last. */
+  #inputs: { readonly take: ConsoleInput }[] = [];
   #closed = false;
 
   get text(): string {
@@ -67,9 +60,10 @@ export class GuestConsole implements Console, ConsoleEnd {
     for (const check of this.#waiting) check();
   }
 
-  /** Where `send` puts its bytes. */
-  connect(input: ConsoleInput): void {
-    this.#input = input;
+  connect(input: ConsoleInput): Disposable {
+    const entry = { take: input };
+    this.#inputs.push(entry);
+    return { [Symbol.dispose]: () => void (this.#inputs = this.#inputs.filter((other) => other !== entry)) };
   }
 
   /** Ends every wait: nothing more will be printed. */
@@ -127,7 +121,7 @@ export class GuestConsole implements Console, ConsoleEnd {
   async send(text: string | Uint8Array): Promise<void> {
     let rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
     while (rest.length > 0 && !this.#closed) {
-      rest = rest.subarray(this.#input?.(rest) ?? rest.length);
+      rest = rest.subarray(this.#inputs.at(-1)?.take(rest) ?? rest.length);
       if (rest.length > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }

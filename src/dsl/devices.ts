@@ -2,6 +2,7 @@ import { guarded, isRunaway } from "../debug/guard.ts";
 import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
+import type { ConsoleEnd } from "../vm/console.ts";
 import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
@@ -24,6 +25,8 @@ export interface DeviceParts {
   };
   /** RAM for devices that ask for some behind their addresses. */
   readonly lending: Lending;
+  /** What devices print to. */
+  readonly console?: ConsoleEnd;
   /** Throws a StateError if the machine is closed. */
   readonly open: () => void;
 }
@@ -245,8 +248,9 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { inputs, memory, lending } = this.#parts;
+    const { inputs, memory, lending, console } = this.#parts;
     return {
+      ...(console && { console }),
       lend: (start, length, taken) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
       line: (gsi) => inputs.line(gsi),

@@ -130,6 +130,7 @@ export class GuestMachine implements Machine {
       ...buses,
       memory: this.#debugger.memory,
       lending,
+      console: this.#console,
       open: () => control.requireOpen("devices"),
     });
     this.screen = new Screen({

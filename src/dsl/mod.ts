@@ -82,13 +82,17 @@ export {
   linux,
   type LinuxBoot,
 } from "./boot.ts";
-export type { ConsoleEnd, ConsoleInput } from "./console.ts";
+export { type ConsoleEnd, type ConsoleInput, GuestConsole } from "./console.ts";
 export {
   virtio,
+  VirtioConsole,
+  virtioConsole,
+  type VirtioConsoleOptions,
   virtioDisk,
   type VirtioDiskOptions,
   type VirtioMmioOptions,
   type VirtioOptions,
+  type VirtioPort,
   virtioRng,
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName } from "./drives.ts";

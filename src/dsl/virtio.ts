@@ -1,4 +1,5 @@
 import { VirtioBlock } from "../devices/virtio/block.ts";
+import { VirtioConsole, type VirtioConsoleOptions, type VirtioPort } from "../devices/virtio/console.ts";
 import { VirtioEntropy } from "../devices/virtio/entropy.ts";
 import type { VirtioOptions } from "../devices/virtio/virtio_device.ts";
 import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmio.ts";
@@ -7,7 +8,8 @@ import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import { type DiskOptions, openDisk } from "./open.ts";
 
-export type { VirtioMmioOptions, VirtioOptions };
+export { VirtioConsole };
+export type { VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };
 
 /**
  * A virtio device that does what `type` says, over MMIO: for `devices` of `open()`, or `vm.devices.add()`.
@@ -69,4 +71,15 @@ export function virtioDisk(
 export function virtioRng(options: VirtioMmioOptions & { name?: string } = {}): Device {
   const { name } = options;
   return new VirtioMmio(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
+}
+
+/**
+ * A virtio console: what the guest prints there is in `vm.console`, and what `vm.console.send` types goes there
+ * once the guest has opened it (Linux: `console=hvc0`). More ports go where their `end` says. To resize it, keep
+ * the type: `const console = new VirtioConsole(); open({ devices: [virtio(console)] })`.
+ *
+ * @throws {InputError} If an option makes no sense.
+ */
+export function virtioConsole(options: VirtioMmioOptions & VirtioConsoleOptions = {}): Device {
+  return new VirtioMmio(new VirtioConsole(options), options);
 }

@@ -1,5 +1,7 @@
 /** What a device is to hvsh: an object that answers accesses at offsets, and knows nothing else. */
 
+import type { ConsoleEnd } from "./console.ts";
+
 /** A range of ports or guest-physical addresses. */
 export interface DeviceRange {
   /** First port, or first guest-physical address. */
@@ -61,6 +63,8 @@ export interface DeviceHost {
    * thrown.
    */
   moved?(device: Device): void;
+  /** The machine's console, for a device that prints there; undefined where there is none. */
+  readonly console?: ConsoleEnd;
   /**
    * Puts RAM behind a stretch of the device's `mmio`, so that the guest's accesses there do not come to the device any
    * more and cost no exits. What is in it at first is anything.

@@ -6,12 +6,14 @@ import { gdbHolds } from "./gdb.ts";
 import { lexerHolds } from "./lexer.ts";
 import { linuxHolds } from "./linux.ts";
 import { loadersHold } from "./loaders.ts";
+import { virtioHolds } from "./virtio.ts";
 
 /** Each suite, and how many times as many cases as was asked for it tries: a packet is a small case. */
 const SUITES = {
   lexer: { holds: lexerHolds, times: 1 },
   loaders: { holds: loadersHold, times: 1 },
   linux: { holds: linuxHolds, times: 1 },
+  virtio: { holds: virtioHolds, times: 1 },
   gdb: { holds: gdbHolds, times: 10 },
 };
 

@@ -71,3 +71,16 @@ export interface VirtQueue {
   /** Indices by name. */
   inspect(): Record<string, number | bigint>;
 }
+
+/**
+ * The next chain, for a type that takes it outside of a request: if there is none yet, the driver is asked to tell
+ * of the next one.
+ *
+ * @throws {DriverFault} @throws {FaultError} As `pop`.
+ */
+export function takeChain(queue: VirtQueue): Chain | undefined {
+  const chain = queue.pop();
+  if (chain !== undefined) return chain;
+  queue.askForKick();
+  return queue.pop();
+}

@@ -109,7 +109,7 @@ export class VirtioDevice {
     if (host === undefined) {
       this.reset();
       this.type.detach?.();
-    } else this.type.attach?.();
+    } else this.type.attach?.(host);
     this.#memory = host && new DriverMemory(host);
   }
 

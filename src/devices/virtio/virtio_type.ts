@@ -1,4 +1,5 @@
 /** What a virtio device does, apart from how it is found and configured: block, network, or one of the user's. */
+import type { DeviceHost } from "../../vm/device.ts";
 import type { Chain } from "./chain.ts";
 import type { VirtQueue } from "./queue.ts";
 
@@ -67,7 +68,7 @@ export interface VirtioType {
    */
   request(chain: Chain, index: number): void | "later" | "wait";
   /** It becomes part of a machine. @throws {InputError} If it can't: an image that is not there, say. */
-  attach?(): void;
+  attach?(host: DeviceHost): void;
   /** It is taken out, or the machine closes. */
   detach?(): void;
   /** DRIVER_OK: the driver is ready. */

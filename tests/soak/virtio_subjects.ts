@@ -1,0 +1,72 @@
+/** The virtio devices that hostile drivers are let loose on, and how each shows that it still works. */
+import assert from "node:assert/strict";
+import type { ConsoleInput } from "../../src/vm/console.ts";
+import { MemoryDisk } from "../../src/backing/memory_disk.ts";
+import { VirtioBlock } from "../../src/devices/virtio/block.ts";
+import { VirtioConsole } from "../../src/devices/virtio/console.ts";
+import { VirtioEntropy } from "../../src/devices/virtio/entropy.ts";
+import type { MockDriver } from "../../src/devices/virtio/mock_driver.ts";
+import type { VirtioType } from "../../src/devices/virtio/virtio_type.ts";
+
+/** A device under a hostile driver. */
+export interface Subject {
+  readonly type: VirtioType;
+  /** Something happens at the host's side: any of eight things. */
+  host(what: number): void;
+  /** What must always be true. */
+  holds?(): void;
+  /** A driver that keeps the rules gets what it asks for. */
+  works(driver: MockDriver): void;
+  /** Lets go of what it holds. */
+  end?(): void;
+}
+
+/** Every device, made anew for each driver. */
+export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console };
+
+function block(): Subject {
+  const disk = new MemoryDisk(new Uint8Array(64 * 512).fill(7));
+  return {
+    type: new VirtioBlock({ backing: disk, queues: 2 }),
+    host: () => {},
+    works(driver) {
+      const header = new Uint8Array(16);
+      const answer = driver.ask(0, [header, 512, 1]);
+      assert.equal(answer[512], 0);
+    },
+  };
+}
+
+function entropy(): Subject {
+  return {
+    type: new VirtioEntropy(),
+    host: () => {},
+    works: (driver) => assert.equal(driver.ask(0, [32]).length, 32),
+  };
+}
+
+function console(): Subject {
+  const inputs: ConsoleInput[] = [];
+  let printed = "";
+  const end = {
+    print: (bytes: Uint8Array) => void (printed = new TextDecoder().decode(bytes).slice(0, 10)),
+    connect: (input: ConsoleInput) => {
+      inputs.push(input);
+      return { [Symbol.dispose]: () => void inputs.splice(inputs.indexOf(input), 1) };
+    },
+  };
+  const type = new VirtioConsole({ ports: [{ end }, { name: "other", end }] });
+  return {
+    type,
+    host(what) {
+      if (what < 4) inputs[what % Math.max(1, inputs.length)]?.(new Uint8Array(30 * what));
+      else type.resize(what, what + 1);
+    },
+    // One input for each port at most, whatever is opened how often.
+    holds: () => assert.ok(inputs.length <= 2),
+    works(driver) {
+      driver.ask(1, [new TextEncoder().encode("still there")]);
+      assert.equal(printed, "still ther");
+    },
+  };
+}
