@@ -163,6 +163,11 @@ export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
     }
   }
 
+  /** Gives pages back to the host. @throws {FaultError} If there is no memory. */
+  discard(at: bigint, length: number): MaybePromise<void> {
+    return this.#patches.discard(at, length);
+  }
+
   /** Changes what the guest meets in a range. @throws {UnsupportedError} If the backend can't. */
   shadow(at: bigint, length: number, how: Shadow): MaybePromise<void> {
     if (this.#backend.memory.shadow === undefined) {

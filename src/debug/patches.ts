@@ -189,6 +189,11 @@ export class Patches implements Iterable<Patch> {
     );
   }
 
+  /** Gives memory back; a breakpoint's patch in it takes a page again, with zeros under it. */
+  discard(gpa: bigint, length: number): MaybePromise<void> {
+    return this.#without(gpa, length, () => this.#memory.discard?.(gpa, length));
+  }
+
   /**
    * Changes what the guest meets in a range: patches there go over to the memory that is there then. Where none is
    * they wait until there is some again.

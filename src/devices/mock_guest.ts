@@ -62,6 +62,10 @@ export class MockGuest implements DeviceHost {
     this.#slice(at, bytes.length).set(bytes);
   }
 
+  discard(at: bigint, length: number): void {
+    this.#slice(at, length).fill(0);
+  }
+
   /** RAM full of rubbish behind `start`. */
   lend(start: bigint, length: number, taken: () => void): LentMemory | undefined {
     if (!this.lends) return undefined;

@@ -22,6 +22,7 @@ export interface DeviceParts {
   readonly memory: {
     peek(at: bigint, into: Uint8Array): MaybePromise<void>;
     deposit(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+    discard(at: bigint, length: number): MaybePromise<void>;
   };
   /** RAM for devices that ask for some behind their addresses. */
   readonly lending: Lending;
@@ -257,6 +258,7 @@ export class DeviceSet implements Devices {
       interrupt: (vector) => inputs.interrupt(vector),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
+      ...(backend.memory.discard && { discard: (at, length) => atOnce(memory.discard(at, length)) }),
       moved: () => this.#moved(device),
     };
   }

@@ -27,6 +27,8 @@ import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
 import { BusAccess } from "./bus_access.ts";
+import { VirtioBalloon } from "../devices/virtio/balloon.ts";
+import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
@@ -201,6 +203,16 @@ export class GuestMachine implements Machine {
   get keyboard(): Keyboard | undefined {
     for (const { device } of this.devices.list()) {
       if (device instanceof I8042) return keyboardOf(device.keyboard);
+    }
+    return undefined;
+  }
+
+  /** Its memory balloon, the first if there are several; undefined if it has none. */
+  get balloon(): VirtioBalloon | undefined {
+    for (const { device } of this.devices.list()) {
+      if (device instanceof VirtioMmio && device.virtio.type instanceof VirtioBalloon) {
+        return device.virtio.type;
+      }
     }
     return undefined;
   }

@@ -61,6 +61,7 @@ export {
 export type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 export type { Monitor } from "../gdb/session.ts";
 export type { Cancel, Timebase } from "../devices/device_clock.ts";
+export type { BalloonStatistics } from "../devices/virtio/balloon_statistics.ts";
 export type { Chain, Segment } from "../devices/virtio/chain.ts";
 export type { QueueProgress, VirtQueue } from "../devices/virtio/queue.ts";
 export type { VirtioRequest } from "../devices/virtio/virtio_device.ts";
@@ -85,6 +86,9 @@ export {
 export { type ConsoleEnd, type ConsoleInput, GuestConsole } from "./console.ts";
 export {
   virtio,
+  VirtioBalloon,
+  virtioBalloon,
+  type VirtioBalloonOptions,
   VirtioConsole,
   virtioConsole,
   type VirtioConsoleOptions,

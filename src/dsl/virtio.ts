@@ -1,3 +1,4 @@
+import { VirtioBalloon, type VirtioBalloonOptions } from "../devices/virtio/balloon.ts";
 import { VirtioBlock } from "../devices/virtio/block.ts";
 import { VirtioConsole, type VirtioConsoleOptions, type VirtioPort } from "../devices/virtio/console.ts";
 import { VirtioEntropy } from "../devices/virtio/entropy.ts";
@@ -8,8 +9,8 @@ import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import { type DiskOptions, openDisk } from "./open.ts";
 
-export { VirtioConsole };
-export type { VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };
+export { VirtioBalloon, VirtioConsole };
+export type { VirtioBalloonOptions, VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };
 
 /**
  * A virtio device that does what `type` says, over MMIO: for `devices` of `open()`, or `vm.devices.add()`.
@@ -82,4 +83,13 @@ export function virtioRng(options: VirtioMmioOptions & { name?: string } = {}): 
  */
 export function virtioConsole(options: VirtioMmioOptions & VirtioConsoleOptions = {}): Device {
   return new VirtioMmio(new VirtioConsole(options), options);
+}
+
+/**
+ * A virtio memory balloon, which is `vm.balloon`: its `target` is how much the guest shall lend the host, and
+ * `statistics()` asks the guest how it fares. Free pages that the guest reports go to the host without being asked
+ * for.
+ */
+export function virtioBalloon(options: VirtioMmioOptions & VirtioBalloonOptions = {}): Device {
+  return new VirtioMmio(new VirtioBalloon(options), options);
 }

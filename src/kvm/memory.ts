@@ -300,6 +300,18 @@ export class KvmMemory implements BackendMemory, Disposable {
     }
   }
 
+  discard(at: bigint, length: number): void {
+    const to = Number(at) + length;
+    const parts: [Backed, number, number][] = [];
+    for (let from = Number(at); from < to;) {
+      const region = this.#find(from, at, length);
+      const end = Math.min(to, region.to);
+      if (!region.readOnly) parts.push([region, region.offset + from - region.from, end - from]);
+      from = end;
+    }
+    for (const [{ mapping }, offset, part] of parts) mapping.discard(offset, part);
+  }
+
   shadow(at: bigint, length: number, how: Shadow): void {
     if (this.#closed) throw machineClosed();
     const from = Math.floor(Number(at) / PAGE_SIZE) * PAGE_SIZE;

@@ -259,3 +259,16 @@ Deno.test("ROM over RAM: slots follow what is uncovered, and nobody else's chang
   ram.shadow(0x9000n, 0x1000, "rom");
   assert.equal(one(0x9000n), 0x55);
 });
+
+Deno.test("memory: pages given back are zeros, and no others; ROM stays; a hole changes nothing", () => {
+  const rom = { name: "rom", at: 0xf_0000n, bytes: new Uint8Array(4096).fill(7), shadow: true };
+  using ram = memory(0x20_0000, [rom]).ram;
+  const bytes = ram.view(0x1_0000n, 0x4000).fill(5);
+  ram.discard(0x1_1000n, 0x2000);
+  assert.deepEqual([0, 0x1000, 0x2fff, 0x3000].map((i) => bytes[i]), [5, 0, 0, 5]);
+  const read = new Uint8Array(1);
+  ram.discard(0xe_f000n, 0x3000);
+  ram.read(0xf_0000n, read);
+  assert.equal(read[0], 7);
+  assert.throws(() => ram.discard(0x1f_f000n, 0x2000), FaultError);
+});

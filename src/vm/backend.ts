@@ -174,6 +174,11 @@ export interface BackendMemory {
    */
   deposit?(at: bigint, bytes: Uint8Array): MaybePromise<void>;
   /**
+   * Gives the host the memory of whole 4 KiB pages back: they read as zeros, and take memory again when they are
+   * written. What the guest can't write stays. @throws {FaultError} If a byte of the range is not memory.
+   */
+  discard?(at: bigint, length: number): void;
+  /**
    * Changes what the guest meets in 4 KiB pages of RAM below the hole; `regions`, `read` and `write` follow. RAM
    * that is hidden keeps its bytes. A write to what is read-only is a `mmio-write` exit.
    */

@@ -58,6 +58,12 @@ export interface DeviceHost {
   /** Makes the first vCPU take the external interrupt `vector`, 0..255, as soon as it can; for an IOAPIC. */
   interrupt?(vector: number): void;
   /**
+   * The guest does not need these bytes for now: the host gets their pages back where it can, and they read as zeros
+   * until the guest or a device writes them. Only whole pages of 4096 bytes. Undefined where memory can't be given
+   * back. @throws {FaultError} If a byte is no memory.
+   */
+  discard?(at: bigint, length: number): void;
+  /**
    * `device` has other `ports` or `mmio` than before (a PCI function whose base address registers were written).
    * If one is taken or makes no sense the device answers nowhere in that space: the guest chose it. Nothing is
    * thrown.

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { ConsoleInput } from "../../src/vm/console.ts";
 import { MemoryDisk } from "../../src/backing/memory_disk.ts";
+import { VirtioBalloon } from "../../src/devices/virtio/balloon.ts";
 import { VirtioBlock } from "../../src/devices/virtio/block.ts";
 import { VirtioConsole } from "../../src/devices/virtio/console.ts";
 import { VirtioEntropy } from "../../src/devices/virtio/entropy.ts";
@@ -22,7 +23,7 @@ export interface Subject {
 }
 
 /** Every device, made anew for each driver. */
-export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console };
+export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console, balloon };
 
 function block(): Subject {
   const disk = new MemoryDisk(new Uint8Array(64 * 512).fill(7));
@@ -67,6 +68,25 @@ function console(): Subject {
     works(driver) {
       driver.ask(1, [new TextEncoder().encode("still there")]);
       assert.equal(printed, "still ther");
+    },
+  };
+}
+
+function balloon(): Subject {
+  const type = new VirtioBalloon();
+  return {
+    type,
+    host(what) {
+      if (what < 4) type.target = what << 20;
+      // No driver, or one that goes: both are said.
+      else {type.statistics({ timeoutMs: 1 }).catch((error: Error) =>
+          assert.match(error.name, /State|Timeout/)
+        );}
+    },
+    works(driver) {
+      driver.guest.memory.fill(9, 0x3f000);
+      driver.ask(0, [Uint8Array.of(0x3f, 0, 0, 0)]);
+      assert.equal(driver.guest.memory[0x3f000], 0);
     },
   };
 }

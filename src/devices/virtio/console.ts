@@ -85,7 +85,11 @@ export class VirtioConsole implements VirtioType {
   #printed = 0;
   #typed = 0;
 
-  /** @throws {InputError} If an option makes no sense. */
+  /**
+   * A console device for `virtio()`.
+   *
+   * @throws {InputError} If an option makes no sense.
+   */
   constructor(options: VirtioConsoleOptions = {}) {
     const { name = "console0", ports = [{}], size = { columns: 80, rows: 25 }, rowsFirst = false } = options;
     if (ports.length < 1 || ports.length > PORTS_LIMIT) {

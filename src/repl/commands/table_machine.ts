@@ -181,6 +181,17 @@ export const MACHINE: readonly Command[] = [
     run: async (s, i) => (await import("./screen.ts")).screenshot(s, i),
   },
   {
+    names: ["balloon"],
+    group: "devices",
+    summary: "shows how much memory the guest lends the host, or asks it for some",
+    usage: ["balloon", "balloon SIZE", "balloon 0", "balloon statistics"],
+    details: "balloon 64M asks the guest for 64 MiB, balloon 0 gives all back; it does so as it runs.\n" +
+      "statistics lets the guest run until it has told how its memory is used.",
+    needsGuest,
+    complete: () => ["statistics"],
+    run: async (s, { rest }) => (await import("./balloon.ts")).balloon(s, rest),
+  },
+  {
     names: ["nmi"],
     group: "devices",
     summary: "sends a non-maskable interrupt",
