@@ -249,7 +249,7 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { inputs, memory, lending, console } = this.#parts;
+    const { backend, inputs, memory, lending, console } = this.#parts;
     return {
       ...(console && { console }),
       lend: (start, length, taken) =>
