@@ -28,6 +28,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/gdb": { imports: ["abi", "vm", "x86", "debug"] },
   "src/dsl": { imports: BELOW_DSL },
   "src/dsl/gdb.ts": { imports: ["vm", "gdb", "host"] },
+  "src/dsl/disks.ts": { imports: ["backing"] },
   "src/dsl/qemu.ts": { imports: ["vm", "remote", "host"] },
   "src/dsl/open.ts": { imports: [...BELOW_DSL, ...BACKENDS] },
   "src/repl": { imports: ["dsl"], types: ["vm", "debug"] },
@@ -185,4 +186,23 @@ Deno.test("unsafe memory and foreign functions stay in src/host", async () => {
     if (/\bDeno\.(dlopen|Unsafe\w+)/.test(code)) wrong.push(name);
   }
   assert.deepEqual(wrong, []);
+});
+
+Deno.test("layers: what the prompt loads before anything is asked of it is small", async () => {
+  const all = await edges(await files());
+  const loaded = (from: string) => {
+    const seen = new Set([from]);
+    for (const at of seen) {
+      for (const { from, to, kind } of all) if (from === at && kind === "value") seen.add(to);
+    }
+    return [...seen];
+  };
+  const prompt = loaded("src/repl/run.ts");
+  const heavy = prompt.filter((file) => !file.startsWith("src/repl/") && !file.endsWith("printable.ts"));
+  assert.deepEqual(heavy, [], "the library is loaded when it is needed");
+  const guest = loaded("src/dsl/open.ts");
+  const late = guest.filter((file) =>
+    /^src\/(backing|kvm|remote|gdb|x86\/boot\/|x86\/acpi|vm\/fake)/.test(file)
+  );
+  assert.deepEqual(late, [], "a guest loads its backend, its boot protocol and its disks when it has them");
 });

@@ -1,10 +1,13 @@
 import type { BlockBacking } from "../vm/block.ts";
 import { checkChoice, checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
-import { type BootModule, elfImage, type ElfProtocol } from "../x86/boot/elf_image.ts";
+import type { BootModule, ElfProtocol } from "../x86/boot/elf_image.ts";
 import type { BootImage } from "../x86/boot/image.ts";
-import { linuxImage } from "../x86/boot/linux.ts";
-import { bootSectorImage, firmwareImage, flatImage } from "../x86/boot/raw.ts";
+
+// Each boot protocol is loaded when a guest boots by it.
+const elfProtocols = () => import("../x86/boot/elf_image.ts");
+const linuxProtocol = () => import("../x86/boot/linux.ts");
+const rawImages = () => import("../x86/boot/raw.ts");
 
 /** A file's path (from the working folder) or URL, or its contents. Files are read when the guest is opened. */
 export type FileOrBytes = string | URL | Uint8Array;
@@ -73,7 +76,7 @@ export type DriveSource = string | URL | Uint8Array | BlockBacking;
 export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSpec {
   const drives = options.disk !== undefined || options.cdrom !== undefined;
   return {
-    ...spec("firmware", image, (bytes, memory) => firmwareImage(bytes, memory)),
+    ...spec("firmware", image, async (bytes, memory) => (await rawImages()).firmwareImage(bytes, memory)),
     menu: options.menu ?? !drives,
     firmware: options,
   };
@@ -86,7 +89,11 @@ export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSp
  * Without 55 aa at offset 510 it is started too; `vm.boot.notes` says so.
  */
 export function bootSector(image: FileOrBytes): BootSpec {
-  return spec("boot-sector", image, (bytes, memory) => bootSectorImage(bytes, memory));
+  return spec(
+    "boot-sector",
+    image,
+    async (bytes, memory) => (await rawImages()).bootSectorImage(bytes, memory),
+  );
 }
 
 /** How a flat binary is started. */
@@ -112,10 +119,10 @@ export interface FlatBoot {
  * ```
  */
 export function flat(image: FileOrBytes, options: FlatBoot = {}): BootSpec {
-  return spec("flat", image, (bytes, memory) => {
+  return spec("flat", image, async (bytes, memory) => {
     checkOptions("flat()", options, ["at", "mode"]);
     checkChoice("mode", options.mode, ["real", "protected", "long"]);
-    return flatImage(bytes, { ...options, memory });
+    return (await rawImages()).flatImage(bytes, { ...options, memory });
   });
 }
 
@@ -141,7 +148,7 @@ export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
     for (const module of options.modules ?? []) {
       modules.push({ bytes: await load(module.image), cmdline: module.cmdline ?? nameOf(module.image) });
     }
-    return elfImage(bytes, {
+    return (await elfProtocols()).elfImage(bytes, {
       memory,
       modules,
       name: nameOf(image),
@@ -165,7 +172,7 @@ export interface LinuxBoot {
 export function linux(options: LinuxBoot): BootSpec {
   return spec("linux", options.kernel, async (bytes, memory) => {
     checkOptions("linux()", options, ["kernel", "initrd", "cmdline"]);
-    return linuxImage(bytes, {
+    return (await linuxProtocol()).linuxImage(bytes, {
       memory,
       cmdline: options.cmdline ?? "",
       ...(options.initrd !== undefined && { initrd: await load(options.initrd) }),

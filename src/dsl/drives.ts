@@ -45,6 +45,9 @@ export interface OpenDrives {
   readonly stores: Disposable;
 }
 
+/** A machine without drives. */
+export const NO_DRIVES: OpenDrives = { drives: [], notes: [], stores: { [Symbol.dispose]() {} } };
+
 /**
  * Opens the media of `boot`.
  *

@@ -16,9 +16,9 @@ import type {
 import type { Stop, StopCause } from "../vm/stop.ts";
 import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
-import { type Autopsy, autopsy } from "../debug/autopsy.ts";
-import { type Backtrace, backtrace } from "../debug/backtrace.ts";
-import { disassembleMemory, type DisassembleOptions } from "../debug/code_view.ts";
+import type { Autopsy } from "../debug/autopsy.ts";
+import type { Backtrace } from "../debug/backtrace.ts";
+import type { DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
@@ -320,6 +320,7 @@ export class GuestMachine implements Machine {
     const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
     const registers = await vcpu.registers();
     const symbol = (address: bigint) => this.symbols.format(address);
+    const { disassembleMemory } = await import("../debug/code_view.ts");
     return await disassembleMemory(vcpu.memory, registers, plain(at), options, symbol);
   }
 
@@ -334,7 +335,9 @@ export class GuestMachine implements Machine {
     const vcpu = this.vcpus[this.#checkVcpu(options.vcpu ?? this.lastStop?.vcpu.index ?? 0)];
     const registers = await vcpu.registers();
     const inKernel = await this.linux.tryBacktrace(registers, options.limit);
-    return inKernel ?? await backtrace(registers, (at, into) => vcpu.memory.readInto(at, into), options);
+    if (inKernel !== undefined) return inKernel;
+    const { backtrace } = await import("../debug/backtrace.ts");
+    return await backtrace(registers, (at, into) => vcpu.memory.readInto(at, into), options);
   }
 
   /**
@@ -357,6 +360,7 @@ export class GuestMachine implements Machine {
    */
   async autopsy(vcpu = this.lastStop?.vcpu.index ?? 0): Promise<Autopsy> {
     this.#debugger.control.requirePaused("autopsy");
+    const { autopsy } = await import("../debug/autopsy.ts");
     return await autopsy(this.#backend, this.#checkVcpu(vcpu), this.#debugger.memory, this.trace);
   }
 

@@ -108,16 +108,5 @@ export type { Host } from "./hosts.ts";
 export { GuestMachine } from "./machine.ts";
 export { compareFiles, compareMachines, traceLines, type Verdict } from "./traces.ts";
 export type { Difference } from "../debug/comparison.ts";
-export {
-  attach,
-  type AttachOptions,
-  type Disk,
-  type DiskMode,
-  type DiskOptions,
-  type DiskOverlay,
-  HostError,
-  hosts,
-  open,
-  openDisk,
-  type OpenOptions,
-} from "./open.ts";
+export { type Disk, type DiskMode, type DiskOptions, type DiskOverlay, openDisk } from "./disks.ts";
+export { attach, type AttachOptions, HostError, hosts, open, type OpenOptions } from "./open.ts";

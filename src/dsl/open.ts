@@ -3,9 +3,8 @@ import type { BlockFault } from "../vm/block.ts";
 import { checkOptions } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import { openDisk } from "../backing/open_disk.ts";
 import type { BootSpec } from "./boot.ts";
-import { bootDrives, driveSpecs, openDrives } from "./drives.ts";
+import { bootDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
@@ -14,13 +13,6 @@ import { VGA_WINDOW, VGA_WINDOW_BYTES, wantsVga } from "./vga.ts";
 import { vgaRom } from "./vga_rom.ts";
 
 export { HostError } from "../host/error.ts";
-export {
-  type Disk,
-  type DiskMode,
-  type DiskOptions,
-  type DiskOverlay,
-  openDisk,
-} from "../backing/open_disk.ts";
 
 /** How a guest is opened. */
 export interface OpenOptions {
@@ -169,7 +161,9 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
   const told = options.boot?.firmware ?? {};
-  const { drives, notes, stores } = openDrives(told, openDisk);
+  const { drives, notes, stores } = told.disk === undefined && told.cdrom === undefined
+    ? NO_DRIVES
+    : openDrives(told, (await import("./disks.ts")).openDisk);
   cleanup.use(stores);
   if (drives.length > 0 && !opener.devices) refuseDevices(name);
   const bootMenu = options.boot?.menu ?? false;

@@ -7,7 +7,7 @@ import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmi
 import type { VirtioType } from "../devices/virtio/virtio_type.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
-import { type DiskOptions, openDisk } from "./open.ts";
+import { type DiskOptions, openDisk } from "./disks.ts";
 
 export { VirtioBalloon, VirtioConsole };
 export type { VirtioBalloonOptions, VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };

@@ -1,5 +1,5 @@
-import { InputError } from "../dsl/mod.ts";
 import type { Command } from "./command.ts";
+import { ShellError } from "./error.ts";
 import { nearest } from "./nearest.ts";
 
 /** The shell's commands by name, alias and abbreviation. */
@@ -24,11 +24,11 @@ export class CommandTable {
     return this.#rows;
   }
 
-  /** Adds a command of the user's own, or puts it in the place of one. @throws {InputError} If the name is taken. */
+  /** Adds a command of the user's own, or puts it in the place of one. @throws {ShellError} If the name is taken. */
   add(row: Command): void {
     const [name] = row.names;
     if (this.#byName.has(name) && !this.#added.has(name)) {
-      throw new InputError(`${name} is a command of hvsh's own`, { remedy: "choose another name" });
+      throw new ShellError(`${name} is a command of hvsh's own`, "choose another name");
     }
     this.#rows = [...this.#rows.filter((other) => other.names[0] !== name), row];
     this.#added.add(name);
