@@ -62,6 +62,7 @@ function parse(name: string, text: string): Transcript {
 
 /** What may differ: times, temporary files, and by which means a backend holds a breakpoint. */
 const MASKS: readonly (readonly [RegExp, (word: string) => string])[] = [
+  [/\d{4}-\d\d-\d\dT[\d:]{8}Z/g, () => "DATE"],
   [/\d+\.\d+ ms/g, () => "N ms"],
   [/\((debug register|INT3|HLT patch|OUT patch|read-only page|stepping, slow)\)/g, () => "(how)"],
   [/^Hardware (?=read|access|watch)/gm, () => ""],

@@ -6,6 +6,7 @@
  */
 import { type DeviceHost, type InterruptLine, NO_LINE } from "../vm/device.ts";
 import { InputError } from "../vm/errors.ts";
+import type { RegisterBits } from "../vm/register_bits.ts";
 import { ByteDevice } from "./byte_device.ts";
 import { checksum, CMOS_BYTES, type CmosLayout, layOut } from "./cmos_layout.ts";
 import type { Cancel, Timebase } from "./device_clock.ts";
@@ -43,6 +44,22 @@ const CYCLES = 32_768n;
 const UPDATE_CYCLES = 8n;
 /** After the chain leaves reset the first update comes half a second later. */
 const HALF = SECOND / 2n;
+
+const BITS: Readonly<Record<string, RegisterBits>> = {
+  A: { UIP: A_UPDATE_BIT, DV: A_DIVIDER_MASK, RS: A_RATE_MASK },
+  B: {
+    SET: B_SET_BIT,
+    PIE: 0x40,
+    AIE: 0x20,
+    UIE: B_UPDATE_BIT,
+    SQWE: 0x08,
+    DM: 0x04,
+    "24h": 0x02,
+    DSE: 0x01,
+  },
+  C: { IRQF: C_REQUEST_BIT, PF: C_PERIODIC_BIT, AF: C_ALARM_BIT, UF: C_UPDATE_BIT },
+  D: { VRT: D_VALID_BIT },
+};
 
 interface State {
   /** Bits 6:0 of port 0x70. */
@@ -82,6 +99,8 @@ export class Cmos extends ByteDevice {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x70, length: 2 };
+  /** Names of the bits of what `inspect` shows. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = BITS;
   readonly #time: Timebase;
   readonly #irq: number | InterruptLine;
   #line: InterruptLine = NO_LINE;
@@ -234,6 +253,16 @@ export class Cmos extends ByteDevice {
     this.#restart(this.#time.now() - BigInt(state.phase));
     this.#update();
     this.#arm();
+  }
+
+  /** What it shows, and which interrupts are on. */
+  summary(): string {
+    return new Date(this.date).toISOString().replace(".000Z", "Z");
+  }
+
+  /** The interrupts it drives. */
+  get interrupts(): readonly number[] {
+    return typeof this.#irq === "number" ? [this.#irq] : [];
   }
 
   /** Clock registers, index and time. */

@@ -6,6 +6,7 @@
  * (ELCR1, ELCR2: they take the place of ICW1's LTIM bit).
  */
 import type { DeviceRange, InterruptController, InterruptLine } from "../vm/device.ts";
+import type { RegisterBits } from "../vm/register_bits.ts";
 import { ByteDevice } from "./byte_device.ts";
 import { PIC_SHAPE, PicChip, type PicState } from "./pic_chip.ts";
 import { list, record, restoreRecord, saveRecord, type Shape } from "./state.ts";
@@ -31,6 +32,13 @@ const SHAPE: Shape<State> = { chips: list(record(PIC_SHAPE), 2, 2) };
 /** The vectors that a BIOS gives to the inputs of each. */
 const BIOS_BASES = [0x08, 0x70] as const;
 
+const BITS = Object.fromEntries([1, 2].flatMap((n) => {
+  const inputs = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`IRQ${i + 8 * (n - 1)}`, 1 << i]));
+  return ["IRR", "IMR", "ISR", "ELCR", "lines"].map((
+    name,
+  ): [string, RegisterBits] => [`${name}${n}`, inputs]);
+}));
+
 /** What the pair is wired to. */
 export interface Pic8259Options {
   /** Default "pic". */
@@ -49,6 +57,8 @@ export class Pic8259 extends ByteDevice {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [FIRST, SECOND, EDGE_LEVEL];
+  /** The inputs by number, in what `inspect` shows. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = BITS;
   /** Its inputs, and its way to the CPU. */
   readonly controller: InterruptController;
   readonly #options: Pic8259Options;
@@ -137,6 +147,18 @@ export class Pic8259 extends ByteDevice {
     this.#first.state = first;
     this.#second.state = second;
     this.#update();
+  }
+
+  /** What the CPU is asked for and busy with. */
+  summary(): string {
+    const serving = [this.#first, this.#second].flatMap((chip, n) =>
+      [...Array(8).keys()].filter((i) => chip.state.isr & 1 << i && (n > 0 || i !== CASCADE)).map((i) =>
+        i + 8 * n
+      )
+    );
+    const said = [this.#requesting ? "INTR high" : "INTR low"];
+    if (serving.length > 0) said.push(`in service ${serving.join(", ")}`);
+    return said.join(", ");
   }
 
   /** IRR, IMR, ISR and vector base of each, and the edge/level registers. */

@@ -4,6 +4,7 @@
  * Data sheet: Intel 8254 Programmable Interval Timer, 231164-005.
  */
 import { type DeviceHost, type InterruptLine, NO_LINE } from "../vm/device.ts";
+import type { RegisterBits } from "../vm/register_bits.ts";
 import { ByteDevice } from "./byte_device.ts";
 import type { Cancel, Timebase } from "./device_clock.ts";
 import { CHANNEL_SHAPE, type ChannelState, PitChannel } from "./pit_channel.ts";
@@ -36,6 +37,9 @@ const SHORTEST_NS = 200_000n;
  */
 const OWED_LIMIT = 200;
 const OWED_TICKS = PIT_HZ / 4;
+
+const STATUS_BITS: RegisterBits = { OUT: 0x80, nullCount: 0x40, access: 0x30, mode: 0x0e, BCD: 0x01 };
+const BITS = Object.fromEntries(Array.from({ length: CHANNELS }, (_, i) => [`status${i}`, STATUS_BITS]));
 
 /** What is between the bus and a counting element. */
 interface Port {
@@ -94,6 +98,8 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0x40, length: 4 };
+  /** Names of the bits of what `inspect` shows. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = BITS;
   readonly #time: Timebase;
   readonly #irq: number | InterruptLine;
   #line: InterruptLine = NO_LINE;
@@ -227,15 +233,26 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#arm();
   }
 
-  /** Mode, count, value and output of each channel. */
+  /** How often channel 0 interrupts, and what channel 2 sounds like. */
+  summary(): string {
+    const [first, , third] = this.#channels;
+    const tick = first.running ? `IRQ 0 at ${(PIT_HZ / first.count).toFixed(2)} Hz` : "IRQ 0 stopped";
+    return third.running && third.mode === 3 ? `${tick}, tone of ${this.tone?.toFixed(0)} Hz` : tick;
+  }
+
+  /** The interrupts it drives. */
+  get interrupts(): readonly number[] {
+    return typeof this.#irq === "number" ? [this.#irq] : [];
+  }
+
+  /** Status (as the read-back command gives it), count, value and frequency of each channel. */
   inspect(): Record<string, number | string> {
     const now = this.#now();
     const shown: Record<string, number | string> = { owed: this.#owed };
     this.#channels.forEach((channel, i) => {
-      shown[`mode${i}`] = channel.mode;
+      shown[`status${i}`] = statusOf(channel, now);
       shown[`count${i}`] = channel.count;
       shown[`value${i}`] = channel.value(now);
-      shown[`output${i}`] = channel.output(now) ? 1 : 0;
       shown[`hz${i}`] = channel.running ? (PIT_HZ / channel.count).toFixed(2) : "stopped";
     });
     return shown;
@@ -266,9 +283,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
       const port = this.#registers[i];
       if ((value & READ_BACK_NO_STATUS_BIT) !== 0 || port.status >= 0) continue;
       const channel = this.#channels[i];
-      port.status = (channel.output(now) ? STATUS_OUTPUT_BIT : 0) |
-        (channel.nullCount(now) ? STATUS_NULL_COUNT_BIT : 0) | channel.access << 4 | channel.mode << 1 |
-        (channel.bcd ? CONTROL_BCD_BIT : 0);
+      port.status = statusOf(channel, now);
     }
   }
 
@@ -337,6 +352,13 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
       this.#arm();
     });
   }
+}
+
+/** The status byte of the read-back command (figure 12). */
+function statusOf(channel: PitChannel, now: number): number {
+  return (channel.output(now) ? STATUS_OUTPUT_BIT : 0) |
+    (channel.nullCount(now) ? STATUS_NULL_COUNT_BIT : 0) |
+    channel.access << 4 | channel.mode << 1 | (channel.bcd ? CONTROL_BCD_BIT : 0);
 }
 
 /** Gates 0 and 1 are tied high; gate 2 is port 0x61's. */

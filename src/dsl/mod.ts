@@ -11,6 +11,7 @@ export type {
 export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
 export type * from "../vm/breakpoint.ts";
 export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
+export { decodeBits, type RegisterBits } from "../vm/register_bits.ts";
 export type {
   AccessPoint,
   Device,

@@ -1,6 +1,7 @@
 /** What a device is to hvsh: an object that answers accesses at offsets, and knows nothing else. */
 
 import type { ConsoleEnd } from "./console.ts";
+import type { RegisterBits } from "./register_bits.ts";
 
 /** A range of ports or guest-physical addresses. */
 export interface DeviceRange {
@@ -164,6 +165,12 @@ export interface Device {
   restore?(state: unknown): void;
   /** Registers by name, for `device NAME` in the shell; must not change the device's state. */
   inspect?(): Readonly<Record<string, number | bigint | string>>;
+  /** The interrupt inputs it drives, for lists. */
+  readonly interrupts?: readonly number[];
+  /** Its state in a few words, for lists; must not change it. */
+  summary?(): string;
+  /** Names of the bits of what `inspect` shows, by register. */
+  readonly bits?: Readonly<Record<string, RegisterBits>>;
   /** What makes it an interrupt controller: the lines of all devices lead there while it is plugged in. */
   readonly controller?: InterruptController;
   /** Names for accesses that are worth a stop: "command" of a disk controller. */

@@ -5,10 +5,13 @@
  */
 import type { BlockFault } from "../../vm/block.ts";
 import type { AccessPoint, DeviceHost, DeviceRange } from "../../vm/device.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import { BASE_ADDRESS, COMMAND, LATENCY_TIMER, STATUS } from "../pci/config_space.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { record, restoreRecord, type Shape } from "../state.ts";
 import { commandName } from "./ata.ts";
+import { CdRom } from "./cd_rom.ts";
+import { ideBits } from "./ide_bits.ts";
 import { BUS_MASTER_BYTES, BUS_MASTER_SHAPE, BusMaster, type BusMasterState } from "./bus_master.ts";
 import { CHANNEL_SHAPE, IdeChannel, type SavedChannel } from "./channel.ts";
 import type { IdeCommand, IdeDrive } from "./drive.ts";
@@ -68,6 +71,10 @@ export class Piix3Ide extends PciFunction {
   readonly points: Readonly<Record<string, readonly AccessPoint[]>> = {
     command: [0x1f7, 0x177].map((start) => ({ space: "port", start, length: 1, direction: "write" })),
   };
+  /** The interrupts of the channels. */
+  readonly interrupts: readonly number[] = INTERRUPTS;
+  /** Names of the bits of its registers. */
+  override readonly bits: Readonly<Record<string, RegisterBits>>;
   /** Primary and secondary. */
   readonly channels: readonly [IdeChannel, IdeChannel];
   readonly #engines: readonly [BusMaster, BusMaster] = [new BusMaster(), new BusMaster()];
@@ -93,6 +100,10 @@ export class Piix3Ide extends PciFunction {
       new IdeChannel("secondary", options.secondary ?? [undefined, undefined]),
     ];
     this.channels.forEach((channel, i) => this.#connect(channel, this.#engines[i]));
+    this.bits = ideBits(this.channels.map(({ name, drives }) => ({
+      name,
+      packet: drives.map((drive) => drive instanceof CdRom),
+    })));
     this.config.allow(LATENCY_TIMER, 0xf0, 1);
     this.config.initial(STATUS, STATUS_INITIAL, 2);
     for (let i = 0; i < 2; i++) {
@@ -106,6 +117,14 @@ export class Piix3Ide extends PciFunction {
       this.config.initial(BASE_ADDRESS + 4 * BUS_MASTER_BAR, BUS_MASTER_PORT | IO_BIT, 4);
     }
     this.remap();
+  }
+
+  /** Its drives, and those that work. */
+  summary(): string {
+    const said = this.channels.flatMap(({ drives }, c) =>
+      drives.flatMap((drive, d) => drive === undefined ? [] : [`hd${"abcd"[2 * c + d]} ${drive.title}`])
+    );
+    return said.join(", ") || "no drives";
   }
 
   /** Finds memory and the interrupts. */

@@ -4,6 +4,8 @@
  * Data sheet: Intel 440FX PCIset 82441FX, May 1996, 3.2.19 "PAM[6:0] - Programmable Attribute Map Registers".
  */
 import type { DeviceHost } from "../../vm/device.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
+import { BRIDGE_BITS } from "./pci_bits.ts";
 import { PciFunction } from "./pci_function.ts";
 
 const PAM0 = 0x59;
@@ -42,6 +44,8 @@ export interface I440fxOptions {
 
 /** 8086:1237, with the subsystem identity that tells SeaBIOS that it runs on a virtual machine. */
 export class I440fx extends PciFunction {
+  /** Names of the bits of its registers. */
+  override readonly bits: Readonly<Record<string, RegisterBits>> = BRIDGE_BITS;
   readonly #onPam: ((area: PamArea) => void) | undefined;
   #areas: readonly PamArea[];
 
@@ -108,6 +112,19 @@ export class I440fx extends PciFunction {
   override restore(saved: unknown): void {
     super.restore(saved);
     this.#changed();
+  }
+
+  /** The attribute registers, beside the header. */
+  override inspect(): Record<string, number | bigint | string> {
+    const shown = super.inspect();
+    for (let i = 0; i < PAM_REGISTERS; i++) shown[`PAM${i}`] = this.config.get(PAM0 + i, 1);
+    return { ...shown, SMRAM: this.config.get(SMRAM, 1) };
+  }
+
+  /** How much of the memory below 1 MiB is RAM. */
+  summary(): string {
+    const ram = this.areas.filter(({ readRam }) => readRam).reduce((sum, { length }) => sum + length, 0);
+    return `${ram / KiB} of 256 KiB below 1 MiB read from RAM`;
   }
 
   #changed(): void {

@@ -17,6 +17,8 @@ import {
   ConfigSpace,
   type PciIdentity,
 } from "./config_space.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
+import { PCI_BITS } from "./pci_bits.ts";
 
 /** A range that a base address register made. */
 export interface BarRange extends DeviceRange {
@@ -40,6 +42,8 @@ export abstract class PciFunction implements Device {
     io: [],
     memory: [],
   };
+  /** Names of the bits of its registers. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = PCI_BITS;
   /** Interrupt pin, 1..4, 0 for none. */
   readonly pin: number;
 

@@ -4,10 +4,12 @@
  * Specification: PCI Local Bus 2.2, 3.2.2.3.2; Intel 82371SB (PIIX3), 2.5.5.5 (reset control at 0xcf9).
  */
 import type { Device, InterruptLine } from "../../vm/device.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { ResetControl } from "../reset_control.ts";
 import { bits, restoreRecord, saveRecord, type Shape } from "../state.ts";
+import { HOST_BITS } from "./pci_bits.ts";
 import type { PciFunction } from "./pci_function.ts";
 
 const ADDRESS = 0;
@@ -39,6 +41,8 @@ export interface PciInterruptRouter {
 
 /** Bus 0 and its ports 0xcf8..0xcff. */
 export class PciHost implements Device {
+  /** Names of the bits of its registers. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = HOST_BITS;
   /** "pci" unless told otherwise. */
   readonly name: string;
   /** The ports it answers at. */
@@ -92,6 +96,11 @@ export class PciHost implements Device {
     }
     this.#functions.set(slot << 3 | number, device);
     if (device.pin > 0 && this.#router !== undefined) device.intx = this.#router.route(slot, device.pin);
+  }
+
+  /** How many functions are there. */
+  summary(): string {
+    return `${this.#functions.size} functions`;
   }
 
   /** The guest reads the address, the reset control register, or configuration space. */

@@ -3,10 +3,12 @@
  *
  * Data sheet: Intel 82371AB PCI-to-ISA/IDE Xcelerator (PIIX4), April 1997, 7.1 and 7.2; ACPI 1.0, 4.7.3.
  */
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import { type DeviceHost, type DeviceRange, type InterruptLine, NO_LINE } from "../../vm/device.ts";
 import { numberOf } from "../byte_device.ts";
 import type { Cancel, Timebase } from "../device_clock.ts";
 import { bits, record, restoreRecord, type Shape } from "../state.ts";
+import { PM_BITS } from "./pci_bits.ts";
 import { type BarRange, PciFunction } from "./pci_function.ts";
 
 const DEVICE_ACTIVATION = 0x58;
@@ -84,6 +86,10 @@ export interface Piix4PmOptions {
 
 /** 8086:7113. */
 export class Piix4Pm extends PciFunction {
+  /** Names of the bits of its registers. */
+  override readonly bits: Readonly<Record<string, RegisterBits>> = PM_BITS;
+  /** The system control interrupt. */
+  readonly interrupts: readonly number[] = [SCI_IRQ];
   readonly #options: Piix4PmOptions;
   #line: InterruptLine = NO_LINE;
   #raised = false;
@@ -115,6 +121,11 @@ export class Piix4Pm extends PciFunction {
     config.allow(SMBUS_BASE, 0xfff0, 2);
     config.allow(0xd2, 0x0f, 1); // SMBus host configuration
     this.remap();
+  }
+
+  /** Whether ACPI is on, and who may wake or interrupt. */
+  summary(): string {
+    return (this.#state.control & SCI_ENABLE_BIT) !== 0 ? "ACPI on" : "ACPI off";
   }
 
   /** Finds the system control interrupt. */

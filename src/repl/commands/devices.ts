@@ -1,5 +1,5 @@
 /** device_add, device_del, devices, device, irq and nmi. */
-import { type Device, type DeviceHandle, InputError } from "../../dsl/mod.ts";
+import { decodeBits, type Device, type DeviceHandle, InputError } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
@@ -99,16 +99,27 @@ function rangesOf(handle: DeviceHandle): string {
 function deviceData(handle: DeviceHandle): Record<string, unknown> {
   return {
     name: handle.name,
+    ...(handle.device.interrupts && { interrupts: handle.device.interrupts }),
     ranges: handle.ranges.map((r) => ({ space: r.space, start: BigInt(r.start), length: BigInt(r.length) })),
   };
 }
 
-/** `devices`: what answers where. */
+/** Interrupts and state of a device, in a few words. */
+function stateOf({ device }: DeviceHandle): string {
+  const { interrupts = [] } = device;
+  const irq = interrupts.length > 0 ? `irq ${interrupts.join(", ")}` : "";
+  return [irq, device.summary?.() ?? ""].filter(Boolean).join("; ");
+}
+
+/** `devices`: what answers where, by which interrupts it asks for the CPU, and its state. */
 export function deviceList(session: Session): Answer {
   const list = guest(session).devices.list();
   if (list.length === 0) return { text: "No devices.\n", data: [] };
   return {
-    text: table(list.map((d) => [session.style.symbol(d.name), rangesOf(d)]), session.width),
+    text: table(
+      list.map((d) => [session.style.symbol(d.name), [rangesOf(d), stateOf(d)].filter(Boolean).join("; ")]),
+      session.width,
+    ),
     data: list.map(deviceData),
   };
 }
@@ -119,10 +130,12 @@ export function deviceShow(session: Session, name: string): Answer {
   const registers = handle.device.inspect?.();
   const head = `${session.style.heading(handle.name)}: ${rangesOf(handle)}\n`;
   if (registers === undefined) return { text: `${head}It shows no registers.\n`, data: deviceData(handle) };
-  const rows = Object.entries(registers).map(([key, value]) => [
-    `  ${session.style.register(key)}`,
-    typeof value === "string" ? value : hex(value),
-  ]);
+  const rows = Object.entries(registers).map(([key, value]) => {
+    const bits = handle.device.bits?.[key];
+    const set = bits === undefined || typeof value === "string" ? "" : decodeBits(value, bits);
+    const shown = typeof value === "string" ? value : hex(value);
+    return [`  ${session.style.register(key)}`, set === "" ? shown : `${shown} [${set}]`];
+  });
   return { text: head + table(rows, session.width), data: { ...deviceData(handle), registers } };
 }
 

@@ -129,7 +129,7 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["devices"],
     group: "devices",
-    summary: "lists the devices and where they answer",
+    summary: "lists the devices: where they answer, their interrupts, their state",
     usage: ["devices"],
     needsGuest,
     run: async (s) => (await import("./devices.ts")).deviceList(s),
@@ -137,7 +137,7 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["device"],
     group: "devices",
-    summary: "shows a device's registers",
+    summary: "shows a device's registers, and the names of the bits that are set",
     usage: ["device NAME"],
     needsGuest,
     complete: (s) => s.vm?.devices.list().map((d) => d.name) ?? [],
