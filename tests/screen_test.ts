@@ -1,6 +1,6 @@
 /** The VGA of a whole guest: boot sectors that draw, and what scripts and debuggers see of it. */
 import assert from "node:assert/strict";
-import { decode } from "fast-png";
+import { decode } from "npm:fast-png@8.0.0";
 import { bootSector, flat, gpa, gva, open } from "../mod.ts";
 
 /** mov ax, 0xb800; mov es, ax; then "Hi!" in yellow on blue at the top left; cli; hlt. */
