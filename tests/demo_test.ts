@@ -1,5 +1,6 @@
 /** `deno task demo` shows what it promises, unattended. */
 import assert from "node:assert/strict";
+import { decode } from "npm:fast-png@8.0.0";
 import { hosts } from "../mod.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -22,7 +23,7 @@ const missing = !kvm?.usable ? `no KVM: ${kvm?.reason}` : bios ? undefined : "no
 if (missing !== undefined) console.log(`skipped: the demo with SeaBIOS: ${missing}`);
 
 Deno.test({
-  name: "the demo shows SeaBIOS from its reset vector to its menu",
+  name: "the demo shows SeaBIOS from its reset vector to its menu, and a disk's boot sector on the screen",
   ignore: missing !== undefined,
   async fn() {
     const text = await run(["tools/demo.ts"]);
@@ -32,6 +33,14 @@ Deno.test({
     assert.match(text, /BeaBIOS \(version/, "the changed register shows");
     assert.match(text, /Found 2 serial ports/, "the firmware takes our device for a serial port");
     assert.match(text, /Select boot device/, "the boot menu answers");
+    assert.match(text, /=> 0x7c00:/, "the boot sector");
+    assert.match(text, /^hello from the disk\ntyped$/m, "the screen");
+    assert.match(text, /720 by 400 dots saved in build\/demo.png/, "the screenshot");
+    const { width, height, channels, data } = decode(await Deno.readFile(new URL("build/demo.png", ROOT)));
+    assert.deepEqual([width, height, channels], [720, 400, 3]);
+    const lit = (row: number) =>
+      data.subarray(row * 16 * 720 * 3, (row + 1) * 16 * 720 * 3).some((dot) => dot > 0);
+    assert.ok(lit(0) && !lit(24), "text at the top, nothing at the bottom");
     assert.match(text, /\d{4} exits/, "exit statistics");
   },
 });

@@ -38,7 +38,10 @@ if (backend !== "fake" && !await exists(BIOS)) {
 }
 
 const firmware = backend !== "fake" && await exists(BIOS);
-const guest = firmware ? ["-m", "64", "-bios", BIOS] : ["-m", "64", "-kernel", "fixtures/elf64.bin"];
+// QEMU's drives are its own: they are not for hvsh to give.
+const disk = backend === "qemu" ? [] : ["-hda", "fixtures/bios_hello.bin", "-snapshot", "-boot", "c,menu=on"];
+const guest = firmware ? ["-m", "64", "-bios", BIOS, ...disk] : ["-m", "64", "-kernel", "fixtures/elf64.bin"];
+if (disk.length > 0) await Deno.mkdir(new URL("build", ROOT), { recursive: true });
 const script = !firmware
   ? "scripts/demo_fixture.hvsh"
   : backend === "qemu"
