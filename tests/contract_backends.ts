@@ -33,6 +33,25 @@ function kvm(mode: Mode, place: string, irqchip?: boolean): ContractBackend {
   };
 }
 
+/**
+ * KVM with a second vCPU, which waits for SIPI: vCPUs have threads of their own, and whatever leaves the guest goes
+ * another way.
+ */
+function kvmOfTwo(mode: Mode, place: string): ContractBackend {
+  return {
+    name: "kvm",
+    place,
+    mode,
+    variant: "2 vCPUs",
+    modes: ALL_MODES,
+    open: (options) => open({ ...(options.irqchip !== false && { cpus: 2 }), ...options, backend: "kvm" }),
+    skip: [{
+      reason: "nothing runs in it, or one vCPU does all",
+      tests: ["memory: *", "registers: *", "console: *", "errors: *"],
+    }],
+  };
+}
+
 /** QEMU translating instructions, started in `mode`. */
 function qemu(mode: Mode, place: string): ContractBackend {
   return {
@@ -103,6 +122,7 @@ export async function contractBackends(
   const host = list.find((h) => h.backend === "kvm");
   if (host?.usable) {
     backends.push(kvm("real", place), kvm("real", place, false), kvm("protected", place), kvm("long", place));
+    backends.push(kvmOfTwo("long", place));
   } else absent.push({ name: "kvm", reason: host?.reason ?? "it is not known here" });
   const own = list.find((h) => h.backend === "qemu");
   if (own?.usable) backends.push(qemu("real", place), qemu("protected", place), qemu("long", place));

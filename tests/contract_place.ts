@@ -1,6 +1,6 @@
 /**
  * The contract as a program, for places where it runs without `deno test`, such as a lab:
- * `deno run -A --no-check tests/contract_place.ts --backend kvm --columns real,long --json`.
+ * `deno run -A --no-check tests/contract_place.ts --backend kvm --columns "real;long" --json`.
  * With `--json` each result is a line as it comes, else the table is printed at the end. Exit code 1 if a case failed
  * or nothing could be run.
  */
@@ -28,7 +28,7 @@ if (import.meta.main) {
     },
   });
   const { backend: names, group: groups } = values;
-  const columns = values.columns?.split(",");
+  const columns = values.columns?.split(";");
   const { backends, absent } = await contractBackends();
   const say = (line: PlaceLine) => console.log(JSON.stringify(line));
   for (const { name, reason } of absent) {

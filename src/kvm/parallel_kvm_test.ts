@@ -1,39 +1,15 @@
 /** Several vCPUs that run at the same time, each in its thread: started by the guest with INIT and SIPI. */
 import assert from "node:assert/strict";
 import { GuestMachine } from "../dsl/machine.ts";
-import { elf, flat, gpa, gva, type Machine, open } from "../../mod.ts";
+import { elf, gpa, gva, type Machine, open } from "../../mod.ts";
+import { OTHERS, severalVcpus, SPIN } from "../../tests/several_vcpus.ts";
 import { kvmTest, long } from "./test_guest.ts";
 import { KvmBackend } from "./backend.ts";
 import { kvmCapabilities } from "./capabilities.ts";
 
 const LIMIT = { timeoutMs: 120_000 };
-const u32 = (n: number) => [n & 0xff, n >> 8 & 0xff, n >> 16 & 0xff, n >>> 24];
-/** mov dword [at], value */
-const store = (at: number, value: number) => [0xc7, 0x05, ...u32(at), ...u32(value)];
-
-/** INIT, then SIPI with vector 8, to all but the sender (SDM vol. 3A, 12.6.1). */
-const START_OTHERS = [...store(0xfee0_0300, 0xc4500), ...store(0xfee0_0300, 0xc4608)];
-/** Where the others begin, in real mode: CS 0x800, and so their addresses are offsets in it. */
-const OTHERS = 0x8000n;
 /** lock inc dword [0x6004] (DS is 0); jmp back */
 const COUNT = [0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf8];
-const SPIN = [0xeb, 0xfe];
-
-/** A guest whose first vCPU (32 bits, at 0x1000) starts the others (real mode, at 0x8000). */
-async function guest(
-  cpus: number,
-  others: readonly number[],
-  then: readonly number[] = SPIN,
-): Promise<Machine> {
-  const vm = await open({
-    backend: "kvm",
-    memory: 1 << 20,
-    cpus,
-    boot: flat(Uint8Array.from([...START_OTHERS, ...then]), { mode: "protected", at: 0x1000 }),
-  });
-  await vm.memory.write(gpa(OTHERS), Uint8Array.from(others));
-  return vm;
-}
 
 async function counter(vm: Machine): Promise<number> {
   return new DataView((await vm.memory.read(gpa(0x6004n), 4)).buffer).getUint32(0, true);
@@ -51,9 +27,9 @@ kvmTest(
   "vCPUs that spin are stopped and go on, again and again; none is lost; nothing stays",
   ["irqchip"],
   async () => {
-    await (await guest(2, SPIN)).close();
+    await (await severalVcpus(2, SPIN)).close();
     const before = held();
-    const vm = await guest(3, COUNT);
+    const vm = await severalVcpus(3, COUNT);
     assert.equal(held()[0], before[0] + 3, "a thread for each vCPU");
     let last = 0;
     for (let round = 0; round < 20; round++) {
@@ -79,7 +55,7 @@ kvmTest(
   "a breakpoint stops whichever vCPU meets it; one is stepped while the others stand",
   ["irqchip"],
   async () => {
-    await using vm = await guest(3, COUNT);
+    await using vm = await severalVcpus(3, COUNT);
     const breakpoint = await vm.breakpoints.add(gva(OTHERS + 6n));
     const met = new Set<number>();
     for (let i = 0; i < 40 && met.size < 2; i++) {
@@ -102,7 +78,21 @@ kvmTest(
 
 kvmTest("a condition is asked at every vCPU's every round, and no round is missed", ["irqchip"], async () => {
   // mov cx, 20; L: lock inc dword [0x6004]; loop L; cli; hlt
-  await using vm = await guest(3, [0xb9, 20, 0, 0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xe2, 0xf8, 0xfa, 0xf4], [
+  await using vm = await severalVcpus(3, [
+    0xb9,
+    20,
+    0,
+    0xf0,
+    0x66,
+    0xff,
+    0x06,
+    0x04,
+    0x60,
+    0xe2,
+    0xf8,
+    0xfa,
+    0xf4,
+  ], [
     0xfa,
     0xf4,
   ]);
@@ -116,7 +106,7 @@ kvmTest("a condition is asked at every vCPU's every round, and no round is misse
 kvmTest("ports, MMIO and MSRs of every vCPU come to one device", ["irqchip"], async () => {
   // mov cx, 50; mov dx, 0x777; L: in al, dx; out dx, al; loop L; cli; hlt
   const code = [0xb9, 50, 0, 0xba, 0x77, 0x07, 0xec, 0xee, 0xe2, 0xfc, 0xfa, 0xf4];
-  await using vm = await guest(3, code, [0xfa, 0xf4]);
+  await using vm = await severalVcpus(3, code, [0xfa, 0xf4]);
   let reads = 0;
   const written: number[] = [];
   await vm.devices.add({
@@ -132,7 +122,7 @@ kvmTest("ports, MMIO and MSRs of every vCPU come to one device", ["irqchip"], as
 
 kvmTest("a triple fault names its vCPU, and every other one stands", ["irqchip"], async () => {
   // lidt with limit 0 (at 0x8000 itself: six zero bytes follow); int3
-  await using vm = await guest(2, [0x0f, 0x01, 0x1e, 0x00, 0x60, 0xcc]);
+  await using vm = await severalVcpus(2, [0x0f, 0x01, 0x1e, 0x00, 0x60, 0xcc]);
   const stop = await vm.continue(LIMIT);
   assert.equal(stop.kind, "shutdown");
   assert.equal(stop.vcpu.index, 1);
@@ -140,7 +130,7 @@ kvmTest("a triple fault names its vCPU, and every other one stands", ["irqchip"]
 });
 
 kvmTest("a guest is closed while its vCPUs run", ["irqchip"], async () => {
-  const vm = await guest(3, SPIN);
+  const vm = await severalVcpus(3, SPIN);
   const run = vm.continue(LIMIT);
   await new Promise((resolve) => setTimeout(resolve, 20));
   await vm.close();

@@ -1,20 +1,23 @@
 /**
- * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each, and 1,000,000 packets for the GDB server.
+ * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each, 1,000,000 packets for the GDB server, and
+ * 1,000 stops of 8 vCPUs.
  * A part of them, with a fixed seed, runs in `deno task test`.
  */
 import { gdbHolds } from "./gdb.ts";
 import { lexerHolds } from "./lexer.ts";
 import { linuxHolds } from "./linux.ts";
 import { loadersHold } from "./loaders.ts";
+import { vcpusHold } from "./vcpus.ts";
 import { virtioHolds } from "./virtio.ts";
 
-/** Each suite, and how many times as many cases as was asked for it tries: a packet is a small case. */
+/** Each suite, and how many times as many cases as was asked for it tries: a packet is a small case, a stop a large one. */
 const SUITES = {
   lexer: { holds: lexerHolds, times: 1 },
   loaders: { holds: loadersHold, times: 1 },
   linux: { holds: linuxHolds, times: 1 },
   virtio: { holds: virtioHolds, times: 1 },
   gdb: { holds: gdbHolds, times: 10 },
+  vcpus: { holds: vcpusHold, times: 0.01 },
 };
 
 const [runs = 100_000, seed = Date.now() & 0x7fff_ffff] = Deno.args.map(Number);
@@ -23,9 +26,9 @@ if (!Number.isInteger(runs) || runs < 1 || !Number.isInteger(seed)) {
   Deno.exit(2);
 }
 for (const [name, { holds, times }] of Object.entries(SUITES)) {
-  console.log(`${name}: ${runs * times} cases of each property, seed ${seed}`);
+  console.log(`${name}: ${Math.ceil(runs * times)} cases of each property, seed ${seed}`);
   const start = performance.now();
-  await holds({ runs: runs * times, seed });
+  await holds({ runs: Math.ceil(runs * times), seed });
   const seconds = Math.round((performance.now() - start) / 1000);
   console.log(`${name}: held, ${seconds} s, ${Math.round(Deno.memoryUsage().rss / 2 ** 20)} MiB resident`);
 }
