@@ -83,7 +83,7 @@ export class Mailbox {
   /** The thread is up, and says who it is. */
   arrive(vcpu: number, thread: number): void {
     Atomics.store(this.#words, this.#at(vcpu, THREAD), thread);
-    this.#ring();
+    this.ring();
   }
 
   /** The thread's KVM_RUN has returned. */
@@ -91,7 +91,7 @@ export class Mailbox {
     this.#words[this.#at(vcpu, RESULT)] = result;
     this.#words[this.#at(vcpu, ERRNO)] = errno;
     this.tell(vcpu, CELL.DONE);
-    this.#ring();
+    this.ring();
   }
 
   /** The thread ends, and says why. */
@@ -101,7 +101,7 @@ export class Mailbox {
     this.#words[at] = words.length;
     new Uint8Array(this.buffer, (at + 1) * 4, words.length).set(words);
     this.tell(vcpu, CELL.DEAD);
-    this.#ring();
+    this.ring();
   }
 
   /** Why the thread has ended, in the state DEAD. */
@@ -111,7 +111,8 @@ export class Mailbox {
     return new TextDecoder().decode(new Uint8Array(this.buffer, (at + 1) * 4, length).slice());
   }
 
-  #ring(): void {
+  /** Rings the bell: there is something to look at. */
+  ring(): void {
     Atomics.add(this.#words, BELL, 1);
     Atomics.notify(this.#words, BELL);
   }

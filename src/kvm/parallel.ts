@@ -32,6 +32,10 @@ export class KvmParallel implements ParallelVcpus {
     await this.#mailbox.waitAsync(heard, ms);
   }
 
+  wake(): void {
+    this.#mailbox.ring();
+  }
+
   hold(): void {
     for (const vcpu of this.#vcpus) if (vcpu.launched) vcpu.kick();
     for (const vcpu of this.#vcpus) vcpu.park();

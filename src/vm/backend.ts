@@ -109,6 +109,8 @@ export interface ParallelVcpus {
   next(ms: number): Arrival | undefined;
   /** Resolves as soon as `next` may have something, and after `ms` at the latest; the event loop lives meanwhile. */
   arrival(ms: number): Promise<void>;
+  /** Resolves what waits for an `arrival`, as there is something else to look at. */
+  wake(): void;
   /** Brings every vCPU back, and returns when none runs: what made them leave waits in `next`. */
   hold(): void;
 }

@@ -50,6 +50,8 @@ export interface Recorder {
 export interface LoopClock {
   /** Runs the callbacks that are due. */
   poll(): unknown;
+  /** Nanoseconds until the next one is due; undefined when none waits. */
+  readonly next?: bigint;
 }
 
 /** Runs a machine's vCPUs until something stops it: devices answer accesses, the supervisor judges the rest. */
@@ -93,6 +95,8 @@ export class RunLoop {
       tend: () => {
         this.#supervisor.sliceEnded(backend.vcpus[0]);
         this.#clock?.poll();
+        const due = this.#clock?.next;
+        return due === undefined ? undefined : Number(due) / 1e6;
       },
       guarded: (burst) => this.#guardedly(burst),
     });
@@ -127,6 +131,7 @@ export class RunLoop {
   ask(cause: StopCause): void {
     this.#request ??= cause;
     this.#asked?.();
+    this.#parallel?.wake();
   }
 
   /** Forgets what was asked for: before a new run. */

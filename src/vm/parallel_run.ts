@@ -26,8 +26,12 @@ export interface ParallelParts {
   settle(vcpu: BackendVcpu): Promise<StopCause | undefined>;
   /** Why a stop was asked for from outside. */
   request(): StopCause | undefined;
-  /** What is done now and then: timers of devices, patches that the guest wrote over. */
-  tend(): void;
+  /**
+   * What is done now and then: timers of devices, patches that the guest wrote over.
+   *
+   * @returns Milliseconds until a timer of a device is due; undefined if none waits.
+   */
+  tend(): number | undefined;
   /** Runs a burst so that user code in it which never returns is stopped. */
   guarded<T>(burst: () => T): T;
 }
@@ -36,8 +40,9 @@ export interface ParallelParts {
 const BURST_MS = 5;
 /** How long the thread is blocked for the next exit: exits come in bursts, and a wait that blocks is answered soonest. */
 const NEXT_MS = 0.3;
-/** How long the event loop is waited in when nothing comes, before timers of devices and patches are looked at. */
-const QUIET_MS = 5;
+/** How long it is waited when nothing comes, before timers of devices and patches are looked at, and at most. */
+const QUIET_MS = 1;
+const QUIET_MOST_MS = 25;
 /** How long nothing comes before it is asked for the first time whether every vCPU sleeps for good, and at most. */
 const ASLEEP_MS = 5;
 const ASLEEP_MOST_MS = 100;
@@ -54,6 +59,7 @@ export class ParallelRun {
   #culprit: BackendVcpu | undefined;
   #quietSince = 0;
   #askAfter = ASLEEP_MS;
+  #patience = QUIET_MS;
 
   constructor(parts: ParallelParts) {
     this.#parts = parts;
@@ -67,6 +73,11 @@ export class ParallelRun {
   /** Whose exit was being judged when user code had to be ended. */
   get culprit(): BackendVcpu | undefined {
     return this.#culprit;
+  }
+
+  /** Looks at what was asked for now. */
+  wake(): void {
+    this.#parts.parallel.wake();
   }
 
   /** Whether `vcpu` stands before a breakpoint whose stop has not been told, so that it must not be stepped off. */
@@ -119,7 +130,7 @@ export class ParallelRun {
       const burst = this.#parts.guarded(() => this.#burst());
       const met = burst instanceof Promise ? await burst : burst;
       if (met !== undefined && met !== BUSY) return met;
-      this.#parts.tend();
+      const due = this.#parts.tend() ?? QUIET_MOST_MS;
       const cause = this.#parts.request();
       if (cause !== undefined) return { vcpu: backend.vcpus[0], cause };
       if (met === BUSY) {
@@ -129,7 +140,9 @@ export class ParallelRun {
       if (performance.now() - this.#quietSince >= this.#askAfter) {
         if (await this.#allAsleep()) return { vcpu: backend.vcpus[0], cause: { kind: "halt" } };
       }
-      await parallel.arrival(QUIET_MS);
+      // Looked at more and more seldom: each look costs something, and whoever has news wakes this up.
+      await parallel.arrival(Math.max(0.1, Math.min(due, this.#patience, QUIET_MOST_MS)));
+      this.#patience *= 2;
     }
   }
 
@@ -165,6 +178,7 @@ export class ParallelRun {
   #active(): void {
     this.#quietSince = performance.now();
     this.#askAfter = ASLEEP_MS;
+    this.#patience = QUIET_MS;
   }
 
   /** Whether nothing can wake any vCPU; asked seldom, as each has to come back for it. */

@@ -31,6 +31,8 @@ class AtOnce implements ParallelVcpus {
     return Promise.resolve();
   }
 
+  wake(): void {}
+
   hold(): void {
     // Another one is the first each time, as whoever comes first is told first.
     this.#turn++;
