@@ -7,6 +7,7 @@
  */
 
 import { HvshError } from "../mod.ts";
+import { boot1, boot2 } from "./boot.ts";
 import { condition, conditionSoftware } from "./condition.ts";
 import { type Figure, Obstacle, reached, type Result } from "./figure.ts";
 import { gdbCond, gdbStepi } from "./gdb.ts";
@@ -37,8 +38,8 @@ const FIGURES: readonly Figure[] = [
   qemuStep,
   diff,
 ];
-/** Measured by name only: other ways to look at the same thing. */
-const MORE: readonly Figure[] = [stepEach, stepGetRegs];
+/** Measured by name only: other ways to look at the same thing, and what takes minutes. */
+const MORE: readonly Figure[] = [stepEach, stepGetRegs, boot1, boot2];
 
 interface Options {
   readonly figures: readonly Figure[];

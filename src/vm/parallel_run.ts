@@ -162,7 +162,7 @@ export class ParallelRun {
         const stop = this.#judged(vcpu, cause);
         if (stop !== undefined) return stop;
       } else {
-        parallel.start(vcpu);
+        this.#goOn(vcpu);
       }
       if (this.#parts.request() !== undefined || performance.now() > end) return BUSY;
     }
@@ -171,8 +171,13 @@ export class ParallelRun {
   #judged(vcpu: BackendVcpu, cause: StopCause | undefined): VcpuStop | undefined {
     this.#judging = undefined;
     if (cause !== undefined) return { vcpu, cause };
-    this.#parts.parallel.start(vcpu);
+    this.#goOn(vcpu);
     return undefined;
+  }
+
+  /** Unless a stop was asked for: it would have to come back at once. */
+  #goOn(vcpu: BackendVcpu): void {
+    if (this.#parts.request() === undefined) this.#parts.parallel.start(vcpu);
   }
 
   #active(): void {
