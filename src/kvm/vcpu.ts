@@ -269,13 +269,14 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     const { death } = thread;
     const result = thread.take();
     this.#mayIdle = result < 0;
-    if (death !== undefined) {
-      this.#arrived = { kind: "unsupported", reason: death };
-      return;
-    }
-    const exit = result < 0 ? this.#interrupted() : this.#decoder.decode();
+    const exit: VmExit = death !== undefined
+      ? { kind: "unsupported", reason: death }
+      : result < 0
+      ? this.#interrupted()
+      : this.#decoder.decode();
     this.#inFlight = isAccess(exit);
     this.#arrived = exit;
+    thread.taken();
   }
 
   #refuseUnanswered(): never {

@@ -112,17 +112,20 @@ export class VcpuThread {
     }
   }
 
-  /** Takes what came of a run: what KVM_RUN gave, with `errno` set where it is -1. */
+  /** What came of a run, once it is back: what KVM_RUN gave, with `errno` set where it is -1. `taken` is to follow. */
   take(): number {
-    this.#started = false;
     if (this.death !== undefined) {
       this.errno = ERRNO.EINTR;
       return -1;
     }
-    const result = this.#mailbox.result(this.#vcpu);
     this.errno = this.#mailbox.errno(this.#vcpu);
-    this.#mailbox.tell(this.#vcpu, CELL.IDLE);
-    return result;
+    return this.#mailbox.result(this.#vcpu);
+  }
+
+  /** The run is over, and what came of it is kept elsewhere. */
+  taken(): void {
+    this.#started = false;
+    if (this.#death === undefined) this.#mailbox.tell(this.#vcpu, CELL.IDLE);
   }
 
   /** One entry while the caller waits: no longer than `ms`, then the vCPU is kicked. */
@@ -131,7 +134,9 @@ export class VcpuThread {
     this.#awaitUp();
     if (!this.back) this.#mailbox.leaves(this.#vcpu, CELL.RUN, ms);
     this.park();
-    return this.take();
+    const result = this.take();
+    this.taken();
+    return result;
   }
 
   /** Ends the thread, whose vCPU is not run again. Resolves when it is gone. */

@@ -127,8 +127,7 @@ export class ParallelRun {
   async #untilStop(): Promise<VcpuStop> {
     const { backend, parallel } = this.#parts;
     for (;;) {
-      const burst = this.#parts.guarded(() => this.#burst());
-      const met = burst instanceof Promise ? await burst : burst;
+      const met = await this.#guardedBurst();
       if (met !== undefined && met !== BUSY) return met;
       const due = this.#parts.tend() ?? QUIET_MOST_MS;
       const cause = this.#parts.request();
@@ -143,6 +142,16 @@ export class ParallelRun {
       // Looked at more and more seldom: each look costs something, and whoever has news wakes this up.
       await parallel.arrival(Math.max(0.1, Math.min(due, this.#patience, QUIET_MOST_MS)));
       this.#patience *= 2;
+    }
+  }
+
+  #guardedBurst(): MaybePromise<VcpuStop | typeof BUSY | undefined> {
+    try {
+      return this.#parts.guarded(() => this.#burst());
+    } catch (error) {
+      if (this.#judging !== undefined) throw error;
+      // Nobody's code ran: a busy host kept this thread waiting for longer than a callback may take.
+      return BUSY;
     }
   }
 

@@ -22,7 +22,11 @@ class AtOnce implements ParallelVcpus {
     this.#running.add(vcpu);
   }
 
+  /** How often `next` is ended from outside, as by a time limit. */
+  endings = 0;
+
   next(): Arrival | undefined {
+    if (this.endings-- > 0) throw new Error("ended");
     if (this.#back.length === 0) this.hold();
     return this.#back.shift();
   }
@@ -47,9 +51,9 @@ class AtOnce implements ParallelVcpus {
 }
 
 /** A guest whose vCPUs all stand at 0x1000 in real mode. */
-async function guest(code: readonly number[], cpus = 2): Promise<GuestMachine> {
+async function guest(code: readonly number[], cpus = 2, parallel = new AtOnce()): Promise<GuestMachine> {
   const fake = createFake({ memory: 1 << 20, cpus, irqchip: false, pit: false });
-  const backend: Backend = { ...fake, parallel: new AtOnce() };
+  const backend: Backend = { ...fake, parallel };
   const vm = new GuestMachine({ backend });
   await vm.memory.write(gpa(0x1000n), Uint8Array.from(code));
   const start: RegisterValues = { cs: 0n, cs_base: 0n, rip: 0x1000n, rflags: 2n, ds: 0n, ds_base: 0n };
@@ -189,4 +193,12 @@ Deno.test("a condition that never returns is blamed with its vCPU", async () => 
   assert.equal(stop.kind, "fault");
   assert.match(stop.kind === "fault" ? stop.reason : "", /condition of breakpoint 1/);
   assert.equal(stop.vcpu.index, 1);
+});
+
+Deno.test("a wait that is ended by a time limit is nobody's fault", async () => {
+  const parallel = new AtOnce();
+  await using vm = await guest([0x90, 0xeb, 0xfe], 2, parallel);
+  await vm.breakpoints.add(gva(0x1001n));
+  parallel.endings = 3;
+  assert.equal((await vm.continue(LIMIT)).kind, "breakpoint");
 });

@@ -46,7 +46,7 @@ export async function stopAndGoOn(rounds: number, vcpus: number): Promise<VcpuRo
     const asked = performance.now();
     const stop = await vm.pause();
     took.push(performance.now() - asked);
-    assert.equal(stop.kind, "pause");
+    assert.equal(stop.kind, "pause", stop.kind === "fault" ? `${stop.reason}, vCPU ${stop.vcpu.index}` : "");
     assert.equal(await running, stop);
     const stood = await counters();
     for (const vcpu of vm.vcpus) await vcpu.registers();
