@@ -30,6 +30,7 @@ import { BusAccess } from "./bus_access.ts";
 import { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
+import type { CoreDump } from "./core_dump.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
@@ -412,6 +413,19 @@ export class GuestMachine implements Machine {
    */
   writeMmio(at: Gpa | BareAddress, size: 1 | 2 | 4 | 8, value: bigint | number): Promise<void> {
     return this.#access.writeMmio(plain(at), size, value);
+  }
+
+  /**
+   * Writes all of the guest into an ELF core file, that crash(8) and gdb read: memory by physical address, registers
+   * of each vCPU, and what a Linux kernel says of itself (VMCOREINFO). Linear addresses in it are those of a Linux
+   * kernel's image and its map of all memory; without one, they are the physical ones.
+   *
+   * @throws {InputError} If the file can't be written.
+   * @throws {StateError} If the guest runs or is closed.
+   */
+  async dumpCore(path: string): Promise<CoreDump> {
+    this.#debugger.control.requirePaused("dumpCore");
+    return await (await import("./core_dump.ts")).dumpCore(this.#debugger, this.linux, path);
   }
 
   /**

@@ -84,6 +84,7 @@ export {
   linux,
   type LinuxBoot,
 } from "./boot.ts";
+export type { CoreDump } from "./core_dump.ts";
 export { type ConsoleEnd, type ConsoleInput, GuestConsole } from "./console.ts";
 export {
   virtio,

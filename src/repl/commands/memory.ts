@@ -124,8 +124,10 @@ export async function fill(session: Session, { rest, format }: Invocation): Prom
   return { text: `${size(bytes)} at ${hex(place.at)} filled.\n`, data: { address: place.at, length: bytes } };
 }
 
-/** `dump FILE START LENGTH`, or gdb's `dump [binary] memory FILE START END`. */
+/** `dump FILE START LENGTH`, gdb's `dump [binary] memory FILE START END`, or `dump --elf FILE`. */
 export async function dump(session: Session, { rest }: Invocation): Promise<Answer> {
+  const core = /^--elf\s*/.exec(rest);
+  if (core !== null) return await dumpElf(session, rest.slice(core[0].length));
   const gdb = /^(?:binary\s+)?memory\s+/.exec(rest);
   const { file, after } = fileName(gdb === null ? rest : rest.slice(gdb[0].length));
   const [start, second] = splitExpressions(after);
@@ -221,6 +223,16 @@ export async function search(session: Session, { words }: Invocation): Promise<A
 
 function invocationOf(format: string, rest: string): Invocation {
   return { name: "find", format, rest, words: lexWords(rest) };
+}
+
+async function dumpElf(session: Session, rest: string): Promise<Answer> {
+  const { file } = fileName(rest);
+  const done = await guest(session).dumpCore(file);
+  const info = done.vmcoreinfo ? ", with VMCOREINFO" : "";
+  return {
+    text: `${size(done.bytes)} saved in ${file}: an ELF core of ${count(done.segments, "region")}${info}.\n`,
+    data: done,
+  };
 }
 
 /** `load FILE ADDRESS`, or gdb's `restore FILE binary ADDRESS`. */
