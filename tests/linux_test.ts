@@ -49,3 +49,29 @@ Deno.test({
     });
   },
 });
+
+Deno.test({
+  name:
+    "Debian's kernel, moved by KASLR and seen from outside, is as it says itself: symbols, log, modules, tasks",
+  ignore: kvm.ignore,
+  fn: async () => {
+    const lab = await kvm.get();
+    const command = ["deno", "run", "-A", "--no-check", "tests/linux/view_guest.ts"];
+    const { code, stdout, stderr } = await lab.output(command);
+    assert.equal(code, 0, `${stdout}\n${stderr}`);
+    assert.deepEqual(JSON.parse(stdout.trim().split("\n").at(-1) ?? ""), {
+      release: true,
+      text: true,
+      log: true,
+      symbols: true,
+      moduleSymbols: true,
+      modules: true,
+      tasks: true,
+      init: [0x7f, 0x45, 0x4c, 0x46],
+      stop: "breakpoint",
+      calls: true,
+      end: "entered from user space at N",
+      current: "sleep",
+    });
+  },
+});

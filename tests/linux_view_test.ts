@@ -89,6 +89,27 @@ Deno.test("linux: a reset forgets the kernel, and one that is gone is not taken 
   assert.equal((await vm.backtrace()).frames.length, 1);
 });
 
+Deno.test("linux: lists that loop or lead nowhere end, and say so; what is sound is told", async () => {
+  const kernel = new MockKernel({ order: "6.4" });
+  await using vm = await mockGuest(kernel);
+  const pointer = (at: bigint, value: bigint) => vm.memory.writeUint(BigInt(kernel.at(at)), 8, value);
+  const head = kernel.places.get("modules")!;
+  const first = await vm.memory.readUint(BigInt(kernel.at(head)), 8);
+  const second = await vm.memory.readUint(BigInt(kernel.at(first)), 8);
+  await pointer(second, first);
+  const looped = await vm.linux.modules();
+  assert.deepEqual(looped.modules.map(({ name }) => name), ["upper", "lower"]);
+  assert.match(looped.damage ?? "", /comes back/);
+  await pointer(second, 0x1234n);
+  assert.match((await vm.linux.modules()).damage ?? "", /not mapped/);
+  await pointer(second, head);
+  // The symbol table of one module, at 128 of its struct module, which starts 8 before its list_head.
+  await pointer(first - 8n + 128n, 0x1000n);
+  const info = await vm.linux.locate();
+  assert.match(info.damage ?? "", /^symbols of upper: .* is not mapped/);
+  assert.deepEqual([info.modules, info.moduleSymbols], [2, 2]);
+});
+
 Deno.test("linux: symbols of a System.map are moved to where the kernel is", async () => {
   await using vm = await mockGuest(new MockKernel({ order: "6.4" }));
   const map = "ffffffff81000000 T _text\nffffffff81000400 t only_in_the_map\n";

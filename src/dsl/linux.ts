@@ -8,7 +8,7 @@ import { symbolKind } from "../debug/symbols.ts";
 import type { KernelSymbol } from "../linux/kallsyms.ts";
 import { entryCode, findKernel, type Kernel, stillThere } from "../linux/kernel.ts";
 import { formatLog, type LogRecord, readLog } from "../linux/log.ts";
-import { type ModuleList, readModules, readModuleSymbols } from "../linux/modules.ts";
+import { type KernelModule, type ModuleList, readModules, readModuleSymbols } from "../linux/modules.ts";
 import { Orc } from "../linux/orc.ts";
 import type { PagedReader } from "../linux/paged_reader.ts";
 import { currentTask, type KernelTask, readTasks, type TaskList } from "../linux/tasks.ts";
@@ -46,6 +46,14 @@ export interface LinuxInfo {
   readonly types: number | undefined;
   /** Whether it has VMCOREINFO (yet). */
   readonly vmcoreinfo: boolean;
+  /** Why not all modules' symbols are there, if so: their list, or tables of one of them, lead nowhere. */
+  readonly damage?: string;
+}
+
+/** A symbol of a module. */
+export interface ModuleSymbol extends KernelSymbol {
+  /** The module's name. */
+  readonly module: string;
 }
 
 /** What a machine gives to this. */
@@ -108,10 +116,8 @@ export class LinuxView {
    */
   async locate(): Promise<LinuxInfo> {
     const look = await this.#look();
-    const { kernel, memory, types } = look;
-    const { modules } = types.btf === undefined ? { modules: [] } : await readModules(kernel, memory, types);
-    const theirs: KernelSymbol[] = [];
-    for (const module of modules) theirs.push(...await readModuleSymbols(module, memory, types));
+    const { kernel, types } = look;
+    const { modules, theirs, damage } = await this.#moduleSymbols(look);
     const { symbols } = this.#host;
     symbols.addList("kallsyms", kernel.kallsyms.symbols.map(programSymbol));
     if (theirs.length > 0) symbols.addList("modules", theirs.map(programSymbol));
@@ -129,6 +135,7 @@ export class LinuxView {
       modules: modules.length,
       types: types.btf?.count,
       vmcoreinfo: types.info !== undefined,
+      ...(damage !== undefined && { damage }),
     };
   }
 
@@ -245,6 +252,20 @@ export class LinuxView {
   }
 
   /**
+   * All symbols, as /proc/kallsyms lists them: the kernel's, and those of its modules, whose letters are those of their
+   * sections.
+   *
+   * @throws {UnsupportedError} If there is no kernel.
+   */
+  async kallsyms(): Promise<
+    { own: readonly KernelSymbol[]; theirs: readonly ModuleSymbol[]; damage?: string }
+  > {
+    const look = await this.#look();
+    const { theirs, damage } = await this.#moduleSymbols(look);
+    return { own: look.kernel.kallsyms.symbols, theirs, ...(damage !== undefined && { damage }) };
+  }
+
+  /**
    * Adds the symbols of the kernel's vmlinux or System.map to `vm.symbols`, moved by what KASLR added.
    *
    * @param name What the table is called in listings.
@@ -340,6 +361,25 @@ export class LinuxView {
     // VMCOREINFO is made late in the boot.
     if (this.#types?.info === undefined) this.#types = await KernelTypes.read(kernel, memory);
     return { kernel, memory, types: this.#types };
+  }
+
+  async #moduleSymbols(
+    { kernel, memory, types }: Look,
+  ): Promise<{ modules: readonly KernelModule[]; theirs: readonly ModuleSymbol[]; damage?: string }> {
+    if (types.btf === undefined) return { modules: [], theirs: [] };
+    const list = await readModules(kernel, memory, types);
+    const theirs: ModuleSymbol[] = [];
+    let { damage } = list;
+    for (const module of list.modules) {
+      try {
+        const symbols = await readModuleSymbols(module, memory, types);
+        for (const symbol of symbols) theirs.push({ ...symbol, module: module.name });
+      } catch (error) {
+        if (!(error instanceof FaultError)) throw error;
+        damage ??= `symbols of ${module.name}: ${error.message}`;
+      }
+    }
+    return { modules: list.modules, theirs, ...(damage !== undefined && { damage }) };
   }
 
   async #unwind(

@@ -47,11 +47,12 @@ export type { Autopsy } from "../debug/autopsy.ts";
 export type { Backtrace, BacktraceEnd, Frame } from "../debug/backtrace.ts";
 export type { DisassembleOptions } from "../debug/code_view.ts";
 export type { Flow, Instruction, MemoryUse, OperandAccess, Syntax } from "../debug/disassembly.ts";
+export type { KernelSymbol } from "../linux/kallsyms.ts";
 export type { LogRecord } from "../linux/log.ts";
 export type { KernelModule, ModuleList, ModuleRange } from "../linux/modules.ts";
 export type { KernelTask, TaskList } from "../linux/tasks.ts";
 export type { KernelBacktrace, KernelFrame } from "../linux/unwind.ts";
-export { type LinuxHost, type LinuxInfo, LinuxView } from "./linux.ts";
+export { type LinuxHost, type LinuxInfo, LinuxView, type ModuleSymbol } from "./linux.ts";
 export {
   type NearestSymbol,
   type ProgramSymbol,

@@ -61,7 +61,10 @@ async function found(session: Session): Promise<Answer> {
     ["types", typesOf(info)],
     ...running.map(({ vcpu, pid, name }) => [`vCPU ${vcpu}`, `runs ${pid} (${name})`]),
   ];
-  return { text: `${info.banner}\n${table(rows, session.width)}`, data: { ...info, running } };
+  return {
+    text: `${info.banner}\n${table(rows, session.width)}${damaged(info.damage)}`,
+    data: { ...info, running },
+  };
 }
 
 function moved(by: bigint, how: string): string {
@@ -150,5 +153,5 @@ export async function lsmod(session: Session): Promise<Answer> {
 }
 
 function damaged(damage: string | undefined): string {
-  return damage === undefined ? "" : `The list ends early: ${damage}\n`;
+  return damage === undefined ? "" : `Not all is there: ${damage}\n`;
 }
