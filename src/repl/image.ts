@@ -21,6 +21,8 @@ export function guessImage(head: Uint8Array, size: number): ImageGuess | undefin
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const u32 = (at: number) => at + 4 <= head.length ? view.getUint32(at, true) : 0;
   if (u32(0) === 0x464c457f) return { kind: "elf", because: "an ELF file" };
+  // RFC 1952: boot loaders unpack kernels that gzip made.
+  if (head[0] === 0x1f && head[1] === 0x8b && head[2] === 8) return { kind: "elf", because: "a gzip file" };
   // Linux/x86 boot protocol: "HdrS" at 0x202 (Documentation/arch/x86/boot.rst).
   if (u32(0x202) === 0x53726448) return { kind: "linux", because: "a Linux bzImage" };
   const sector = head.length >= 512 && head[510] === 0x55 && head[511] === 0xaa;

@@ -496,3 +496,36 @@ Deno.test("whatever a guest holds as code and registers, it comes to an exit and
     { numRuns: 200, seed: 4 },
   );
 });
+
+Deno.test("a far jump from 32-bit code into a 64-bit segment goes by no limit; into one of 16 bits it does", async () => {
+  // From compatibility mode: jmp 8:0x2000, whose descriptor has L and a limit of 0.
+  await using g = await guest(64, "ea0020000008 00", {
+    cs_attributes: 0xc09bn,
+    gdtr_base: 0x3000n,
+    gdtr_limit: 0x17n,
+  });
+  await words(g.backend, 0x3000, [0n, 0x0020_9a00_0000_0000n, 0x0000_9a00_0000_0000n]);
+  await g.backend.memory.write(0x2000n, bytes("48ffc0f4")); // inc rax; hlt
+  assert.equal((await run(g.vcpu)).kind, "halt");
+  const { rip, cs, rax } = await g.vcpu.registers();
+  assert.deepEqual([rip, cs, rax], [0x2004n, 8n, 1n]);
+  await using h = await guest(64, "ea0020000010 00", {
+    cs_attributes: 0xc09bn,
+    gdtr_base: 0x3000n,
+    gdtr_limit: 0x17n,
+  });
+  await words(h.backend, 0x3000, [0n, 0x0020_9a00_0000_0000n, 0x0000_9a00_0000_0000n]);
+  assert.equal((await run(h.vcpu)).kind, "shutdown");
+});
+
+Deno.test("FNINIT and FNCLEX work on the x87's registers; other x87 instructions are told as unknown", async () => {
+  await using g = await guest(32, "dbe3 f4", { fcw: 0x27fn, fsw: 0x3800n, ftw: 0n });
+  assert.equal((await run(g.vcpu)).kind, "halt");
+  const { fcw, fsw, ftw } = await g.vcpu.registers();
+  assert.deepEqual([fcw, fsw, ftw], [0x37fn, 0n, 0xffffn]);
+  await using h = await guest(32, "dbe2 f4", { fsw: 0x80ffn });
+  assert.equal((await run(h.vcpu)).kind, "halt");
+  assert.equal((await h.vcpu.registers()).fsw, 0n);
+  await using i = await guest(32, "db00");
+  assert.equal((await run(i.vcpu)).kind, "internal-error");
+});

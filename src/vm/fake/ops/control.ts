@@ -6,7 +6,7 @@ import { farReturn, interruptReturn } from "../return.ts";
 import { type OpcodeRow, span } from "../row.ts";
 import { codeSegment, isGate, realSegment, setSegment } from "../segments.ts";
 import { Breakpoint3, generalProtection, Undecodable, undefinedOpcode, VECTOR } from "../signals.ts";
-import { CS, FLAG, RCX, type Size } from "../state.ts";
+import { ATTRIBUTE, CS, FLAG, RCX, type Size } from "../state.ts";
 import { incDec } from "./arithmetic.ts";
 
 const { MODRM, IMM8, IMM16, IMMZ, FAR, STACK, BRANCH, NO64 } = FORM;
@@ -27,7 +27,9 @@ function far(core: Core, selector: number, offset: bigint, size: Size, returns: 
   const before = core.seg[CS].selector;
   const next = core.rip;
   const code = core.protectedMode ? codeSegment(core, selector) : undefined;
-  if (Number(offset) > (code ?? core.seg[CS]).limit && core.code !== 8) throw generalProtection();
+  // A 64-bit code segment has no limit, wherever the jump comes from (SDM vol. 2A, JMP).
+  const unlimited = core.longMode && code !== undefined && (code.attributes & ATTRIBUTE.L) !== 0;
+  if (!unlimited && Number(offset) > (code ?? core.seg[CS]).limit) throw generalProtection();
   if (returns) {
     core.push(BigInt(before), size);
     core.push(next, size);

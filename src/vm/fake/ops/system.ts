@@ -1,4 +1,5 @@
 import { cpuid } from "../cpuid.ts";
+import { getVector, setVector } from "../xsave.ts";
 import {
   readControl,
   readDebug,
@@ -188,6 +189,16 @@ function compareExchangePair(core: Core, insn: Instruction): void {
 
 const nothing = () => {};
 
+/** Of the x87 only what boot code does with it before it asks for more (SDM vol. 2A, FINIT and FCLEX). */
+function groupDb(core: Core, { mod, reg, rm }: Instruction): void {
+  const which = mod === 3 && (reg & 7) === 4 ? rm & 7 : -1;
+  if (which === 2) return setVector(core.xsave, "fsw", getVector(core.xsave, "fsw") & 0x7f00n);
+  if (which !== 3) throw new Undecodable("opcode 0xdb is not known to the interpreter");
+  for (const name of ["fsw", "fop", "fip", "fdp"] as const) setVector(core.xsave, name, 0n);
+  setVector(core.xsave, "fcw", 0x37fn);
+  setVector(core.xsave, "ftw", 0xffffn);
+}
+
 /** Flags, modes, tables, MSRs and what identifies the processor. */
 export const SYSTEM_ROWS: readonly OpcodeRow[] = [
   [0x9b, 0, nothing],
@@ -195,6 +206,7 @@ export const SYSTEM_ROWS: readonly OpcodeRow[] = [
     const mask = changeable(core, size);
     setFlags(core, core.pop(size), mask);
   }],
+  [0xdb, MODRM, groupDb],
   [0xf4, 0, (core) => {
     privileged(core);
     throw new Halted();

@@ -1,0 +1,54 @@
+/** Multiboot 1 kernels that nobody here wrote, from Debian's packages, where they are installed. */
+import assert from "node:assert/strict";
+import { elf, MiB, open } from "../mod.ts";
+
+/** The newest file in /boot whose name matches. */
+function installed(pattern: RegExp): string | undefined {
+  try {
+    const names = [...Deno.readDirSync("/boot")].map(({ name }) => name).filter((name) => pattern.test(name));
+    return names.sort().map((name) => `/boot/${name}`).at(-1);
+  } catch {
+    return undefined;
+  }
+}
+
+function test(
+  name: string,
+  file: string | undefined,
+  pack: string,
+  body: (file: string) => Promise<void>,
+): void {
+  if (file === undefined) console.log(`${name}: skipped, Debian's ${pack} is not installed`);
+  Deno.test({ name: `multiboot: ${name}`, ignore: file === undefined, fn: () => body(file!) });
+}
+
+test(
+  "Xen goes through real mode without a BIOS, and asks for its dom0 on COM1",
+  installed(/^xen-\d.*-amd64\.gz$/),
+  "xen-hypervisor",
+  async (file) => {
+    const boot = elf(file, { cmdline: "console=com1 com1=115200,8n1 noreboot" });
+    await using vm = await open({ backend: "fake", memory: MiB(256), boot });
+    assert.equal(vm.boot?.protocol, "multiboot");
+    const stopped = vm.continue({ timeoutMs: 110_000 });
+    await vm.console.expect(/dom0 kernel not specified/, { timeoutMs: 110_000 });
+    await vm.pause();
+    await stopped;
+    assert.match(vm.console.text, /Bootloader: hvsh/);
+    assert.match(vm.console.text, /Command line: console=com1/);
+  },
+);
+
+test(
+  "tboot reads the memory map and ends for want of modules",
+  installed(/^tboot\.gz$/),
+  "tboot",
+  async (file) => {
+    const boot = elf(file, { cmdline: "logging=serial" });
+    await using vm = await open({ backend: "fake", memory: MiB(256), boot });
+    const stop = await vm.continue({ timeoutMs: 60_000 });
+    assert.equal(stop.kind, "halt");
+    assert.match(vm.console.text, /0000000000100000 - 0000000010000000 {2}\(1\)/);
+    assert.match(vm.console.text, /no MB1 modules/);
+  },
+);
