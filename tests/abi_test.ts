@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { type Member, members } from "../src/abi/layout.ts";
 import { ERRNO } from "../src/abi/errno.ts";
 import * as linux from "../src/abi/linux.ts";
+import { SlirpConfig } from "../src/abi/slirp.ts";
+import { TUNSETIFF } from "../src/abi/tun.ts";
 import { CAP, EXIT, FLAG, KVM, KVM_API_VERSION, STRUCTURES } from "../src/kvm/abi.ts";
 
 const decoder = new TextDecoder();
@@ -106,7 +108,7 @@ Deno.test("KVM's requests, capabilities, exit reasons and flags have the headers
 
 Deno.test("Linux's structures and constants are those of the headers", async () => {
   const { timespec, itimerspec, sigevent, statx, sysinfo, LINUX, sigset, KERNEL_SIGSET_BYTES } = linux;
-  const { pollfd, sockaddr_in, sockaddr_un } = linux;
+  const { ifreq, pollfd, sockaddr_in, sockaddr_un } = linux;
   await compare(
     [
       "errno.h",
@@ -123,6 +125,9 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       "netinet/tcp.h",
       "poll.h",
       "sys/sysinfo.h",
+      "net/if.h",
+      "sys/ioctl.h",
+      "linux/if_tun.h",
     ],
     [
       ...structure("timespec", timespec),
@@ -133,10 +138,20 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       ...structure("pollfd", pollfd),
       ...structure("sockaddr_un", sockaddr_un),
       ...structure("sockaddr_in", sockaddr_in),
+      ...structure("ifreq", ifreq).filter((q) => !q.expression.includes("_rest")),
+      { expression: "TUNSETIFF", ours: TUNSETIFF },
       { expression: "sizeof(sigset_t)", ours: sigset.size },
       { expression: "(_NSIG - 1) / 8", ours: KERNEL_SIGSET_BYTES },
       ...constants(LINUX),
       ...constants(ERRNO),
     ],
   );
+});
+
+Deno.test("libslirp's configuration is that of its header", async () => {
+  // Later versions of it are longer: our version number says where ours ends.
+  const ours = structure("SlirpConfig", SlirpConfig).filter(({ expression }) =>
+    !/_pad|sizeof\(struct SlirpConfig\)/.test(expression)
+  );
+  await compare(["slirp/libslirp.h"], ours);
 });

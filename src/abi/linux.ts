@@ -63,6 +63,9 @@ export const sockaddr_un = struct({ sun_family: u16, sun_path: bytes(108) });
 /** `struct sockaddr_in` (ip(7)); port and address are big-endian. */
 export const sockaddr_in = struct({ sin_family: u16, sin_port: u16, sin_addr: u32, sin_zero: bytes(8) });
 
+/** `struct ifreq` (netdevice(7)) as far as TUNSETIFF takes it; C calls the flags `ifr_flags`. */
+export const ifreq = struct({ ifr_name: bytes(16), ifr_flags: u16, _rest: bytes(22) });
+
 /** Constants under their C names. */
 export const LINUX = {
   O_RDONLY: 0,
@@ -102,6 +105,8 @@ export const LINUX = {
   TCP_NODELAY: 1,
   SOL_SOCKET: 1,
   SO_ERROR: 4,
+  IFF_TAP: 2,
+  IFF_NO_PI: 0x1000,
   POLLIN: 1,
   POLLOUT: 4,
 } as const;

@@ -3,7 +3,7 @@ import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { ConsoleEnd } from "../vm/console.ts";
-import type { Device, DeviceHost, PlacedRange } from "../vm/device.ts";
+import type { Device, DeviceHost, DeviceTime, PlacedRange } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
@@ -26,6 +26,10 @@ export interface DeviceParts {
   };
   /** RAM for devices that ask for some behind their addresses. */
   readonly lending: Lending;
+  /** Tells the user something. */
+  readonly notice?: (text: string) => void;
+  /** Device time. */
+  readonly clock?: DeviceTime;
   /** What devices print to. */
   readonly console?: ConsoleEnd;
   /** Throws a StateError if the machine is closed. */
@@ -249,9 +253,11 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { backend, inputs, memory, lending, console } = this.#parts;
+    const { backend, inputs, memory, lending, console, clock, notice } = this.#parts;
     return {
       ...(console && { console }),
+      ...(clock && { clock }),
+      ...(notice && { notice }),
       lend: (start, length, taken) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
       line: (gsi) => inputs.line(gsi),
@@ -312,8 +318,8 @@ function ask<T>(device: Device, method: string, call: () => T): T {
   try {
     return guarded(call);
   } catch (cause) {
-    // What hvsh's own devices say of bad options has its sentence and its remedy already.
-    if (cause instanceof InputError) throw cause;
+    // What hvsh's own devices say of bad options, or the host of them, has its sentence and its remedy already.
+    if (cause instanceof InputError || cause instanceof Error && "remedy" in cause) throw cause;
     const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
     throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
       cause,

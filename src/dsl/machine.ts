@@ -134,6 +134,8 @@ export class GuestMachine implements Machine {
       memory: this.#debugger.memory,
       lending,
       console: this.#console,
+      clock: this.#clock,
+      notice: (text) => this.notice(text),
       open: () => control.requireOpen("devices"),
     });
     this.screen = new Screen({

@@ -3,12 +3,17 @@ import { VirtioBlock } from "../devices/virtio/block.ts";
 import { VirtioConsole, type VirtioConsoleOptions, type VirtioPort } from "../devices/virtio/console.ts";
 import { VirtioEntropy } from "../devices/virtio/entropy.ts";
 import type { VirtioOptions } from "../devices/virtio/virtio_device.ts";
+import { VirtioNet, type VirtioNetOptions } from "../devices/virtio/net.ts";
 import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmio.ts";
 import type { VirtioType } from "../devices/virtio/virtio_type.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import type { NetBacking } from "../vm/net.ts";
 import type { Device } from "../vm/device.ts";
 import { type DiskOptions, openDisk } from "./disks.ts";
+import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions } from "./networks.ts";
 
+export { VirtioNet };
+export type { NetBacking, PortForward, UserNetOptions, VirtioNetOptions };
 export { VirtioBalloon, VirtioConsole };
 export type { VirtioBalloonOptions, VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };
 
@@ -92,4 +97,41 @@ export function virtioConsole(options: VirtioMmioOptions & VirtioConsoleOptions 
  */
 export function virtioBalloon(options: VirtioMmioOptions & VirtioBalloonOptions = {}): Device {
   return new VirtioMmio(new VirtioBalloon(options), options);
+}
+
+/** Which network a card is on, and how it looks to its guest. */
+export interface VirtioCardOptions extends VirtioMmioOptions, Omit<VirtioNetOptions, "backing"> {
+  /** A file that all frames are recorded in, for tcpdump, tshark and Wireshark. */
+  readonly pcap?: string;
+}
+
+/**
+ * A virtio network card. What it is on is opened when it becomes part of a machine, and closed with it.
+ *
+ * @param network "user", or the options of such: a network inside this process (Debian's libslirp0), which needs no
+ * rights, and where nothing listens but the `forwards` that are given. `{ tap: NAME }`: an interface of this host.
+ * Or a network of the user's own.
+ * @throws {InputError} If an option makes no sense.
+ * @throws {HostError} When it is added: if libslirp is missing, the interface may not be taken, a port is taken.
+ * @example
+ * ```ts
+ * import { virtioNet } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * const card = virtioNet({ forwards: [{ hostPort: 2222, guestPort: 22 }] }, { pcap: "/tmp/net0.pcap" });
+ * assert.equal(card.name, "net0"); // for `devices` of open()
+ * ```
+ */
+export function virtioNet(
+  network: "user" | UserNetOptions | { readonly tap: string } | NetBacking = "user",
+  options: VirtioCardOptions = {},
+): Device {
+  const { pcap } = options;
+  const open = () => {
+    if (network === "user") return openUserNet();
+    if ("tap" in network) return openTap(network.tap);
+    return "receive" in network ? network : openUserNet(network);
+  };
+  const backing = pcap === undefined ? open : () => recorded(open(), pcap);
+  return new VirtioMmio(new VirtioNet({ ...options, backing }), options);
 }

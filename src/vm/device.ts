@@ -48,6 +48,14 @@ export interface InterruptController {
   readonly cpu?: InterruptAcknowledge;
 }
 
+/** Time as a device has it: it stands still while the guest does. */
+export interface DeviceTime {
+  /** Nanoseconds since some fixed point; never goes back. */
+  now(): bigint;
+  /** Calls `callback` once, `delay` nanoseconds from now or later; what is returned stops that. */
+  schedule(delay: bigint, callback: () => void): () => void;
+}
+
 /** What a device gets of the machine it is plugged into. */
 export interface DeviceHost {
   /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
@@ -70,6 +78,10 @@ export interface DeviceHost {
    * thrown.
    */
   moved?(device: Device): void;
+  /** The machine's device time, for a device that does something by itself; undefined where there is none. */
+  readonly clock?: DeviceTime;
+  /** Tells the user something about the host's side of the device. */
+  notice?(text: string): void;
   /** The machine's console, for a device that prints there; undefined where there is none. */
   readonly console?: ConsoleEnd;
   /**

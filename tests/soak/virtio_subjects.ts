@@ -7,6 +7,7 @@ import { VirtioBlock } from "../../src/devices/virtio/block.ts";
 import { VirtioConsole } from "../../src/devices/virtio/console.ts";
 import { VirtioEntropy } from "../../src/devices/virtio/entropy.ts";
 import type { MockDriver } from "../../src/devices/virtio/mock_driver.ts";
+import { VirtioNet } from "../../src/devices/virtio/net.ts";
 import type { VirtioType } from "../../src/devices/virtio/virtio_type.ts";
 
 /** A device under a hostile driver. */
@@ -23,7 +24,7 @@ export interface Subject {
 }
 
 /** Every device, made anew for each driver. */
-export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console, balloon };
+export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console, balloon, net };
 
 function block(): Subject {
   const disk = new MemoryDisk(new Uint8Array(64 * 512).fill(7));
@@ -87,6 +88,30 @@ function balloon(): Subject {
       driver.guest.memory.fill(9, 0x3f000);
       driver.ask(0, [Uint8Array.of(0x3f, 0, 0, 0)]);
       assert.equal(driver.guest.memory[0x3f000], 0);
+    },
+  };
+}
+
+function net(): Subject {
+  let last = 0;
+  const coming: Uint8Array[] = [];
+  const backing = {
+    name: "wire",
+    send: (frame: Uint8Array) => void (last = frame.length),
+    receive: () => coming.shift(),
+    [Symbol.dispose]: () => {},
+  };
+  const type = new VirtioNet({ backing });
+  return {
+    type,
+    host(what) {
+      if (what === 7) type.up = !type.up;
+      else if (coming.length < 10) coming.push(new Uint8Array([14, 60, 1514, 9000, 65549, 0, 1][what]));
+    },
+    works(driver) {
+      type.up = true;
+      driver.ask(1, [new Uint8Array(12), new Uint8Array(77)]);
+      assert.equal(last, 77);
     },
   };
 }

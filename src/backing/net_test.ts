@@ -1,0 +1,132 @@
+import "../host/preload.ts";
+import assert from "node:assert/strict";
+import type { NetBacking } from "../vm/net.ts";
+import { HostError } from "../host/error.ts";
+import { openTap, openUserNet } from "./net.ts";
+import { recorded } from "./pcap.ts";
+
+/** A network of libslirp's, or undefined and why. */
+function userNet(options: Parameters<typeof openUserNet>[0] = {}): NetBacking | undefined {
+  try {
+    return openUserNet(options);
+  } catch (error) {
+    if (!(error instanceof HostError) || !error.message.includes("dlopen")) throw error;
+    console.log(`skipped: ${error.message}: ${error.remedy}`);
+    return undefined;
+  }
+}
+
+// libslirp is loaded once and kept, which a test's own check would take for a leak.
+userNet()?.[Symbol.dispose]();
+
+const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+/** A DHCP DISCOVER (RFC 2131) in UDP, IP and Ethernet. */
+function discover(): Uint8Array {
+  const dhcp = new Uint8Array(300);
+  dhcp.set([1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef]);
+  dhcp.set(MAC, 28);
+  dhcp.set([0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255], 236);
+  const frame = new Uint8Array(14 + 20 + 8 + dhcp.length);
+  frame.set([255, 255, 255, 255, 255, 255, ...MAC, 8, 0]);
+  const ip = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255];
+  ip[2] = (28 + dhcp.length) >> 8;
+  ip[3] = (28 + dhcp.length) & 0xff;
+  let sum = 0;
+  for (let i = 0; i < 20; i += 2) sum += ip[i] << 8 | ip[i + 1];
+  sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+  ip[10] = sum >> 8;
+  ip[11] = sum & 0xff;
+  frame.set(ip, 14);
+  const length = 8 + dhcp.length;
+  frame.set([0, 68, 0, 67, length >> 8, length & 0xff, 0, 0], 34);
+  frame.set(dhcp, 42);
+  return frame;
+}
+
+Deno.test("user net: DHCP offers the first address; a recording of both ways is libpcap's", async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    const network = userNet();
+    if (network === undefined) return;
+    {
+      using net = recorded(network, path);
+      net.send(discover());
+      const answer = net.receive();
+      assert.ok(answer, "no offer came");
+      assert.deepEqual([...answer.subarray(58, 62)], [10, 0, 2, 15]);
+      assert.equal(net.receive(), undefined);
+    }
+    const bytes = await Deno.readFile(path);
+    const view = new DataView(bytes.buffer);
+    assert.deepEqual([view.getUint32(0, true), view.getUint32(20, true)], [0xa1b2c3d4, 1]);
+    assert.deepEqual(bytes.subarray(40, 40 + 342), discover());
+    const second = 40 + 342;
+    assert.equal(bytes.length, second + 16 + view.getUint32(second + 8, true));
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("user net: stands frames of any length and content", () => {
+  using net = userNet();
+  if (net === undefined) return;
+  const good = discover();
+  let seed = 12345;
+  const random = (limit: number) => (seed = (seed * 1103515245 + 12345) & 0x7fff_ffff) % limit;
+  for (let i = 0; i < 3000; i++) {
+    const frame = good.slice(0, 14 + random(good.length - 13));
+    for (let n = random(8); n > 0; n--) frame[random(frame.length)] = random(256);
+    net.send(frame);
+    if (i % 10 === 0) { while (net.receive() !== undefined); }
+  }
+});
+
+Deno.test("user net: nothing listens but forwards, on loopback, and they end with it", async () => {
+  using probe = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hostPort = probe.addr.port;
+  assert.throws(
+    () => userNet({ forwards: [{ hostPort, guestPort: 80 }] })?.[Symbol.dispose]() ?? refused(),
+    HostError,
+  );
+  probe.close();
+  {
+    using net = userNet({ forwards: [{ hostPort, guestPort: 80 }] });
+    if (net === undefined) return;
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: hostPort });
+    assert.ok(connection);
+  }
+  await assert.rejects(Deno.connect({ hostname: "127.0.0.1", port: hostPort }));
+  assert.throws(() => openUserNet({ forwards: [{ hostPort: 0, guestPort: 80 }] }), { name: "InputError" });
+});
+
+/** Where libslirp is missing there is nothing to refuse a port. */
+function refused(): never {
+  throw new HostError("dlopen", 0);
+}
+
+Deno.test("pcap: a full file ends the recording with a notice, not the network", async () => {
+  const path = await Deno.makeTempFile();
+  let sent = 0;
+  const network: NetBacking = {
+    name: "n",
+    send: () => void sent++,
+    receive: () => undefined,
+    [Symbol.dispose]() {},
+  };
+  try {
+    using net = recorded(network, path, 200);
+    for (let i = 0; i < 3; i++) net.send(new Uint8Array(60));
+    assert.equal(sent, 3);
+    assert.match(net.notice?.() ?? "", /records no more/);
+    assert.equal(net.notice?.(), undefined);
+    assert.equal((await Deno.stat(path)).size, 24 + 2 * 76);
+    assert.throws(() => recorded(network, "/nonexistent/file"), { name: "InputError" });
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("tap: a name that can't be is refused", () => {
+  assert.throws(() => openTap("a-name-of-more-than-15"), HostError);
+});

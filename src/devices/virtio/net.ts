@@ -1,0 +1,222 @@
+/** The network device (virtio 1.2, 5.1) on any network at the host. */
+import type { DeviceHost, DeviceTime } from "../../vm/device.ts";
+import { InputError } from "../../vm/errors.ts";
+import type { NetBacking } from "../../vm/net.ts";
+import { flag, record } from "../state.ts";
+import type { Chain } from "./chain.ts";
+import { takeChain } from "./queue.ts";
+import { DEVICE_ID } from "./spec.ts";
+import type { VirtioLink, VirtioType } from "./virtio_type.ts";
+
+/** Feature bits (5.1.3): no offloads, so that a frame is what is on the wire. */
+const FEATURE = { MAC: 1n << 5n, STATUS: 1n << 16n } as const;
+
+/** Names of the feature bits, for listings. */
+const FEATURE_NAMES = new Map([[5, "MAC"], [16, "STATUS"]]);
+
+/** Offsets in configuration space (5.1.4). */
+const CONFIG = { mac: 0, status: 6 } as const;
+const CONFIG_BYTES = 8;
+const LINK_UP = 1;
+
+const RECEIVE = 0;
+const TRANSMIT = 1;
+const QUEUE_SIZE = 256;
+/** struct virtio_net_hdr (5.1.6): all zeros without offloads, but for num_buffers when receiving. */
+const HEADER_BYTES = 12;
+const NUM_BUFFERS = 10;
+/** Least and most bytes of a frame: a header; what no interface of a host exceeds. */
+const LEAST_BYTES = 14;
+const MOST_BYTES = 65_549;
+/** How often the network is asked for frames, in nanoseconds. */
+const POLL_NS = 1_000_000n;
+/** Frames handed over at one asking: others want the thread too. */
+const BURST = 256;
+
+/** How a network card is made. */
+export interface VirtioNetOptions {
+  /** Unique among a machine's devices; "net0" if left out. */
+  readonly name?: string;
+  /** Where its frames go; a function is called when it becomes part of a machine. Disposed of when it is taken out. */
+  readonly backing: NetBacking | (() => NetBacking);
+  /** Its address, "52:54:00:12:34:56" if left out. */
+  readonly mac?: string;
+  /** Told what the user should know of the network; `vm.notices`, if left out. */
+  readonly onNotice?: (text: string) => void;
+}
+
+/** A network card. */
+export class VirtioNet implements VirtioType {
+  readonly name: string;
+  readonly id: number = DEVICE_ID.network;
+  readonly queues: readonly number[] = [QUEUE_SIZE, QUEUE_SIZE];
+  readonly features: bigint = FEATURE.MAC | FEATURE.STATUS;
+  readonly featureNames: ReadonlyMap<number, string> = FEATURE_NAMES;
+  readonly configBytes: number = CONFIG_BYTES;
+  readonly #mac: Uint8Array;
+  readonly #open: () => NetBacking;
+  readonly #onNotice: ((text: string) => void) | undefined;
+  #backing: NetBacking | undefined;
+  #time: DeviceTime | undefined;
+  #notice: (text: string) => void = () => {};
+  #cancel: (() => void) | undefined;
+  #link: VirtioLink | undefined;
+  #up = true;
+  /** A frame that the driver had no buffer for: the next one it gets. */
+  #held: Uint8Array | undefined;
+  readonly #counts = { sent: 0, received: 0, sentBytes: 0, receivedBytes: 0, dropped: 0 };
+
+  /**
+   * A card for `virtio()`.
+   *
+   * @throws {InputError} If the address is none of a card's.
+   */
+  constructor(options: VirtioNetOptions) {
+    const { name = "net0", backing, mac = "52:54:00:12:34:56", onNotice } = options;
+    const bytes = mac.split(":").map((part) => /^[0-9a-f]{2}$/i.test(part) ? parseInt(part, 16) : NaN);
+    if (bytes.length !== 6 || bytes.some(Number.isNaN) || (bytes[0] & 1) === 1) {
+      throw new InputError(`${name}: "${mac}" is no address of a network card`, {
+        remedy: 'give one like "52:54:00:12:34:56", whose first byte is even',
+      });
+    }
+    this.name = name;
+    this.#mac = Uint8Array.from(bytes);
+    this.#open = typeof backing === "function" ? backing : () => backing;
+    this.#onNotice = onNotice;
+  }
+
+  /** Whether the cable is plugged in; the guest is told of a change. */
+  get up(): boolean {
+    return this.#up;
+  }
+
+  set up(up: boolean) {
+    if (up === this.#up) return;
+    this.#up = up;
+    this.#link?.configChanged();
+  }
+
+  attach(host: DeviceHost): void {
+    this.#backing = this.#open();
+    this.#time = host.clock;
+    this.#notice = this.#onNotice ?? ((text) => host.notice?.(text));
+  }
+
+  detach(): void {
+    this.#backing?.[Symbol.dispose]();
+    this.#backing = undefined;
+    this.#time = undefined;
+  }
+
+  readConfig(offset: number, data: Uint8Array): void {
+    const config = new DataView(new ArrayBuffer(CONFIG_BYTES));
+    this.#mac.forEach((byte, i) => config.setUint8(CONFIG.mac + i, byte));
+    config.setUint16(CONFIG.status, this.#up ? LINK_UP : 0, true);
+    for (let i = 0; i < data.length; i++) data[i] = config.getUint8(offset + i);
+  }
+
+  start(link: VirtioLink): void {
+    this.#link = link;
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#link = undefined;
+    this.#held = undefined;
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  request(chain: Chain, index: number): void | "wait" {
+    if (index === RECEIVE) {
+      const frame = this.#next();
+      if (frame === undefined) return "wait";
+      this.#receive(chain, frame);
+    } else if (index === TRANSMIT) {
+      this.#send(chain);
+      // An answer may be there already.
+      this.#deliver();
+    }
+  }
+
+  save(): unknown {
+    return { up: this.#up };
+  }
+
+  restore(saved: unknown): void {
+    const { up } = record({ up: flag })(saved, this.name);
+    this.stop();
+    this.#up = up;
+  }
+
+  inspect(): Record<string, number | string> {
+    const mac = [...this.#mac].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+    return { mac, link: this.#up ? "up" : "down", network: this.#backing?.name ?? "none", ...this.#counts };
+  }
+
+  #schedule(): void {
+    this.#cancel = this.#time?.schedule(POLL_NS, () => {
+      this.#schedule();
+      this.#deliver();
+    });
+  }
+
+  /** The next frame for the driver; with the cable out frames are lost. */
+  #next(): Uint8Array | undefined {
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) return held;
+    const frame = this.#backing?.receive();
+    if (frame === undefined || this.#up) return frame;
+    this.#counts.dropped++;
+    return undefined;
+  }
+
+  /** Gives the driver what has come, as far as it has buffers. */
+  #deliver(): void {
+    const notice = this.#backing?.notice?.();
+    if (notice !== undefined) this.#notice(notice);
+    this.#link?.work(() => {
+      for (let i = 0; i < BURST; i++) {
+        const queue = this.#link?.queue(RECEIVE);
+        if (queue === undefined) return;
+        const frame = this.#next();
+        if (frame === undefined) return;
+        const chain = takeChain(queue);
+        if (chain === undefined) {
+          this.#held = frame;
+          return;
+        }
+        this.#receive(chain, frame);
+        this.#link?.complete(RECEIVE, chain);
+      }
+    });
+  }
+
+  /** A buffer that is too small loses the frame, and comes back empty (5.1.6.3: 1526 bytes would do). */
+  #receive(chain: Chain, frame: Uint8Array): void {
+    if (chain.writableBytes < HEADER_BYTES + frame.length) {
+      this.#counts.dropped++;
+      return;
+    }
+    const header = new Uint8Array(HEADER_BYTES);
+    header[NUM_BUFFERS] = 1;
+    chain.write(0, header);
+    chain.write(HEADER_BYTES, frame);
+    this.#counts.received++;
+    this.#counts.receivedBytes += frame.length;
+  }
+
+  #send(chain: Chain): void {
+    const length = chain.readableBytes - HEADER_BYTES;
+    if (length < LEAST_BYTES || length > MOST_BYTES || !this.#up) {
+      this.#counts.dropped++;
+      return;
+    }
+    const frame = new Uint8Array(length);
+    chain.read(HEADER_BYTES, frame);
+    this.#backing?.send(frame);
+    this.#counts.sent++;
+    this.#counts.sentBytes += length;
+  }
+}

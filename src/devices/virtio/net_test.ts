@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import type { NetBacking } from "../../vm/net.ts";
+import { carry } from "../device_contract.ts";
+import { MockGuest } from "../mock_guest.ts";
+import { MockDriver } from "./mock_driver.ts";
+import { VirtioNet } from "./net.ts";
+import { FEATURE } from "./spec.ts";
+import { VirtioMmio } from "./virtio_mmio.ts";
+
+const AT = 0xd000_0000n;
+const KINDS = [["split", FEATURE.EVENT_IDX], ["packed", FEATURE.RING_PACKED | FEATURE.EVENT_IDX]] as const;
+
+class Wire implements NetBacking {
+  readonly name = "wire";
+  sent: Uint8Array[] = [];
+  coming: Uint8Array[] = [];
+  told: string | undefined;
+  closed = 0;
+
+  send(frame: Uint8Array): void {
+    this.sent.push(frame);
+  }
+
+  receive(): Uint8Array | undefined {
+    return this.coming.shift();
+  }
+
+  notice(): string | undefined {
+    const { told } = this;
+    this.told = undefined;
+    return told;
+  }
+
+  [Symbol.dispose](): void {
+    this.closed++;
+  }
+}
+
+function machine(features = 0n) {
+  const guest = new MockGuest([], 0x80000);
+  const wire = new Wire();
+  const notices: string[] = [];
+  const card = new VirtioNet({ backing: wire, onNotice: (text) => notices.push(text) });
+  const device = guest.add(new VirtioMmio(card, { place: { at: AT, irq: 5 } }));
+  const driver = new MockDriver(guest, { at: AT, features: features | (1n << 24n) - 1n });
+  return { guest, wire, card, device, driver, notices };
+}
+
+const frame = (length: number, fill = 7) => new Uint8Array(length).fill(fill);
+const HEADER = new Uint8Array(12);
+
+for (const [kind, ring] of KINDS) {
+  Deno.test(`virtio net, ${kind}: frames go out without their header, of any length`, () => {
+    const { driver, wire, card } = machine(ring);
+    driver.start(2);
+    driver.ask(1, [HEADER, frame(60)]);
+    driver.ask(1, [new Uint8Array(12 + 1514).fill(3)]);
+    for (const odd of [[], [frame(1)], [frame(13)], [frame(30_000), frame(30_000), frame(5_550)]]) {
+      driver.ask(1, [HEADER, ...odd]);
+    }
+    driver.ask(1, [frame(5)]);
+    assert.deepEqual(wire.sent.map((f) => f.length), [60, 1514]);
+    assert.equal(card.inspect().dropped, 5);
+  });
+
+  Deno.test(`virtio net, ${kind}: frames come in as there are buffers, and none is lost for want of one`, () => {
+    const { driver, wire, guest } = machine(ring);
+    driver.start(2);
+    wire.coming = [frame(60, 1), frame(61, 2), frame(62, 3)];
+    guest.advance(2_000_000);
+    driver.offer(0, [1526]);
+    driver.offer(0, [12, 1514]);
+    driver.kick(0);
+    const two = driver.taken(0);
+    assert.deepEqual(two.map(({ written, bytes }) => [written, bytes[10], bytes[12]]), [[72, 1, 1], [
+      73,
+      1,
+      2,
+    ]]);
+    assert.equal(guest.line(5).level, true);
+    guest.advance(2_000_000);
+    driver.offer(0, [1526]);
+    guest.advance(2_000_000);
+    assert.equal(driver.taken(0)[0].bytes[12], 3);
+  });
+
+  Deno.test(`virtio net, ${kind}: a buffer that is too small loses the frame alone`, () => {
+    const { driver, wire, guest, card, device } = machine(ring);
+    driver.start(2);
+    driver.offer(0, [20]);
+    driver.offer(0, [1526]);
+    wire.coming = [frame(60, 1), frame(60, 2)];
+    guest.advance(2_000_000);
+    assert.deepEqual(driver.taken(0).map(({ written }) => written), [0, 72]);
+    assert.equal(card.inspect().dropped, 1);
+    carry(device, device);
+  });
+}
+
+Deno.test("virtio net: an address, and a cable that can be pulled", () => {
+  const { driver, guest, wire, card, device } = machine();
+  driver.start(2);
+  assert.equal(guest.load(AT + 0x100n, 4), 0x12005452);
+  assert.equal(guest.load(AT + 0x104n, 4), 1 << 16 | 0x5634);
+  card.up = false;
+  assert.deepEqual([guest.load(AT + 0x106n, 2), driver.get(0x060) & 2], [0, 2]);
+  driver.ask(1, [HEADER, frame(60)]);
+  wire.coming = [frame(60)];
+  driver.offer(0, [1526]);
+  guest.advance(2_000_000);
+  assert.deepEqual([wire.sent.length, wire.coming.length, driver.taken(0).length], [0, 0, 0]);
+  device.detach();
+  assert.equal(wire.closed, 1);
+  for (const mac of ["", "52:54:00:12:34", "53:54:00:12:34:56", "5:54:00:12:34:56", "52:54:00:12:34:5g"]) {
+    assert.throws(() => new VirtioNet({ backing: wire, mac }), { name: "InputError" });
+  }
+});
+
+Deno.test("virtio net: what happened to the network is told once, and only while a driver is there", () => {
+  const { driver, guest, wire, notices } = machine();
+  driver.start(2);
+  wire.told = "the cable broke";
+  guest.advance(2_000_000);
+  guest.advance(2_000_000);
+  driver.set(0x070, 0);
+  wire.coming = [frame(60)];
+  guest.advance(2_000_000);
+  assert.deepEqual([notices, wire.coming.length], [["the cable broke"], 1]);
+});
