@@ -13,6 +13,8 @@ import { type Figure, Obstacle, reached, type Result } from "./figure.ts";
 import { gdbCond, gdbStepi } from "./gdb.ts";
 import { copy, search } from "./memory.ts";
 import { pio } from "./pio.ts";
+import { bootBios, ideRead } from "./disk.ts";
+import { idePio } from "./ide_pio.ts";
 import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
 import { rspMem, rspStep } from "./rsp.ts";
@@ -24,6 +26,9 @@ import { needCompiler } from "./twin.ts";
 const FIGURES: readonly Figure[] = [
   step,
   pio,
+  idePio,
+  bootBios,
+  ideRead,
   condition,
   conditionSoftware,
   copy,

@@ -47,7 +47,7 @@ for (const backend of ["fake", "kvm"] satisfies BackendName[]) {
     fn: async () => {
       const disk = new Uint8Array(1 << 20);
       disk.set(await Deno.readFile(HELLO));
-      const boot = firmware(BIOS, { disk });
+      const boot = firmware(BIOS, { disk, vgabios: "none" });
       await using vm = await open({ backend, memory: MiB(4), boot, irqchip: false });
       const running = vm.continue(PATIENCE);
       await vm.console.expect("hello from the disk", PATIENCE);

@@ -74,9 +74,14 @@ export function saveRecord<T extends object>(device: string, version: number, st
   return { device, version, ...structuredClone(state) };
 }
 
+/** What makes a state of version N + 1 of one of version N, by N. */
+export type Upgrades = Readonly<Record<number, (old: Readonly<Record<string, unknown>>) => object>>;
+
 /**
  * The state in a saved record, checked and copied.
  *
+ * @param upgrades How records of earlier releases become one of this: a device that changes its record raises its
+ * version and adds to them.
  * @throws {InputError} If the record is of another kind or version, or a field is not what `shape` says.
  */
 export function restoreRecord<T extends object>(
@@ -84,6 +89,7 @@ export function restoreRecord<T extends object>(
   version: number,
   shape: Shape<T>,
   saved: unknown,
+  upgrades: Upgrades = {},
 ): T {
   const given = saved as Readonly<Record<string, unknown>> | null | undefined;
   if (typeof given !== "object" || given === null || given.device !== device) {
@@ -91,11 +97,16 @@ export function restoreRecord<T extends object>(
       remedy: `restore a record that save() of a ${device} gave`,
     });
   }
-  if (given.version !== version) {
+  const { version: from } = given;
+  let state = given;
+  for (let n = typeof from === "number" ? from : version; n < version && upgrades[n]; n++) {
+    state = { ...upgrades[n](state), device, version: n + 1 };
+  }
+  if (state.version !== version) {
     throw new InputError(
       `The saved ${device} state has version ${String(given.version)}; this release takes ${version}`,
       { remedy: "restore it with the release that saved it" },
     );
   }
-  return record(shape)(saved, device);
+  return record(shape)(state, device);
 }

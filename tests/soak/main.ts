@@ -3,6 +3,7 @@
  * 1,000 stops of 8 vCPUs.
  * A part of them, with a fixed seed, runs in `deno task test`.
  */
+import { devicesHold } from "./devices.ts";
 import { gdbHolds } from "./gdb.ts";
 import { lexerHolds } from "./lexer.ts";
 import { linuxHolds } from "./linux.ts";
@@ -16,6 +17,7 @@ const SUITES = {
   loaders: { holds: loadersHold, times: 1 },
   linux: { holds: linuxHolds, times: 1 },
   virtio: { holds: virtioHolds, times: 1 },
+  devices: { holds: devicesHold, times: 1 },
   gdb: { holds: gdbHolds, times: 10 },
   vcpus: { holds: vcpusHold, times: 0.01 },
 };
