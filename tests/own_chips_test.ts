@@ -6,6 +6,7 @@ import {
   bootSector,
   type Device,
   firmware,
+  flat,
   type GuestMachine,
   hosts,
   type InterruptLine,
@@ -102,4 +103,21 @@ Deno.test("own chips: where the hypervisor has no controllers, lines beyond ours
   await assert.rejects(open({ backend: "fake", memory: MiB(1), boot, devices: [button(99)] }), {
     name: "InputError",
   });
+});
+
+Deno.test("own chips: a line that only the IOAPIC has comes with the vector of its entry", async () => {
+  const code = new Uint8Array(0x30);
+  // mov word [0x100], 0x1020; mov word [0x102], 0; sti; hlt; jmp back to the hlt
+  code.set([0xc7, 0x06, 0x00, 0x01, 0x20, 0x10, 0xc7, 0x06, 0x02, 0x01, 0x00, 0x00, 0xfb, 0xf4, 0xeb, 0xfd]);
+  code.set([0xb0, 0x05, 0xe6, 0xf4, 0xf4], 0x20); // mov al, 5; out 0xf4, al
+  await using vm = await open({ backend: "fake", memory: MiB(1), boot: flat(code, { at: 0x1000 }) });
+  const { device } = vm.devices.get("ioapic")!;
+  const write = (offset: number, value: number) =>
+    device.write?.(offset, Uint8Array.of(value, 0, 0, 0), { start: 0xfec0_0000, length: 0x1000 });
+  write(0x00, 0x10 + 2 * 20);
+  write(0x10, 0x40);
+  await vm.interrupts.pulse(20);
+  const stop = await vm.continue(PATIENCE);
+  assert.ok(stop.kind === "exit", stop.kind);
+  assert.equal(stop.code, 11);
 });

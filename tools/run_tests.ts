@@ -16,6 +16,7 @@ const KVM_SUITES = [
   "src/debug",
   "src/dsl",
   "tests/firmware_disk_test.ts",
+  "tests/boot_loaders_test.ts",
   "tests/own_chips_test.ts",
   "tests/gdb_test.ts",
 ];

@@ -9,6 +9,7 @@ import { I8042 } from "../devices/i8042.ts";
 import { ideController, type IdeDriveSpec } from "../devices/ide/ide_controller.ts";
 import { chipset } from "../devices/pci/chipset.ts";
 import type { PamArea } from "../devices/pci/i440fx.ts";
+import { IoApic } from "../devices/ioapic.ts";
 import { Pic8259 } from "../devices/pic8259.ts";
 import { Pit8254 } from "../devices/pit8254.ts";
 import { Port61 } from "../devices/port61.ts";
@@ -112,7 +113,7 @@ function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions): Devi
   const timer = new Pit8254({ time });
   const onAcknowledge = (irq: number) => irq === 0 && timer.acknowledged();
   return [
-    ...(irqchip ? [] : [new Pic8259({ configured, onAcknowledge })]),
+    ...(irqchip ? [] : [new Pic8259({ configured, onAcknowledge }), new IoApic()]),
     timer,
     new Port61({ time, timer }),
   ];

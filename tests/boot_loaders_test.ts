@@ -1,0 +1,68 @@
+/** GRUB from a disk and isolinux from a CD, made with Debian's packages, come to their prompts and answer keys. */
+import assert from "node:assert/strict";
+import { firmware, type FirmwareBoot, type GuestMachine, hosts, MiB, open } from "../mod.ts";
+import { bootMediaMissing, grubDisk, isolinuxCd } from "./boot_media.ts";
+
+const BIOS = "/usr/share/seabios/bios-256k.bin";
+/** Far more than it takes in a lab that others keep busy. */
+const PATIENCE = { timeoutMs: 400_000 };
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+const bios = await Deno.stat(BIOS).then(() => true, () => false);
+const missing = !kvm?.usable
+  ? `no KVM: ${kvm?.reason}`
+  : bios
+  ? bootMediaMissing()
+  : `no ${BIOS}: deno task setup`;
+if (missing !== undefined) console.log(`skipped: boot loaders on disk and CD: ${missing}`);
+
+/** Boots a medium, and talks to it while it runs. */
+function test(
+  name: string,
+  media: () => Promise<FirmwareBoot>,
+  talk: (vm: GuestMachine, shows: (text: string) => Promise<unknown>) => Promise<void>,
+): void {
+  Deno.test({
+    name: `boot loaders: ${name}`,
+    ignore: missing !== undefined,
+    fn: async () => {
+      const boot = firmware(BIOS, await media());
+      await using vm = await open({ backend: "kvm", memory: MiB(64), boot });
+      const running = vm.continue(PATIENCE);
+      await talk(vm, (text) => vm.console.expect(drawn(text), PATIENCE));
+      await vm.pause();
+      assert.equal((await running).kind, "pause");
+    },
+  });
+}
+
+/** `text` as SeaBIOS draws a screen on a serial line: a cursor that was moved between characters is moved there too. */
+function drawn(text: string): RegExp {
+  // deno-lint-ignore no-control-regex
+  const movement = /(?:\r|\x1b\[[\d;]*[A-Za-z])*/.source;
+  return new RegExp([...text].map((c) => c.replace(/[^\w ]/, "\\$&")).join(movement));
+}
+
+test(
+  "GRUB on a disk: its prompt, its view of the disk, keys",
+  async () => ({ disk: await grubDisk(), vgabios: "none" }),
+  async (vm, shows) => {
+    await shows("GNU GRUB");
+    await shows("grub> ");
+    await vm.console.send("ls\r");
+    await shows("(hd0)");
+    await shows("grub> ");
+  },
+);
+
+test(
+  "isolinux on a CD: what it says, its prompt, keys",
+  async () => ({ cdrom: await isolinuxCd("hello from the CD"), vgabios: "none" }),
+  async (vm, shows) => {
+    await shows("hello from the CD");
+    await shows("boot:");
+    await vm.console.send("nothing\r");
+    await shows("No such file or directory");
+    await shows("boot:");
+  },
+);
