@@ -2,7 +2,8 @@ import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import type { Answer, Command, Invocation } from "./command.ts";
 import { reportError, ShellError } from "./error.ts";
-import { jsonMember } from "./json.ts";
+import { JsonLines } from "./json_lines.ts";
+import { Foreground } from "./foreground.ts";
 import { firstStep, isOpenBlock, type Step } from "./language.ts";
 import { hasOpenBrace, invocation } from "./lexer.ts";
 import { safeAnswer } from "./guest_text.ts";
@@ -35,9 +36,6 @@ export interface ShellParts {
   printError(text: string): void;
 }
 
-/** Characters of a guest's output in one JSON line. */
-const JSON_CONSOLE_LIMIT = 1 << 20;
-
 /** Seconds that evaluated code may run without giving the event loop a turn, unless `set limit` says otherwise. */
 const DEFAULT_LIMIT = 10;
 
@@ -60,11 +58,10 @@ export class Shell implements Session {
   #guests = new Map<GuestMachine, GuestWatch>();
   #typescript: TypeScript;
   #base: URL | undefined;
-  #foreground: { presses: number; abandon: (reason: Error) => void } | undefined;
+  readonly #foreground = new Foreground();
+  readonly #lines: JsonLines;
   #told = new WeakSet<Stop>();
   #stopAnswer: Answer | undefined;
-  #consoleText = "";
-  #consoleDropped = 0;
   #sourceDepth = 0;
   #evaluating = 0;
   #warm = false;
@@ -74,6 +71,7 @@ export class Shell implements Session {
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
+    this.#lines = new JsonLines((text) => parts.output.write(text), parts.jsonConsoleLimit);
     this.options = parts.options;
     this.contextShown = parts.output.terminal && !parts.json;
     if (parts.echo) {
@@ -141,12 +139,12 @@ export class Shell implements Session {
     return new GuestWatch(vm, {
       colors: this.style.color,
       print: (text) => {
-        if (this.json) this.#gather(text);
+        if (this.json) this.#lines.gather(text);
         else if (this.settings.get("console") !== "off") this.#parts.output.write(text);
       },
       stopped: async (stop) => {
         // Stops of foreground work are that work's to tell.
-        if (this.#foreground || this.#evaluating > 0 || this.#told.has(stop)) return;
+        if (this.#foreground.busy || this.#evaluating > 0 || this.#told.has(stop)) return;
         await this.#tell(stop);
       },
     });
@@ -338,43 +336,14 @@ export class Shell implements Session {
       return;
     }
     const data = answer.data !== undefined ? answer.data : answer.text === "" ? null : answer.text;
-    this.#printJson({ command, data });
-  }
-
-  /** Keeps what the guest printed for the next JSON line, which may be a long time off. */
-  #gather(text: string): void {
-    this.#consoleText += text;
-    // Not at each character: cutting copies.
-    const limit = this.#parts.jsonConsoleLimit ?? JSON_CONSOLE_LIMIT;
-    if (this.#consoleText.length > limit * 1.25) this.#cutConsole(limit);
-  }
-
-  #cutConsole(limit: number): void {
-    const excess = Math.max(0, this.#consoleText.length - limit);
-    this.#consoleText = this.#consoleText.slice(excess);
-    this.#consoleDropped += excess;
-  }
-
-  #printJson(line: Record<string, unknown>): void {
-    this.#cutConsole(this.#parts.jsonConsoleLimit ?? JSON_CONSOLE_LIMIT);
-    const console = this.#consoleText;
-    const consoleDropped = this.#consoleDropped;
-    this.#consoleText = "";
-    this.#consoleDropped = 0;
-    const whole = {
-      ...line,
-      ...(console === "" ? {} : { console }),
-      ...(consoleDropped === 0 ? {} : { consoleDropped }),
-    };
-    const text = JSON.stringify(whole, (_, value) => jsonMember(value));
-    this.#parts.output.write(`${text}\n`);
+    this.#lines.print({ command, data });
   }
 
   /** Tells an error, with what the user can do about it. */
   report(error: unknown, command?: string): void {
     const { message, remedy, frames } = reportError(error);
     if (this.json) {
-      this.#printJson({
+      this.#lines.print({
         command: command ?? null,
         error: message,
         ...(remedy === undefined ? {} : { remedy }),
@@ -455,16 +424,8 @@ export class Shell implements Session {
   // ---- Ctrl-C ----
 
   /** Runs work that Ctrl-C interrupts: it pauses a running guest, and lets go of work that does not end. */
-  async foreground<T>(work: () => Promise<T>): Promise<T> {
-    const { promise, reject } = Promise.withResolvers<never>();
-    const mine = { presses: 0, abandon: reject };
-    const outer = this.#foreground;
-    this.#foreground = mine;
-    try {
-      return await Promise.race([work(), promise]);
-    } finally {
-      this.#foreground = outer;
-    }
+  foreground<T>(work: () => Promise<T>): Promise<T> {
+    return this.#foreground.run(work);
   }
 
   /**
@@ -476,22 +437,7 @@ export class Shell implements Session {
     const vm = this.#vm;
     const running = vm?.state === "running";
     if (running) vm.pause().catch((error) => this.report(error));
-    const work = this.#foreground;
-    if (!work) return running;
-    work.presses++;
-    if (!running) {
-      work.abandon(
-        new ShellError("Interrupted", "What was started may go on in the background; `quit` leaves."),
-      );
-    } else if (work.presses > 1) {
-      work.abandon(
-        new ShellError(
-          "Interrupted; the guest does not answer yet",
-          "`quit` (or Ctrl-D) leaves and closes it.",
-        ),
-      );
-    }
-    return true;
+    return this.#foreground.interrupt(running) || running;
   }
 
   /** Closes every guest and ends TypeScript. Errors are told, not thrown: there is nobody to catch them. */
