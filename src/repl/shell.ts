@@ -1,5 +1,5 @@
-import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
+import { Captures } from "./captures.ts";
 import type { Answer, Command, Invocation } from "./command.ts";
 import { reportError, ShellError } from "./error.ts";
 import { JsonLines } from "./json_lines.ts";
@@ -14,6 +14,7 @@ import type { CommandHelp, Session } from "./session.ts";
 import type { Style } from "./style.ts";
 import type { CommandTable } from "./table.ts";
 import { type Prepared, TypeScript } from "./typescript.ts";
+import { unknownWord } from "./unknown_word.ts";
 
 /** What a shell is made of; tests give their own. */
 export interface ShellParts {
@@ -66,8 +67,7 @@ export class Shell implements Session {
   #evaluating = 0;
   #warm = false;
   #hooking = false;
-  /** Where lines print that `capture` runs; others may run at the same time, and print as ever. */
-  #captures: AsyncLocalStorage<Capture> | undefined;
+  readonly #captures = new Captures();
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
@@ -161,8 +161,7 @@ export class Shell implements Session {
 
   print(text: string): void {
     if (text === "") return;
-    const capture = this.#capture;
-    if (capture !== undefined) return void (capture.text += text.endsWith("\n") ? text : `${text}\n`);
+    if (this.#captures.take(text.endsWith("\n") ? text : `${text}\n`)) return;
     if (this.json) return;
     const { output } = this.#parts;
     // The guest's last line may be unfinished; ours begins on a new one.
@@ -258,23 +257,8 @@ export class Shell implements Session {
     }
   }
 
-  async capture(line: string): Promise<string> {
-    const { AsyncLocalStorage } = await import("node:async_hooks");
-    this.#captures ??= new AsyncLocalStorage();
-    const capture: Capture = { text: "", open: true };
-    try {
-      await this.#captures.run(capture, () => this.execute(line));
-    } finally {
-      capture.open = false;
-    }
-    // deno-lint-ignore no-control-regex -- colours are control sequences
-    return capture.text.replace(/\x1b\[[0-9;]*m/g, "");
-  }
-
-  get #capture(): Capture | undefined {
-    const capture = this.#captures?.getStore();
-    // What a captured line left behind in the background prints to the terminal.
-    return capture?.open ? capture : undefined;
+  capture(line: string): Promise<string> {
+    return this.#captures.run(() => this.execute(line));
   }
 
   async #perform(step: Step): Promise<void> {
@@ -307,7 +291,7 @@ export class Shell implements Session {
     try {
       value = await this.evaluate(source);
     } catch (error) {
-      throw this.#unknownWord(source, error) ?? error;
+      throw unknownWord(source, error, this.table, (name) => this.hasVariable(name)) ?? error;
     } finally {
       this.#evaluating--;
     }
@@ -331,7 +315,7 @@ export class Shell implements Session {
 
   /** Prints one answer. `told`: its text has been printed while the command ran. */
   #answer(command: string, answer: Answer, told: boolean): void {
-    if (!this.json || this.#capture !== undefined) {
+    if (!this.json || this.#captures.open) {
       if (!told) this.print(answer.text);
       return;
     }
@@ -354,28 +338,6 @@ export class Shell implements Session {
     if (remedy !== undefined) lines.push(remedy);
     if (!this.#parts.output.atLineStart) this.#parts.output.write("\n");
     this.#parts.printError(`${safeAnswer(lines.join("\n"), this.style.color)}\n`);
-  }
-
-  /** A clearer error for a line whose first word nobody knows. */
-  #unknownWord(source: string, error: unknown): ShellError | undefined {
-    const word = /^[A-Za-z_][\w-]*(?=\s|$)/.exec(source)?.[0] ?? /^[A-Za-z_]\w*/.exec(source)?.[0];
-    if (word === undefined || this.hasVariable(word) || !(error instanceof Error)) return undefined;
-    // `reverse-step` is a subtraction to TypeScript, but hardly to who types it.
-    const parts = word.split("-");
-    if (parts.some((part) => this.hasVariable(part))) return undefined;
-    const missing = error.name === "ReferenceError" &&
-      parts.some((part) => error.message === `${part} is not defined`);
-    if (!missing && !(error instanceof SyntaxError && invocation(source))) return undefined;
-    if (
-      /^(?:await|const|let|var|function|class|if|for|while|return|new|import|export|throw|try)$/.test(word)
-    ) return;
-    const near = this.table.nearest(word);
-    return new ShellError(
-      `\`${word}\` is neither a command nor a variable`,
-      near === undefined
-        ? "`help` lists the commands."
-        : `Did you mean \`${near}\`? \`help\` lists the commands.`,
-    );
   }
 
   // ---- TypeScript ----
@@ -448,12 +410,6 @@ export class Shell implements Session {
     }
     await this.#typescript.close();
   }
-}
-
-/** What one captured line has printed. */
-interface Capture {
-  text: string;
-  open: boolean;
 }
 
 function currentDirectory(): URL {
