@@ -24,7 +24,7 @@ async function bothConsoles(backend: BackendName): Promise<void> {
   const disk = new Uint8Array(1 << 20);
   disk.set(await Deno.readFile(new URL("../fixtures/bios_hello.bin", import.meta.url)));
   await using vm = await open({ backend, memory: MiB(32), boot: firmware(BIOS, { disk }) });
-  const running = vm.continue(PATIENCE);
+  const running = vm.continue({ timeoutMs: 3 * PATIENCE.timeoutMs });
   await vm.screen.expect(/^Booting from Hard Disk\.\.\.\nhello from the disk$/m, PATIENCE);
   await vm.console.expect("hello from the disk", PATIENCE);
   await vm.keyboard!.type("Keys", PATIENCE);
