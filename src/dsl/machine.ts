@@ -28,6 +28,7 @@ import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
 import { BusAccess } from "./bus_access.ts";
 import { VirtioBalloon } from "../devices/virtio/balloon.ts";
+import type { VirtioView } from "../devices/virtio/virtio_type.ts";
 import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import type { CoreDump } from "./core_dump.ts";
@@ -210,13 +211,18 @@ export class GuestMachine implements Machine {
     return undefined;
   }
 
+  /** Its virtio devices, by name: what driver and device agreed on, and their queues. */
+  get virtio(): ReadonlyMap<string, VirtioView> {
+    return new Map(
+      this.devices.list().flatMap(({ device }) =>
+        device instanceof VirtioMmio ? [[device.name, device.virtio]] : []
+      ),
+    );
+  }
+
   /** Its memory balloon, the first if there are several; undefined if it has none. */
   get balloon(): VirtioBalloon | undefined {
-    for (const { device } of this.devices.list()) {
-      if (device instanceof VirtioMmio && device.virtio.type instanceof VirtioBalloon) {
-        return device.virtio.type;
-      }
-    }
+    for (const { type } of this.virtio.values()) if (type instanceof VirtioBalloon) return type;
     return undefined;
   }
 

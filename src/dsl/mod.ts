@@ -68,7 +68,7 @@ export type { BalloonStatistics } from "../devices/virtio/balloon_statistics.ts"
 export type { Chain, Segment } from "../devices/virtio/chain.ts";
 export type { QueueProgress, VirtQueue } from "../devices/virtio/queue.ts";
 export type { VirtioRequest } from "../devices/virtio/virtio_device.ts";
-export type { VirtioLink, VirtioType } from "../devices/virtio/virtio_type.ts";
+export type { VirtioLink, VirtioType, VirtioView } from "../devices/virtio/virtio_type.ts";
 export type { ElfProtocol } from "../x86/boot/elf_image.ts";
 export type { BootImage, BootProtocol, BootWrite } from "../x86/boot/image.ts";
 export type { Bitness } from "../x86/mode.ts";

@@ -278,3 +278,23 @@ Deno.test("virtqueue: memory a hostile driver filled with anything makes no devi
     );
   }
 });
+
+for (const [name, features] of FORMATS) {
+  Deno.test(`virtqueue, ${name}: chains that wait can be looked at, as often as one likes`, () => {
+    const { driver, device } = machine({ ...mirror(), request: () => "wait" }, features);
+    driver.start(1);
+    driver.offer(0, [bytes("abc"), 3]);
+    driver.offer(0, [bytes("defg"), 4]);
+    driver.kick(0);
+    const saved = JSON.stringify(device.save());
+    for (const limit of [1, 9]) {
+      const chains = device.virtio.waiting(0, limit);
+      assert.deepEqual(
+        chains?.map((c) => [c.readableBytes, c.writableBytes]),
+        [[3, 3], [4, 4]].slice(0, limit),
+      );
+    }
+    assert.equal(JSON.stringify(device.save()), saved);
+    assert.equal(device.virtio.waiting(1, 9), undefined);
+  });
+}

@@ -228,6 +228,29 @@ export class VirtioDevice {
     return { ...shown, ...this.type.inspect?.() };
   }
 
+  /**
+   * The chains that queue `index` holds and the device has not taken, at most `limit` of them; nothing changes.
+   *
+   * @returns undefined while the driver has not enabled the queue.
+   * @throws {DriverFault} @throws {FaultError} If what the driver wrote makes no sense.
+   */
+  waiting(index: number, limit: number): Chain[] | undefined {
+    const queue = this.#queues[index];
+    if (queue === undefined) return undefined;
+    const progress = queue.save();
+    const chains: Chain[] = [];
+    try {
+      while (chains.length < limit) {
+        const chain = queue.pop();
+        if (chain === undefined) break;
+        chains.push(chain);
+      }
+    } finally {
+      queue.restore(progress);
+    }
+    return chains;
+  }
+
   #featuresFit(): boolean {
     // A driver that does not take VERSION_1 is a legacy one, which these transports do not serve (6.1).
     return (this.#accepted & ~this.offered) === 0n && (this.#accepted & FEATURE.VERSION_1) !== 0n;

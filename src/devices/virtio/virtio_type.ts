@@ -82,3 +82,28 @@ export interface VirtioType {
   /** What listings show beside the queues. */
   inspect?(): Readonly<Record<string, number | bigint | string>>;
 }
+
+/** A virtio device as whoever looks at it from outside sees it. */
+export interface VirtioView {
+  /** What it does. */
+  readonly type: VirtioType;
+  /** Device status (virtio 1.2, 2.1). */
+  readonly status: number;
+  /** Feature bits that the driver accepted. */
+  readonly accepted: bigint;
+  /** Why it needs a reset, if it does. */
+  readonly fault: string | undefined;
+  /** Whether the driver is ready and has done nothing wrong. */
+  readonly live: boolean;
+  /** Its queues: whether the driver has enabled each. */
+  readonly setups: readonly { readonly ready: boolean }[];
+  /** Status, features and queues by name. */
+  inspect(): Record<string, number | bigint | string>;
+  /**
+   * The chains that queue `index` holds and the device has not taken, at most `limit` of them; nothing changes.
+   *
+   * @returns undefined while the driver has not enabled the queue.
+   * @throws {DriverFault} @throws {FaultError} If what the driver wrote makes no sense.
+   */
+  waiting(index: number, limit: number): readonly Chain[] | undefined;
+}

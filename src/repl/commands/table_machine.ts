@@ -181,6 +181,16 @@ export const MACHINE: readonly Command[] = [
     run: async (s, i) => (await import("./screen.ts")).screenshot(s, i),
   },
   {
+    names: ["virtio"],
+    group: "devices",
+    summary: "lists virtio devices; features, queues and waiting chains of one",
+    usage: ["virtio", "virtio NAME"],
+    details: "Indices are the device's own: the next entry it takes (avail) and gives back (used).",
+    needsGuest,
+    complete: async (s) => s.vm === undefined ? [] : (await import("./virtio.ts")).virtioNames(s.vm),
+    run: async (s, { rest }) => (await import("./virtio.ts")).virtio(s, rest),
+  },
+  {
     names: ["balloon"],
     group: "devices",
     summary: "shows how much memory the guest lends the host, or asks it for some",
