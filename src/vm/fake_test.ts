@@ -72,25 +72,28 @@ async function expect<K extends VmExit["kind"]>(
   return exit as VmExit & { kind: K };
 }
 
-Deno.test("a program goes from real through protected to long mode", async () => {
-  // cli; lgdt; CR0.PE; far jmp; segments; CR4.PAE; CR3; EFER.LME; CR0.PG; far jmp; mov rax; push; pop rbx;
-  // lea rcx, [rip+data]; mov rdx, [rip+data]; bswap rdx; hlt; data; GDTR; GDT
-  await using g = await guest(
-    16,
-    `fa0f011678100f20c00c010f22c0ea1310080066b810008ed88ec08ed0bc0070
+// The second 64-bit code segment has a limit of 0, which does not count there.
+for (const code64 of ["ffff0000009baf00", "00000000009b2000"]) {
+  Deno.test(`a program goes from real through protected to long mode, code ${code64}`, async () => {
+    // cli; lgdt; CR0.PE; far jmp; segments; CR4.PAE; CR3; EFER.LME; CR0.PG; far jmp; mov rax; push; pop rbx;
+    // lea rcx, [rip+data]; mov rdx, [rip+data]; bswap rdx; hlt; data; GDTR; GDT
+    await using g = await guest(
+      16,
+      `fa0f011678100f20c00c010f22c0ea1310080066b810008ed88ec08ed0bc0070
      0000b8200000000f22e0b8000001000f22d8b9800000c00f320d000100000f30
      0f20c00d000000800f22c0ea52100000180048b88877665544332211505b488d
      0d0b000000488b1504000000480fcaf408070605040302011f007e1000000000
-     000000000000ffff0000009bcf00ffff00000093cf00ffff0000009baf00`,
-  );
-  await expect(g.vcpu, "halt");
-  const r = await g.vcpu.registers();
-  assert.equal(r.rbx, 0x1122334455667788n);
-  assert.equal(r.rcx, 0x1070n);
-  assert.equal(r.rdx, 0x0807060504030201n);
-  assert.equal(r.efer, 0x500n);
-  assert.equal(r.rip, 0x1070n);
-});
+     000000000000ffff0000009bcf00ffff00000093cf00${code64}`,
+    );
+    await expect(g.vcpu, "halt");
+    const r = await g.vcpu.registers();
+    assert.equal(r.rbx, 0x1122334455667788n);
+    assert.equal(r.rcx, 0x1070n);
+    assert.equal(r.rdx, 0x0807060504030201n);
+    assert.equal(r.efer, 0x500n);
+    assert.equal(r.rip, 0x1070n);
+  });
+}
 
 Deno.test("a fault goes through the IVT, and IRET tries the instruction again", async () => {
   await using g = await guest(16, "31c9 f7f1 f4", { rax: 7n, rdx: 0n }); // xor cx, cx; div cx; hlt

@@ -81,7 +81,8 @@ export function farReturn(core: Core, ip: bigint, cs: number, size: Size, words:
   }
 }
 
-function checkTarget(core: Core, code: Segment, ip: bigint): void {
+/** The offset of a far transfer's target; limits don't count in 64-bit code (SDM vol. 3A, 5.3.1). */
+export function checkTarget(core: Core, code: Segment, ip: bigint): void {
   const is64 = core.longMode && (code.attributes & ATTRIBUTE.L) !== 0;
   if (!is64 && Number(ip) > code.limit) throw generalProtection();
 }

@@ -2,7 +2,7 @@ import { condition } from "../alu.ts";
 import type { Core } from "../core.ts";
 import { FORM, type Instruction } from "../instruction.ts";
 import { deliver } from "../interrupts.ts";
-import { farReturn, interruptReturn } from "../return.ts";
+import { checkTarget, farReturn, interruptReturn } from "../return.ts";
 import { type OpcodeRow, span } from "../row.ts";
 import { codeSegment, isGate, realSegment, setSegment } from "../segments.ts";
 import { Breakpoint3, generalProtection, Undecodable, undefinedOpcode, VECTOR } from "../signals.ts";
@@ -27,9 +27,7 @@ function far(core: Core, selector: number, offset: bigint, size: Size, returns: 
   const before = core.seg[CS].selector;
   const next = core.rip;
   const code = core.protectedMode ? codeSegment(core, selector) : undefined;
-  // A 64-bit code segment has no limit, wherever the jump comes from (SDM vol. 2A, JMP).
-  const unlimited = core.longMode && code !== undefined && (code.attributes & ATTRIBUTE.L) !== 0;
-  if (!unlimited && Number(offset) > (code ?? core.seg[CS]).limit) throw generalProtection();
+  checkTarget(core, code ?? core.seg[CS], offset);
   if (returns) {
     core.push(BigInt(before), size);
     core.push(next, size);
