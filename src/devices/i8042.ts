@@ -6,6 +6,7 @@
 import { type DeviceHost, type DeviceRange, type InterruptLine, NO_LINE } from "../vm/device.ts";
 import { ByteDevice } from "./byte_device.ts";
 import type { Cancel, Timebase } from "./device_clock.ts";
+import type { RegisterBits } from "../vm/register_bits.ts";
 import * as r from "./i8042_registers.ts";
 import type { Ps2Device } from "./ps2_device.ts";
 import { KEYBOARD_SHAPE, type KeyboardState, Ps2Keyboard } from "./ps2_keyboard.ts";
@@ -82,6 +83,8 @@ export class I8042 extends ByteDevice {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [DATA, STATUS_COMMAND];
+  /** Names of the bits of what `inspect` shows. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = r.BITS;
   /** The keyboard: `type`, `press`, `key`. */
   readonly keyboard = new Ps2Keyboard();
   /** The mouse: `move`, `setButtons`. */

@@ -4,6 +4,8 @@
  * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
  */
 
+import type { RegisterBits } from "../vm/register_bits.ts";
+
 export const STATUS_OUTPUT_FULL_BIT = 0x01;
 export const STATUS_SYSTEM_BIT = 0x04;
 export const STATUS_COMMAND_BIT = 0x08;
@@ -23,6 +25,32 @@ export const PORT_A20_BIT = 0x02;
 export const PORT_KEYBOARD_FULL_BIT = 0x10;
 export const PORT_AUX_FULL_BIT = 0x20;
 export const PORT_IDLE = 0xcf;
+
+/** Names of bits. */
+export const BITS: Readonly<Record<string, RegisterBits>> = {
+  status: {
+    OBF: STATUS_OUTPUT_FULL_BIT,
+    SYSTEM: STATUS_SYSTEM_BIT,
+    COMMAND: STATUS_COMMAND_BIT,
+    UNLOCKED: STATUS_UNLOCKED_BIT,
+    AUX: STATUS_AUX_BIT,
+  },
+  mode: {
+    "keyboard IRQ": MODE_KEYBOARD_INTERRUPT_BIT,
+    "aux IRQ": MODE_AUX_INTERRUPT_BIT,
+    SYSTEM: MODE_SYSTEM_BIT,
+    "keyboard off": MODE_KEYBOARD_OFF_BIT,
+    "aux off": MODE_AUX_OFF_BIT,
+    TRANSLATE: MODE_TRANSLATE_BIT,
+  },
+  outputPort: {
+    RUN: PORT_RESET_BIT,
+    A20: PORT_A20_BIT,
+    IRQ1: PORT_KEYBOARD_FULL_BIT,
+    IRQ12: PORT_AUX_FULL_BIT,
+  },
+  leds: { "scroll lock": 1, "num lock": 2, "caps lock": 4 },
+};
 
 /** Commands written to port 0x64. */
 export const READ_RAM = 0x20;

@@ -12,6 +12,7 @@ import { NO_LINE } from "../vm/device.ts";
 import { ByteDevice } from "./byte_device.ts";
 import type { Cancel, Timebase } from "./device_clock.ts";
 import { restoreRecord, saveRecord } from "./state.ts";
+import type { RegisterBits } from "../vm/register_bits.ts";
 import * as r from "./uart16550_registers.ts";
 import { powerOn, SHAPE, type UartState } from "./uart16550_registers.ts";
 
@@ -40,6 +41,8 @@ export class Uart16550 extends ByteDevice {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number };
+  /** Names of the bits of what `inspect` shows. */
+  readonly bits: Readonly<Record<string, RegisterBits>> = r.BITS;
   readonly #options: Uart16550Options;
   #line: InterruptLine = NO_LINE;
   #raised = false;

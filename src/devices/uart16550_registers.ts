@@ -4,6 +4,7 @@
  * Data sheet: PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs, June 1995, section 8 (Registers),
  * https://media.digikey.com/pdf/Data%20Sheets/Texas%20Instruments%20PDFs/PC16550D.pdf
  */
+import type { RegisterBits } from "../vm/register_bits.ts";
 import { bits, flag, list, type Shape } from "./state.ts";
 
 /** Register offsets; DLL and DLM take the places of RBR/THR and IER while LCR.DLAB is set. */
@@ -57,6 +58,43 @@ export const MSR_DSR_BIT = 0x20;
 export const MSR_RI_BIT = 0x40;
 export const MSR_DCD_BIT = 0x80;
 export const MSR_INPUT_MASK = 0xf0;
+
+/** Names of bits, as the data sheet's table II has them. */
+export const BITS: Readonly<Record<string, RegisterBits>> = {
+  IER: { ERBFI: IER_RECEIVE_BIT, ETBEI: IER_TRANSMIT_BIT, ELSI: IER_LINE_BIT, EDSSI: IER_MODEM_BIT },
+  IIR: { FIFO: IIR_FIFO_MASK, ID: 0x0e, NONE: IIR_NONE },
+  FCR: { ENABLE: FCR_ENABLE_BIT, DMA: 0x08, TRIGGER: FCR_TRIGGER_MASK },
+  LCR: {
+    DLAB: LCR_DLAB_BIT,
+    BREAK: LCR_BREAK_BIT,
+    SP: 0x20,
+    EPS: 0x10,
+    PEN: LCR_PARITY_BIT,
+    STB: LCR_STOP_BIT,
+    WLS: LCR_LENGTH_MASK,
+  },
+  MCR: { DTR: MCR_DTR_BIT, RTS: MCR_RTS_BIT, OUT1: MCR_OUT1_BIT, OUT2: MCR_OUT2_BIT, LOOP: MCR_LOOP_BIT },
+  LSR: {
+    DR: LSR_DATA_BIT,
+    OE: LSR_OVERRUN_BIT,
+    PE: 0x04,
+    FE: 0x08,
+    BI: LSR_BREAK_BIT,
+    THRE: 0x20,
+    TEMT: 0x40,
+    ERROR: LSR_FIFO_ERROR_BIT,
+  },
+  MSR: {
+    DCTS: 0x01,
+    DDSR: 0x02,
+    TERI: 0x04,
+    DDCD: 0x08,
+    CTS: MSR_CTS_BIT,
+    DSR: MSR_DSR_BIT,
+    RI: MSR_RI_BIT,
+    DCD: MSR_DCD_BIT,
+  },
+};
 
 /** Characters a FIFO holds. */
 export const FIFO_DEPTH = 16;

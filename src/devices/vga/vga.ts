@@ -5,6 +5,7 @@
  * docs/specs/standard-vga.rst.
  */
 import type { AccessPoint, DeviceRange } from "../../vm/device.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import type { Picture } from "../../vm/picture.ts";
 import type { Timebase } from "../device_clock.ts";
 import {
@@ -14,15 +15,16 @@ import {
   COMMAND_MEMORY_BIT,
   CONFIG_FIELD,
 } from "../pci/config_space.ts";
+import { PCI_BITS } from "../pci/pci_bits.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { list, restoreRecord, saveRecord, type Shape, text } from "../state.ts";
 import { decode, readPlanes, WINDOW, WINDOW_BYTES, writePlanes } from "./data_path.ts";
 import { bankBase, DISPI, dispiEnabled, dispiLinear, dispiPicture, readDispi, writeDispi } from "./dispi.ts";
 import { DirectWindow } from "./direct_window.ts";
-import { frame } from "./crtc.ts";
+import { frame, startAddress } from "./crtc.ts";
 import { textRows } from "./picture.ts";
 import { isShown, isText, scanout } from "./scanout.ts";
-import { powerOn, textMode, VGA_SHAPE, type VgaState } from "./vga_state.ts";
+import { powerOn, textMode, VGA_BITS, VGA_SHAPE, type VgaState } from "./vga_state.ts";
 import { readPort, writePort } from "./vga_ports.ts";
 import { VideoMemory } from "./video_memory.ts";
 
@@ -77,6 +79,8 @@ const FIXED: { readonly io: readonly BarRange[]; readonly memory: readonly BarRa
 
 /** The VGA, as a PCI function and as the ISA card it is to old programs. */
 export class Vga extends PciFunction {
+  /** Names of the bits of what `inspect` shows. */
+  override readonly bits: Readonly<Record<string, RegisterBits>> = { ...PCI_BITS, ...VGA_BITS };
   /** What is worth a stop: a mode's registers, colours, what is drawn. */
   readonly points: Readonly<Record<string, readonly AccessPoint[]>> = {
     crtc: [{ space: "port", start: 0x3d4, length: 2, direction: "write" }],
@@ -223,6 +227,11 @@ export class Vga extends PciFunction {
     this.remap();
   }
 
+  /** The mode, for lists. */
+  summary(): string {
+    return this.#mode();
+  }
+
   /** The mode, what it shows, and the registers. */
   override inspect(): Record<string, number | bigint | string> {
     const s = this.#state;
@@ -234,7 +243,16 @@ export class Vga extends PciFunction {
       mode: this.#mode(),
       columns,
       lines,
+      start: startAddress(s),
+      cursor: s.crtc[0x0e] << 8 | s.crtc[0x0f],
       misc: s.misc,
+      SR01: s.sequencer[1],
+      SR02: s.sequencer[2],
+      SR04: s.sequencer[4],
+      GR05: s.graphics[5],
+      GR06: s.graphics[6],
+      AR10: s.attribute[0x10],
+      dispiEnable: s.dispi[DISPI.ENABLE],
       sequencer: group(s.sequencer),
       crtc: group(s.crtc),
       graphics: group(s.graphics),

@@ -4,6 +4,7 @@
  * Data sheets: IBM Personal System/2 Hardware Interface Technical Reference, "Video Subsystem" (May 1988); Intel 965G
  * Programmer's Reference Manual, volume 3, chapter 2 "VGA and extended VGA registers".
  */
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import { bits, flag, integer, list, type Shape } from "../state.ts";
 
 /** How many registers each group has. */
@@ -13,6 +14,26 @@ export const GRAPHICS_REGISTERS = 9;
 export const ATTRIBUTE_REGISTERS = 21;
 export const DISPI_REGISTERS = 11;
 const PALETTE_BYTES = 768;
+
+/** Names of the bits of the registers that say what mode it is. */
+export const VGA_BITS: Readonly<Record<string, RegisterBits>> = {
+  misc: { COLOUR: 0x01, RAM: 0x02, CLOCK: 0x0c, PAGE: 0x20, HSYNC: 0x40, VSYNC: 0x80 },
+  SR01: { "8 dots": 0x01, "half clock": 0x08, "screen off": 0x20 },
+  SR02: { MASK: 0x0f },
+  SR04: { EXTENDED: 0x02, SEQUENTIAL: 0x04, CHAIN4: 0x08 },
+  GR05: { WRITE: 0x03, READ: 0x08, ODDEVEN: 0x10, SHIFT: 0x60 },
+  GR06: { GRAPHICS: 0x01, CHAIN: 0x02, MAP: 0x0c },
+  AR10: {
+    GRAPHICS: 0x01,
+    MONO: 0x02,
+    LINE: 0x04,
+    BLINK: 0x08,
+    "pan to split": 0x20,
+    "8 bits": 0x40,
+    P54S: 0x80,
+  },
+  dispiEnable: { ENABLED: 0x01, GETCAPS: 0x02, DAC8: 0x20, LINEAR: 0x40, NOCLEAR: 0x80 },
+};
 
 /** Every register and latch. */
 export interface VgaState {
