@@ -14,6 +14,7 @@ import type {
   Vcpu,
 } from "../vm/machine.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
+import type { HypervisorMonitor } from "../vm/hypervisor.ts";
 import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
 import type { Autopsy } from "../debug/autopsy.ts";
@@ -35,6 +36,7 @@ import type { CoreDump } from "./core_dump.ts";
 import { DeviceSet } from "./devices.ts";
 import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
+import { monitorOf } from "./monitor.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { Lending } from "./lending.ts";
 import { LinuxView } from "./linux.ts";
@@ -85,6 +87,8 @@ export class GuestMachine implements Machine {
   readonly boot: Pick<BootImage, "protocol" | "notes"> | undefined;
   /** Its IDE drives, by place. */
   readonly drives: readonly Drive[];
+  /** The monitor of the hypervisor, where it runs the guest by itself: QEMU's. */
+  readonly monitor: HypervisorMonitor | undefined;
   readonly #notices: string[] = [];
   readonly #noticeListeners = new Set<(text: string) => void>();
   readonly #stores: Disposable | undefined;
@@ -144,6 +148,7 @@ export class GuestMachine implements Machine {
       ...(backend.picture && { picture: () => backend.picture!() }),
       closed: () => control.state === "closed",
     });
+    if (backend.monitor !== undefined) this.monitor = monitorOf(control, backend.monitor);
     this.#access = new BusAccess({
       buses,
       capabilities: backend.capabilities,

@@ -116,6 +116,7 @@ export { Screen } from "./screen.ts";
 export { ByteDevice } from "../devices/byte_device.ts";
 export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";
 export type { Host } from "./hosts.ts";
+export type { DiskPlug, HypervisorMonitor, NetworkPlug } from "../vm/hypervisor.ts";
 export { GuestMachine } from "./machine.ts";
 export { compareFiles, compareMachines, traceLines, type Verdict } from "./traces.ts";
 export type { Difference } from "../debug/comparison.ts";

@@ -5,6 +5,7 @@ import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { BootSpec } from "./boot.ts";
 import { bootDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
+import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
@@ -75,6 +76,9 @@ interface OpenRequest extends BackendOptions {
   readonly bootMenu: boolean;
   /** What executes instructions in QEMU. */
   readonly accelerator?: "tcg" | "kvm";
+  readonly drives?: readonly QemuDrive[];
+  readonly bootOrder?: string;
+  readonly screen?: boolean;
 }
 
 /** Every backend, best first. */
@@ -161,11 +165,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
   const told = options.boot?.firmware ?? {};
-  const { drives, notes, stores } = told.disk === undefined && told.cdrom === undefined
+  const { drives, notes, stores } = !opener.devices || (told.disk === undefined && told.cdrom === undefined)
     ? NO_DRIVES
     : openDrives(told, (await import("./disks.ts")).openDisk);
   cleanup.use(stores);
-  if (drives.length > 0 && !opener.devices) refuseDevices(name);
+  const theirs = opener.devices ? undefined : (await import("./qemu_drives.ts")).qemuDrives(told);
   const bootMenu = options.boot?.menu ?? false;
   const backend = await opener.open({
     memory,
@@ -174,6 +178,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     pit,
     bootMenu,
     ...(accelerator && { accelerator }),
+    ...theirs,
+    screen: options.boot?.kind === "firmware",
     ...(options.cpu !== undefined && { cpu: options.cpu }),
     ...(roms && { roms }),
   });

@@ -152,6 +152,8 @@ export class GdbSession {
         await this.#memory.write(this.#vcpu.index, packet.subarray(1), packet[0] === 0x58);
         return "OK";
       case "Z":
+        // x86 can't watch reads alone. Told so, gdb watches accesses, and leaves out those that changed the value.
+        if (packet[1] === READ_WATCHPOINT) return "";
         await this.#breakpoints.insert(text());
         return "OK";
       case "z":
@@ -369,6 +371,9 @@ export class GdbSession {
     return `E${(code ?? 5).toString(16).padStart(2, "0")}`;
   }
 }
+
+/** "3": the type of a watchpoint for reads (E.2, packets Z and z). */
+const READ_WATCHPOINT = 0x33;
 
 /** The client leaves: there is no (further) answer. */
 const LEAVE = Symbol("leave");

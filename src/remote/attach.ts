@@ -8,6 +8,7 @@ import { Machine } from "./machine.ts";
 import { regionsOfTree } from "./memory_tree.ts";
 import { QmpConnection } from "./qmp.ts";
 import { qemuCapabilities, stubCapabilities } from "./qemu/capabilities.ts";
+import { QemuMonitor } from "./qemu/qemu_monitor.ts";
 import { RegisterFile } from "./register_file.ts";
 import { RemoteBackend } from "./remote_backend.ts";
 import { Session } from "./session.ts";
@@ -49,10 +50,12 @@ export async function attachStub(streams: AttachStreams, waiter: Waiter): Promis
     regions: tree === undefined ? [] : withoutOverlap(regionsOfTree(tree)),
     capabilities: capabilitiesOf(session, qmp),
   });
+  const monitor = qmp && new QemuMonitor(machine, qmp, false);
   const owned = cleanup.move();
   return new RemoteBackend({
     name: "gdb",
     machine,
+    ...(monitor && { monitor }),
     reset: () => {
       if (qmp === undefined) return machine.refuse("reset");
       qmp.forget();

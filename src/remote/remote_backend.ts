@@ -1,6 +1,9 @@
 import type { Backend, BackendConsole, BackendName, RemoteBreakpoints } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
+import type { HypervisorMonitor } from "../vm/hypervisor.ts";
+import type { Picture } from "../vm/picture.ts";
 import { GoneError } from "./gone.ts";
+import type { QemuMonitor } from "./qemu/qemu_monitor.ts";
 import type { Machine } from "./machine.ts";
 import type { RemoteMemory } from "./remote_memory.ts";
 import { RemoteVcpu } from "./remote_vcpu.ts";
@@ -10,6 +13,7 @@ export interface RemoteParts {
   readonly name: BackendName;
   readonly machine: Machine;
   readonly console?: BackendConsole;
+  readonly monitor?: QemuMonitor;
   /** Puts the guest back to power-on. */
   reset(): void;
   /** Lets go of the guest: ends it if it is ours, lets it run on if not. */
@@ -24,11 +28,13 @@ export class RemoteBackend implements Backend {
   readonly memory: RemoteMemory;
   readonly breakpoints: RemoteBreakpoints;
   readonly console?: BackendConsole;
+  readonly monitor?: HypervisorMonitor;
+  readonly picture?: () => Promise<Picture>;
   readonly #parts: RemoteParts;
   #closing: Promise<void> | undefined;
 
   constructor(parts: RemoteParts) {
-    const { machine, name, console } = parts;
+    const { machine, name, console, monitor } = parts;
     this.#parts = parts;
     this.name = name;
     this.capabilities = machine.capabilities;
@@ -37,6 +43,10 @@ export class RemoteBackend implements Backend {
     machine.vcpus = this.vcpus;
     this.breakpoints = machine.traps;
     if (console !== undefined) this.console = console;
+    if (monitor !== undefined) {
+      this.monitor = monitor;
+      this.picture = () => monitor.picture();
+    }
   }
 
   reset(): void {

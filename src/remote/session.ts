@@ -22,8 +22,8 @@ export interface StubFeatures {
   readonly vCont: boolean;
   /** Whether memory can be read by guest-physical address: QEMU's PhyMemMode. */
   readonly physical: boolean;
-  /** Whether it tells how a step treats interrupts: QEMU's sstepbits. */
-  readonly stepBits: boolean;
+  /** How a step can treat interrupts: QEMU's sstepbits, ENABLE 1, NOIRQ 2, NOTIMER 4; 0 where there are none. */
+  readonly stepBits: number;
 }
 
 /** Registers that were asked for with a stop. */
@@ -83,7 +83,7 @@ export class Session {
       packetSize: size >= 64 ? Math.min(size, 1 << 20) : 400,
       vCont: /^vCont(;|$)/.test(resumes),
       physical: /^[01]$/.test(connection.request("qqemu.PhyMemMode")),
-      stepBits: connection.request("qqemu.sstepbits").startsWith("ENABLE="),
+      stepBits: stepBitsOf(connection.request("qqemu.sstepbits")),
     };
     if (this.features.physical) {
       connection.pipelined = true;
@@ -142,7 +142,7 @@ export class Session {
   /** Lets go of a guest of others, as it was found: running, or paused. */
   leave(running: boolean): void {
     if (this.features.physical) this.command("Qqemu.PhyMemMode:0");
-    if (this.#stepFlags !== undefined) this.command("Qqemu.sstep=7");
+    if (this.#stepFlags !== undefined) this.command(`Qqemu.sstep=${this.features.stepBits.toString(16)}`);
     // E.2, `D`: the guest runs on. A stub that is only hung up on leaves it as it stands.
     if (!running) return;
     const processes = new Set(this.threads.map((thread) => /^p([^.]+)\./.exec(thread)?.[1]));
@@ -177,8 +177,8 @@ export class Session {
   /** Lets one vCPU run one instruction. */
   resumeStep(vcpu: BackendVcpu, interrupts: boolean): void {
     // ENABLE, NOIRQ, NOTIMER (QEMU's gdbstub): a step into a handler is not what was asked for.
-    const flags = interrupts ? 1 : 7;
-    if (this.features.stepBits && this.#stepFlags !== flags) {
+    const flags = this.features.stepBits & (interrupts ? 1 : 7);
+    if (flags !== 0 && this.#stepFlags !== flags) {
       this.command(`Qqemu.sstep=${flags.toString(16)}`);
       this.#stepFlags = flags;
     }
@@ -227,12 +227,16 @@ export class Session {
   }
 
   #run(how: string): void {
+    this.#begin();
+    this.connection.post(how);
+  }
+
+  #begin(): void {
     for (const listener of this.#beforeRunning) listener();
     this.generation++;
     this.#running = true;
     this.#selected = undefined;
     this.#prefetched = undefined;
-    this.connection.post(how);
   }
 
   #stopped(text: string): StopReply | undefined {
@@ -291,6 +295,13 @@ function settled(connection: GdbConnection, payload: string): string {
   while (answer !== undefined && parseStopReply(answer) !== undefined) answer = connection.next(MONITOR_MS);
   if (answer === undefined) throw new GoneError(`the stub did not answer ${payload.slice(0, 12)}`);
   return answer;
+}
+
+/** ENABLE=1,NOIRQ=2,NOTIMER=4; a QEMU that records or replays has the first alone. */
+function stepBitsOf(answer: string): number {
+  if (!answer.startsWith("ENABLE=")) return 0;
+  return [...answer.matchAll(/=([0-9a-f]{1,2})\b/g)].reduce((bits, [, bit]) => bits | parseInt(bit, 16), 0) &
+    7;
 }
 
 function noDescription(): TargetDescription {

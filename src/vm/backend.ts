@@ -1,6 +1,7 @@
 import type { Capabilities } from "./capabilities.ts";
 import type { InterruptAcknowledge, InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
+import type { HypervisorMonitor } from "./hypervisor.ts";
 import type { Picture } from "./picture.ts";
 import type { Registers, RegisterValues } from "./registers.ts";
 
@@ -69,6 +70,8 @@ export interface Backend {
   readonly breakpoints?: RemoteBreakpoints;
   /** Console and debug log of a guest whose devices are the hypervisor's; undefined where they are ours. */
   readonly console?: BackendConsole;
+  /** What else the hypervisor can be asked for, where it runs the guest by itself. */
+  readonly monitor?: HypervisorMonitor;
   /** A picture of the hypervisor's own screen; where it has one that can be had. */
   readonly picture?: () => Promise<Picture>;
   /** Undefined where interrupts can't be raised from here. */

@@ -1,5 +1,6 @@
 /** QEMU's command line for a guest of hvsh's (qemu(1)). */
 import type { BackendOptions } from "../../vm/backend.ts";
+import { STATE_NODE } from "./qemu_monitor.ts";
 
 /** The streams to a QEMU of ours; each is a socket of that name in the private folder. */
 export const STREAMS = ["gdb", "qmp", "com1", "debugcon", "port-e9", "exit"] as const;
@@ -12,6 +13,23 @@ export interface QemuOptions extends BackendOptions {
   readonly bootMenu?: boolean;
   /** The program; found in PATH if left out. */
   readonly program?: string;
+  /** IDE drives, by place: 0 to 3 are hda to hdd. */
+  readonly drives?: readonly QemuDrive[];
+  /** Letters of `-boot order=`: c is the first disk, d the CD-ROM drive. */
+  readonly bootOrder?: string;
+  /** Whether there is a VGA. */
+  readonly screen?: boolean;
+}
+
+/** An IDE drive. */
+export interface QemuDrive {
+  readonly index: number;
+  readonly kind: "disk" | "cdrom";
+  /** Its image, sectors one after the other; undefined for an empty drive. */
+  readonly path?: string;
+  readonly readOnly: boolean;
+  /** Whether what is written is thrown away. */
+  readonly snapshot: boolean;
 }
 
 /** Arguments for a guest whose sockets, firmware and log lie in `folder`. */
@@ -26,7 +44,16 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     ...["-S", "-nodefaults", "-no-user-config", "-display", "none", "-name", "hvsh"],
     ...["-machine", "pc,graphics=off", "-accel", options.accelerator ?? "tcg"],
     ...["-m", `${kib}K`, "-smp", `cpus=${options.cpus}`, "-bios", `${folder}/firmware`],
-    ...["-boot", `menu=${options.bootMenu ? "on" : "off"}`],
+    ...[
+      "-boot",
+      `menu=${options.bootMenu ? "on" : "off"}${options.bootOrder ? `,order=${options.bootOrder}` : ""}`,
+    ],
+    ...[
+      "-drive",
+      `file=${escaped(`${folder}/states`)},if=none,id=states,format=qcow2,node-name=${STATE_NODE}`,
+    ],
+    ...(options.drives ?? []).flatMap((drive) => ["-drive", ideDrive(drive)]),
+    ...(options.screen ? ["-device", "VGA"] : []),
     ...sockets,
     ...["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control", "-serial", "chardev:com1"],
     ...["-device", "isa-debugcon,iobase=0x402,chardev=debugcon"],
@@ -37,6 +64,17 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     // Tells a triple fault from a reset.
     ...["-d", "cpu_reset", "-D", `${folder}/log`],
   ];
+}
+
+function ideDrive({ index, kind, path, readOnly, snapshot }: QemuDrive): string {
+  const medium = path === undefined ? "" : `,file=${escaped(path)},format=raw`;
+  const how = `${readOnly || kind === "cdrom" ? ",readonly=on" : ""}${snapshot ? ",snapshot=on" : ""}`;
+  return `if=ide,index=${index},media=${kind}${medium}${path === undefined ? "" : how}`;
+}
+
+/** In QEMU's options a comma ends a value, unless it is doubled. */
+function escaped(text: string): string {
+  return text.replaceAll(",", ",,");
 }
 
 const ROM_BYTES = 64 * 1024;

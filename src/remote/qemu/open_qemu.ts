@@ -10,7 +10,9 @@ import { RemoteBackend } from "../remote_backend.ts";
 import { Session } from "../session.ts";
 import { qemuCapabilities } from "./capabilities.ts";
 import { commandLine, firmwareOf, type QemuOptions, STREAMS } from "./command_line.ts";
+import { emptyQcow2 } from "./empty_qcow2.ts";
 import type { QemuHost, QemuProcess } from "./host.ts";
+import { QemuMonitor } from "./qemu_monitor.ts";
 
 /** The program, by its name in PATH. */
 export const PROGRAM = "qemu-system-x86_64";
@@ -24,6 +26,8 @@ const LOG_TAIL = 64 * 1024;
 const LOW_RAM = 3n << 30n;
 const HIGH_RAM = 4n << 30n;
 const MAX_CPUS = 255;
+/** Room for states that are saved; the file grows as it is used. */
+const STATES_BYTES = 2 ** 40;
 
 /**
  * Starts QEMU, stopped at the reset vector.
@@ -45,6 +49,7 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
   const folder = await Deno.makeTempDir({ prefix: "hvsh-" });
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
   await Deno.writeFile(`${folder}/firmware`, firmwareOf(options));
+  await Deno.writeFile(`${folder}/states`, emptyQcow2(STATES_BYTES));
   const links = new Links(host);
   const child = cleanup.use(host.start(program, commandLine(folder, options)));
   cleanup.use(links);
@@ -72,6 +77,7 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       name: "qemu",
       machine,
       console,
+      monitor: new QemuMonitor(machine, qmp, true),
       reset: () => reset(qmp, `${folder}/log`),
       close: () => resources.disposeAsync(),
     });

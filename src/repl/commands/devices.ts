@@ -4,6 +4,7 @@ import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
+import { plug } from "./monitor.ts";
 import { evaluate, evaluateCount, guest, splitExpressions } from "./values.ts";
 
 let loads = 0;
@@ -17,6 +18,8 @@ export async function deviceAdd(session: Session, rest: string): Promise<Answer>
         'device_add answer.ts, device_add {name: "answer", ports: {start: 0x777, length: 1}, read(o, d) {d[0] = 42}}',
     });
   }
+  const plugged = await plug(session, rest);
+  if (plugged !== undefined) return plugged;
   const file = /^(["']?)([^"'()]+\.[mc]?[tj]s)\1$/.exec(rest)?.[2];
   const given = file === undefined ? await fromExpression(session, rest) : await fromFile(file);
   const handle = await vm.devices.add(asDevice(given));

@@ -110,12 +110,45 @@ export const MACHINE: readonly Command[] = [
     names: ["device_add"],
     group: "devices",
     summary: "adds a device written in TypeScript",
-    usage: ["device_add FILE.ts", "device_add EXPRESSION"],
-    details: "The file's default export is a device, its class, or a function that makes one.\n" +
+    usage: [
+      "device_add FILE.ts",
+      "device_add EXPRESSION",
+      "device_add virtio-blk IMAGE",
+      "device_add virtio-net [open]",
+    ],
+    details:
+      "A guest in QEMU takes QEMU's: a raw image, or a network card, which reaches the host's network if open.\n" +
+      "The file's default export is a device, its class, or a function that makes one.\n" +
       'device_add {name: "answer", ports: {start: 0x777, length: 1}, read(offset, data) { data[0] = 42 }}',
     needsGuest,
     complete: async (_, { words }) => (await import("./files.ts")).completePath(words.at(-1) ?? ""),
     run: async (s, { rest }) => (await import("./devices.ts")).deviceAdd(s, rest),
+  },
+  {
+    names: ["qemu"],
+    group: "guest",
+    summary: "runs a line of QEMU's own monitor, for a guest in QEMU",
+    usage: ["qemu LINE"],
+    details: "qemu info pci",
+    needsGuest,
+    run: async (s, { rest }) => (await import("./monitor.ts")).qemu(s, rest),
+  },
+  {
+    names: ["savevm"],
+    group: "guest",
+    summary: "keeps memory, processors and devices of a guest in QEMU under a name",
+    usage: ["savevm NAME"],
+    details: "What is on its disks is not kept. It lasts as long as the guest.",
+    needsGuest,
+    run: async (s, { rest }) => (await import("./monitor.ts")).saveState(s, rest),
+  },
+  {
+    names: ["loadvm"],
+    group: "guest",
+    summary: "puts back what savevm kept",
+    usage: ["loadvm NAME"],
+    needsGuest,
+    run: async (s, { rest }) => (await import("./monitor.ts")).loadState(s, rest),
   },
   {
     names: ["device_del"],

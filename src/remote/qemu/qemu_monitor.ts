@@ -1,0 +1,140 @@
+/** QEMU's monitor as scripts have it: states, disks, network cards, and whatever else it knows. */
+import { HvshError, InputError } from "../../vm/errors.ts";
+import type { DiskPlug, HypervisorMonitor, NetworkPlug } from "../../vm/hypervisor.ts";
+import type { Picture } from "../../vm/picture.ts";
+import type { Machine } from "../machine.ts";
+import type { QmpConnection } from "../qmp.ts";
+import { readPpm } from "./ppm.ts";
+
+/** The node of the image that states are kept in, in a QEMU of ours. */
+export const STATE_NODE = "hvsh-state";
+const JOB_MS = 120_000;
+const POLL_MS = 5;
+
+/** The monitor of one QEMU. */
+export class QemuMonitor implements HypervisorMonitor {
+  readonly #machine: Machine;
+  readonly #qmp: QmpConnection;
+  /** Whether there is an image of ours for states; if not, QEMU finds one among the guest's disks. */
+  readonly #ours: boolean;
+  #names = 0;
+
+  constructor(machine: Machine, qmp: QmpConnection, ours: boolean) {
+    this.#machine = machine;
+    this.#qmp = qmp;
+    this.#ours = ours;
+  }
+
+  execute(command: string, args?: Readonly<Record<string, unknown>>): unknown {
+    return this.#qmp.execute(command, args);
+  }
+
+  command(line: string): string {
+    return this.#qmp.monitor(line);
+  }
+
+  async save(name: string): Promise<void> {
+    checkName(name);
+    this.#machine.session.halt();
+    if (this.#ours) await this.#job("snapshot-save", name);
+    else this.#said(this.command(`savevm ${name}`));
+  }
+
+  async load(name: string): Promise<void> {
+    checkName(name);
+    this.#machine.session.halt();
+    if (this.#ours) await this.#job("snapshot-load", name);
+    else this.#said(this.command(`loadvm ${name}`));
+    this.#machine.revived();
+  }
+
+  addDisk(path: string, { id = this.#name("disk"), readOnly = false, driver }: DiskPlug = {}): string {
+    checkName(id);
+    const node = `${id}-node`;
+    this.#qmp.execute("blockdev-add", {
+      driver: "raw",
+      "node-name": node,
+      "read-only": readOnly,
+      file: { driver: "file", filename: path },
+    });
+    try {
+      this.#qmp.execute("device_add", { driver: driver ?? "virtio-blk-pci", id, drive: node });
+    } catch (error) {
+      this.#qmp.execute("blockdev-del", { "node-name": node });
+      throw error;
+    }
+    return id;
+  }
+
+  addNetwork({ id = this.#name("net"), open = false, driver }: NetworkPlug = {}): string {
+    checkName(id);
+    const netdev = `${id}-host`;
+    this.#qmp.execute("netdev_add", { type: "user", id: netdev, restrict: !open });
+    try {
+      this.#qmp.execute("device_add", { driver: driver ?? "virtio-net-pci", id, netdev });
+    } catch (error) {
+      this.#qmp.execute("netdev_del", { id: netdev });
+      throw error;
+    }
+    return id;
+  }
+
+  removeDevice(id: string): void {
+    this.#qmp.execute("device_del", { id });
+  }
+
+  /** What its screen shows. */
+  async picture(): Promise<Picture> {
+    const file = await Deno.makeTempFile({ suffix: ".ppm" });
+    try {
+      this.#qmp.execute("screendump", { filename: file });
+      return readPpm(await Deno.readFile(file));
+    } finally {
+      await Deno.remove(file);
+    }
+  }
+
+  #name(kind: string): string {
+    return `hvsh-${kind}${this.#names++}`;
+  }
+
+  /** Runs a command that takes its time, to its end. */
+  async #job(command: string, tag: string): Promise<void> {
+    const id = this.#name("job");
+    this.#qmp.execute(command, { "job-id": id, tag, vmstate: STATE_NODE, devices: [STATE_NODE] });
+    for (const deadline = performance.now() + JOB_MS;;) {
+      const jobs = this.#qmp.execute("query-jobs") as readonly Record<string, unknown>[];
+      const job = jobs.find((one) => one.id === id);
+      if (job === undefined || job.status === "concluded") {
+        if (job !== undefined) this.#qmp.execute("job-dismiss", { id });
+        if (job?.error !== undefined) {
+          throw new HvshError(`QEMU failed at ${command}: ${job.error}`, {
+            remedy: "see `info snapshots` of its monitor for what was saved",
+          });
+        }
+        return;
+      }
+      if (performance.now() > deadline) {
+        throw new HvshError(`QEMU has not done ${command} within ${JOB_MS / 1000} s`, {
+          remedy: "try again on a less loaded host",
+        });
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  /** The human monitor says nothing if all is well. */
+  #said(text: string): void {
+    if (text.trim() === "") return;
+    throw new HvshError(`QEMU refuses: ${text.trim()}`, {
+      remedy: "a state is kept in a qcow2 disk of the guest's",
+    });
+  }
+}
+
+function checkName(name: string): void {
+  if (/^[A-Za-z][\w.-]{0,60}$/.test(name)) return;
+  throw new InputError(`${JSON.stringify(name)} can't be a name in QEMU's monitor`, {
+    remedy: "take letters, digits, dots, dashes and underscores, a letter first",
+  });
+}

@@ -1,0 +1,84 @@
+/** What QEMU's monitor is asked for: states, disks, network cards, its screen. */
+import assert from "node:assert/strict";
+import { firmware, flat, gpa, hosts, InputError, open } from "../mod.ts";
+import { emptyQcow2 } from "../src/remote/qemu/empty_qcow2.ts";
+import { readPpm } from "../src/remote/qemu/ppm.ts";
+
+const qemu = (await hosts()).find((host) => host.backend === "qemu");
+const ignore = qemu?.usable !== true;
+if (qemu?.usable === false) console.log(`skipped: QEMU: ${qemu.reason}`);
+
+/** In real mode: inc ax; add bx, ax; mov [0x2000], ax; jmp. */
+const LOOP = Uint8Array.of(0x40, 0x01, 0xc3, 0x89, 0x06, 0x00, 0x20, 0xeb, 0xf7);
+const MEMORY = 1 << 20;
+
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test({
+  name: "states are saved and put back; disks and network cards are plugged in; the screen is seen",
+  ignore,
+  fn: () =>
+    inFolder(async (folder) => {
+      await using vm = await open({ backend: "qemu", memory: MEMORY, boot: flat(LOOP, { at: 0x1000 }) });
+      const { monitor } = vm;
+      assert.ok(monitor !== undefined);
+      await vm.step(9);
+      await monitor.save("here");
+      await vm.step(90);
+      await monitor.load("here");
+      assert.deepEqual([(await vm.vcpus[0].registers()).rax, vm.lastStop], [3n, undefined]);
+      assert.equal((await vm.step()).registers.rbx, 6n);
+      await assert.rejects(monitor.load("nothing"), /QEMU/);
+      await assert.rejects(monitor.save("a b"), InputError);
+      await Deno.writeFile(`${folder}/disk.img`, new Uint8Array(1 << 20));
+      const disk = await monitor.addDisk(`${folder}/disk.img`, { readOnly: true });
+      const card = await monitor.addNetwork();
+      const pci = await monitor.command("info pci");
+      assert.ok(pci.includes(`id "${disk}"`) && pci.includes(`id "${card}"`), pci);
+      assert.match(await monitor.command("info network"), /restrict=on/);
+      await monitor.removeDevice(card);
+      assert.throws(() => monitor.addDisk(`${folder}/none`), /none/);
+      assert.throws(() => monitor.execute("nonsense"), /nonsense/);
+    }),
+});
+
+const SEABIOS = "/usr/share/seabios/bios.bin";
+const rom = await Deno.stat(SEABIOS).then(() => true, () => false);
+Deno.test({
+  name: "SeaBIOS in QEMU boots a disk of firmware(), and its screen is a picture",
+  ignore: ignore || !rom,
+  fn: () =>
+    inFolder(async (folder) => {
+      // mov al, 'B'; mov dx, 0x3f8; out dx, al; cli; hlt
+      const sector = new Uint8Array(512);
+      sector.set([0xb0, 0x42, 0xba, 0xf8, 0x03, 0xee, 0xfa, 0xf4]);
+      sector.set([0x55, 0xaa], 510);
+      const disk = `${folder}/disk.img`;
+      await Deno.writeFile(disk, sector);
+      await using vm = await open({ backend: "qemu", boot: firmware(SEABIOS, { disk, snapshot: true }) });
+      const stop = await vm.continue({ timeoutMs: 60_000 });
+      assert.equal(stop.kind, "halt");
+      assert.ok(vm.console.text.endsWith("B"), vm.console.text);
+      assert.deepEqual([...await vm.memory.read(gpa(0x7c00n), 2)], [0xb0, 0x42]);
+      const { width, height, rgb } = await vm.screen.picture();
+      assert.ok(width >= 640 && height >= 400 && rgb.length === width * height * 3);
+    }),
+});
+
+Deno.test("pictures that make no sense are refused; an empty image is of its size", () => {
+  assert.deepEqual(
+    readPpm(Uint8Array.of(...new TextEncoder().encode("P6\n1 1\n255\n"), 1, 2, 3)).rgb,
+    Uint8Array.of(1, 2, 3),
+  );
+  for (const text of ["", "P5\n1 1\n255\nabc", "P6\n9 9\n255\nabc", "P6\n99999 1\n255\nabc"]) {
+    assert.throws(() => readPpm(new TextEncoder().encode(text)), /makes no sense/);
+  }
+  assert.equal(new DataView(emptyQcow2(1 << 30).buffer).getBigUint64(24), 1n << 30n);
+});
