@@ -55,11 +55,13 @@ Deno.test({
     "Debian's kernel, moved by KASLR and seen from outside, is as it says itself: symbols, log, modules, tasks",
   ignore: kvm.ignore,
   fn: async () => {
-    const lab = await kvm.get();
-    const command = ["deno", "run", "-A", "--no-check", "tests/linux/view_guest.ts"];
-    const { code, stdout, stderr } = await lab.output(command);
-    assert.equal(code, 0, `${stdout}\n${stderr}`);
-    assert.deepEqual(JSON.parse(stdout.trim().split("\n").at(-1) ?? ""), {
+    // On QEMU and not in the lab: what is looked at is the guest's memory, and it boots in a tenth of the time.
+    const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", new URL("linux/view_guest.ts", import.meta.url).pathname, "qemu"],
+    }).output();
+    const said = new TextDecoder().decode(stdout);
+    assert.ok(success, `${said}\n${new TextDecoder().decode(stderr)}`);
+    assert.deepEqual(JSON.parse(said.trim().split("\n").at(-1) ?? ""), {
       release: true,
       text: true,
       log: true,
