@@ -6,6 +6,15 @@ import { ERRNO } from "../src/abi/errno.ts";
 import * as linux from "../src/abi/linux.ts";
 import { SlirpConfig } from "../src/abi/slirp.ts";
 import { TUNSETIFF } from "../src/abi/tun.ts";
+import {
+  HVM_SAVE,
+  VM_EVENT,
+  vm_event_regs_x86,
+  VM_EVENT_RING,
+  XEN,
+  XEN_DOMCTL,
+  XEN_STRUCTURES,
+} from "../src/abi/xen.ts";
 import { CAP, EXIT, FLAG, KVM, KVM_API_VERSION, STRUCTURES } from "../src/kvm/abi.ts";
 
 const decoder = new TextDecoder();
@@ -154,4 +163,28 @@ Deno.test("libslirp's configuration is that of its header", async () => {
     !/_pad|sizeof\(struct SlirpConfig\)/.test(expression)
   );
   await compare(["slirp/libslirp.h"], ours);
+});
+
+Deno.test("Xen's structures and constants are those of libxen-dev's headers", async () => {
+  const { size, ...event } = VM_EVENT;
+  const { size: domctl, ...head } = XEN_DOMCTL;
+  const offsets = (of: string, table: Readonly<Record<string, number>>): Question[] =>
+    Object.entries(table).map(([name, ours]) => ({ expression: `offsetof(${of}, ${name})`, ours }));
+  await compare(["xenctrl.h", "xen/vm_event.h", "xen/hvm/save.h", "xen/event_channel.h"], [
+    ...Object.entries(XEN_STRUCTURES).flatMap(([name, layout]) => structure(name, layout)),
+    // hvsh reads the front of it only.
+    ...structure("vm_event_regs_x86", vm_event_regs_x86).filter((q) =>
+      q.expression !== "sizeof(struct vm_event_regs_x86)"
+    ),
+    ...constants(XEN),
+    ...offsets("vm_event_request_t", event),
+    { expression: "sizeof(vm_event_request_t)", ours: size },
+    ...offsets("struct vm_event_sring", VM_EVENT_RING),
+    ...offsets("struct xen_domctl", head),
+    { expression: "sizeof(struct xen_domctl)", ours: domctl },
+    ...Object.entries(HVM_SAVE).flatMap(([name, { code, length }]) => [
+      { expression: `HVM_SAVE_CODE(${name})`, ours: code },
+      { expression: `HVM_SAVE_LENGTH(${name})`, ours: length },
+    ]),
+  ]);
 });

@@ -66,6 +66,8 @@ const SYMBOLS = {
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout)
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  // void free(void *)
+  free: { parameters: ["pointer"], result: "void" },
   // int sysinfo(struct sysinfo *info)
   sysinfo: { parameters: ["buffer"], result: "i32" },
 } as const;

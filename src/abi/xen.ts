@@ -1,0 +1,194 @@
+/**
+ * The one table of Xen's binary interface on x86-64: the structures that its libraries write into our buffers, and
+ * the constants of its headers, under their names there. tests/abi_test.ts compares all of it with libxen-dev's headers
+ * (4.17); src/host/xen takes its buffer sizes from here and from nowhere else.
+ */
+
+import { array, bytes, struct, u16, u32, u64, u8 } from "./layout.ts";
+
+/** `struct xen_domctl_getdomaininfo` (xen/domctl.h): one domain, as `xc_domain_getinfolist` lists it. */
+export const xen_domctl_getdomaininfo = struct({
+  domain: u16,
+  pad1: u16,
+  flags: u32,
+  tot_pages: u64,
+  max_pages: u64,
+  outstanding_pages: u64,
+  shr_pages: u64,
+  paged_pages: u64,
+  shared_info_frame: u64,
+  cpu_time: u64,
+  nr_online_vcpus: u32,
+  max_vcpu_id: u32,
+  ssidref: u32,
+  handle: bytes(16),
+  cpupool: u32,
+  gpaddr_bits: u8,
+  pad2: bytes(7),
+  arch_config: bytes(8),
+});
+
+/** `struct cpu_user_regs` (xen/arch-x86/xen-x86_64.h). */
+// deno-fmt-ignore: rows as in the header
+export const cpu_user_regs = struct({
+  r15: u64, r14: u64, r13: u64, r12: u64, rbp: u64, rbx: u64,
+  r11: u64, r10: u64, r9: u64, r8: u64, rax: u64, rcx: u64, rdx: u64, rsi: u64, rdi: u64,
+  error_code: u32, entry_vector: u32,
+  rip: u64,
+  cs: u16, _pad0: array(u16, 1), saved_upcall_mask: u8, _pad1: bytes(3),
+  rflags: u64,
+  rsp: u64,
+  ss: u16, _pad2: array(u16, 3),
+  es: u16, _pad3: array(u16, 3),
+  ds: u16, _pad4: array(u16, 3),
+  fs: u16, _pad5: array(u16, 3),
+  gs: u16, _pad6: array(u16, 3),
+});
+
+/** `struct trap_info`: one vector of a PV guest's virtual IDT. `flags`: DPL in bits 0 and 1, 4 masks events. */
+export const trap_info = struct({ vector: u8, flags: u8, cs: u16, address: u64 });
+
+/** `struct vcpu_guest_context` (xen/arch-x86/xen.h): all of a PV vCPU, and of an HVM one what its header says. */
+export const vcpu_guest_context = struct({
+  fpu_ctxt: bytes(512),
+  flags: u64,
+  user_regs: cpu_user_regs,
+  trap_ctxt: array(trap_info, 256),
+  ldt_base: u64,
+  ldt_ents: u64,
+  gdt_frames: array(u64, 16),
+  gdt_ents: u64,
+  kernel_ss: u64,
+  kernel_sp: u64,
+  ctrlreg: array(u64, 8),
+  debugreg: array(u64, 8),
+  event_callback_eip: u64,
+  failsafe_callback_eip: u64,
+  syscall_callback_eip: u64,
+  vm_assist: u64,
+  fs_base: u64,
+  gs_base_kernel: u64,
+  gs_base_user: u64,
+});
+
+/** `struct hvm_hw_cpu` (xen/arch-x86/hvm/save.h): a vCPU of an HVM or PVH guest, save record CPU. */
+// deno-fmt-ignore: rows as in the header
+export const hvm_hw_cpu = struct({
+  fpu_regs: bytes(512),
+  rax: u64, rbx: u64, rcx: u64, rdx: u64, rbp: u64, rsi: u64, rdi: u64, rsp: u64,
+  r8: u64, r9: u64, r10: u64, r11: u64, r12: u64, r13: u64, r14: u64, r15: u64,
+  rip: u64, rflags: u64,
+  cr0: u64, cr2: u64, cr3: u64, cr4: u64,
+  dr0: u64, dr1: u64, dr2: u64, dr3: u64, dr6: u64, dr7: u64,
+  cs_sel: u32, ds_sel: u32, es_sel: u32, fs_sel: u32, gs_sel: u32, ss_sel: u32, tr_sel: u32, ldtr_sel: u32,
+  cs_limit: u32, ds_limit: u32, es_limit: u32, fs_limit: u32, gs_limit: u32, ss_limit: u32, tr_limit: u32,
+  ldtr_limit: u32, idtr_limit: u32, gdtr_limit: u32,
+  cs_base: u64, ds_base: u64, es_base: u64, fs_base: u64, gs_base: u64, ss_base: u64, tr_base: u64,
+  ldtr_base: u64, idtr_base: u64, gdtr_base: u64,
+  cs_arbytes: u32, ds_arbytes: u32, es_arbytes: u32, fs_arbytes: u32, gs_arbytes: u32, ss_arbytes: u32,
+  tr_arbytes: u32, ldtr_arbytes: u32,
+  sysenter_cs: u64, sysenter_esp: u64, sysenter_eip: u64,
+  shadow_gs: u64,
+  msr_flags: u64, msr_lstar: u64, msr_star: u64, msr_cstar: u64, msr_syscall_mask: u64, msr_efer: u64,
+  msr_tsc_aux: u64,
+  tsc: u64,
+  pending_event: u32, error_code: u32,
+  flags: u32, pad0: u32,
+});
+
+/** `struct hvm_save_descriptor`: stands before each record of an HVM context. */
+export const hvm_save_descriptor = struct({ typecode: u16, instance: u16, length: u32 });
+
+/** `struct vm_event_regs_x86` (xen/vm_event.h), up to what hvsh reads of it. */
+// deno-fmt-ignore: rows as in the header
+export const vm_event_regs_x86 = struct({
+  rax: u64, rcx: u64, rdx: u64, rbx: u64, rsp: u64, rbp: u64, rsi: u64, rdi: u64,
+  r8: u64, r9: u64, r10: u64, r11: u64, r12: u64, r13: u64, r14: u64, r15: u64,
+  rflags: u64, dr6: u64, dr7: u64, rip: u64, cr0: u64, cr2: u64, cr3: u64, cr4: u64,
+});
+
+/** Where the parts of `vm_event_request_t` lie, and its size: a slot of the ring between Xen and a monitor. */
+export const VM_EVENT = { version: 0, flags: 4, reason: 8, vcpu_id: 12, u: 24, data: 56, size: 400 } as const;
+
+/** `struct vm_event_debug`, the part `u` of a software breakpoint or a debug exception. */
+export const vm_event_debug = struct({
+  gfn: u64,
+  pending_dbg: u64,
+  insn_length: u32,
+  type: u8,
+  _pad: bytes(3),
+});
+
+/** The page that a vm_event ring is (DEFINE_RING_TYPES of xen/io/ring.h): indices, then slots at `ring`. */
+export const VM_EVENT_RING = { req_prod: 0, req_event: 4, rsp_prod: 8, rsp_event: 12, ring: 64 } as const;
+
+/** `struct evtchn_send`: the port an event is sent to. */
+export const evtchn_send = struct({ port: u32 });
+
+/** `struct xen_domctl_vcpuextstate`: XSAVE state of a vCPU. `buffer` is the address of a buffer for hypercalls. */
+export const xen_domctl_vcpuextstate = struct({ vcpu: u32, xfeature_mask: u64, size: u64, buffer: u64 });
+
+/** The head of `struct xen_domctl`: what stands before the union `u` of all commands, and the size of the whole. */
+export const XEN_DOMCTL = { cmd: 0, interface_version: 4, domain: 8, u: 16, size: 144 } as const;
+
+/** Numbers that have a name in Xen's headers; each is compared with it. */
+export const XEN = {
+  XEN_DOMCTL_INTERFACE_VERSION: 0x15,
+  XEN_DOMCTL_setvcpuextstate: 62,
+  XEN_DOMCTL_getvcpuextstate: 63,
+  XEN_DOMCTL_gdbsx_domstatus: 1003,
+  XEN_DOMCTL_PFINFO_XTAB: 0xf000_0000,
+  XEN_DOMINF_dying: 1,
+  XEN_DOMINF_hvm_guest: 2,
+  XEN_DOMINF_shutdown: 4,
+  XEN_DOMINF_paused: 8,
+  XEN_DOMINF_blocked: 16,
+  XEN_DOMINF_running: 32,
+  XEN_DOMINF_debugged: 64,
+  XEN_DOMINF_hap: 256,
+  XEN_DOMINF_shutdownmask: 255,
+  XEN_DOMINF_shutdownshift: 16,
+  SHUTDOWN_poweroff: 0,
+  SHUTDOWN_reboot: 1,
+  SHUTDOWN_suspend: 2,
+  SHUTDOWN_crash: 3,
+  SHUTDOWN_watchdog: 4,
+  SHUTDOWN_soft_reset: 5,
+  VM_EVENT_INTERFACE_VERSION: 7,
+  VM_EVENT_FLAG_VCPU_PAUSED: 1,
+  VM_EVENT_FLAG_SET_REGISTERS: 0x100,
+  VM_EVENT_REASON_SOFTWARE_BREAKPOINT: 6,
+  VM_EVENT_REASON_SINGLESTEP: 7,
+  VM_EVENT_REASON_DEBUG_EXCEPTION: 9,
+  VGCF_I387_VALID: 1,
+  VGCF_in_kernel: 4,
+  VGCF_online: 32,
+  FLAT_KERNEL_CS64: 0xe033,
+  __HYPERVISOR_domctl: 36,
+  __HYPERVISOR_iret: 23,
+  __HYPERVISOR_sched_op: 29,
+  __HYPERVISOR_event_channel_op: 32,
+  SCHEDOP_yield: 0,
+  EVTCHNOP_send: 4,
+} as const;
+
+/** HVM_SAVE_CODE and HVM_SAVE_LENGTH of the save records that hvsh looks at. */
+export const HVM_SAVE = {
+  END: { code: 0, length: 0 },
+  CPU: { code: 2, length: 1032 },
+  LAPIC: { code: 5, length: 24 },
+  LAPIC_REGS: { code: 6, length: 1024 },
+} as const;
+
+/** The structures that the test asks C for by their names here. */
+export const XEN_STRUCTURES = {
+  xen_domctl_getdomaininfo,
+  cpu_user_regs,
+  trap_info,
+  vcpu_guest_context,
+  hvm_hw_cpu,
+  hvm_save_descriptor,
+  vm_event_debug,
+  evtchn_send,
+  xen_domctl_vcpuextstate,
+} as const;
