@@ -1,7 +1,7 @@
 import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
 import { CAP, FLAG } from "./abi.ts";
 import { KvmBackend } from "./backend.ts";
-import { LazyCapabilities } from "./lazy_capabilities.ts";
+import { LazyCapabilities } from "../vm/lazy_capabilities.ts";
 import { probeAll } from "./probe.ts";
 import { KvmProbeMachine, PROBE_MEMORY } from "./probe_machine.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";

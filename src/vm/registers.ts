@@ -68,6 +68,15 @@ export type RegisterGroup = "general" | "segment" | "control" | "debug" | "fpu" 
  */
 export type Registers = { readonly [name in RegisterName]: bigint };
 
+/**
+ * What the registers of a paravirtual vCPU say beside their values: its CR3 and page tables hold machine addresses,
+ * and this tells the guest-physical one of each.
+ */
+export interface MachinePaging {
+  /** Page-aligned machine address to guest-physical address. Left out where the tables hold guest-physical ones. */
+  readonly physicalOf?: (machine: bigint) => bigint;
+}
+
 /** Some registers and the values they shall have. */
 export type RegisterValues = { readonly [name in RegisterName]?: bigint };
 

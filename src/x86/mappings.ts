@@ -1,7 +1,7 @@
 /** Everything the paging structures map, in order of linear addresses. */
 import type { MaybePromise } from "../vm/backend.ts";
 import { FaultError, InputError } from "../vm/errors.ts";
-import type { Registers } from "../vm/registers.ts";
+import type { MachinePaging, Registers } from "../vm/registers.ts";
 import { linearAddressBits } from "./mode.ts";
 import { pageEntry, pagingFormat } from "./page_entry.ts";
 import type { PagingFormat } from "./page_entry.ts";
@@ -58,7 +58,7 @@ interface Rights {
  * tables: they may point to themselves, so there has to be an end.
  */
 export async function* mappings(
-  registers: Pick<Registers, "cr0" | "cr3" | "cr4" | "efer">,
+  registers: Pick<Registers, "cr0" | "cr3" | "cr4" | "efer"> & MachinePaging,
   read: (gpa: bigint, into: Uint8Array) => MaybePromise<void>,
   options: MappingsOptions = {},
 ): AsyncGenerator<Mapping, void, void> {

@@ -4,6 +4,7 @@
  */
 import type { PagingMode, PagingRegisters } from "./mode.ts";
 import { pagingMode } from "./mode.ts";
+import type { MachinePaging } from "../vm/registers.ts";
 
 /** The kinds of entries, from the top. */
 export type PageLevel = "PML5E" | "PML4E" | "PDPTE" | "PDE" | "PTE";
@@ -52,6 +53,8 @@ export interface PagingFormat {
   readonly nxe: boolean;
   /** Whether G counts. */
   readonly pge: boolean;
+  /** Where a machine address is guest-physical, for paravirtual guests, whose entries hold machine addresses. */
+  readonly physicalOf?: (machine: bigint) => bigint;
 }
 
 /** What one entry says. */
@@ -160,7 +163,7 @@ function levelsOf(mode: PagingFormat["mode"], options: LevelOptions): readonly L
  * @throws {RangeError} If `physicalBits` is out of its range.
  */
 export function pagingFormat(
-  registers: PagingRegisters & { readonly cr3: bigint },
+  registers: PagingRegisters & MachinePaging & { readonly cr3: bigint },
   physicalBits = 52,
 ): PagingFormat | undefined {
   const mode = pagingMode(registers);
@@ -171,11 +174,14 @@ export function pagingFormat(
   const { cr3, cr4, efer } = registers;
   const legacy = mode === "32-bit";
   const nxe = !legacy && (efer & EFER_NXE_BIT) !== 0n; // 4-byte entries have no XD
+  const root = cr3 & (legacy ? 0xffff_f000n : mode === "pae" ? 0xffff_ffe0n : ADDRESS);
+  const { physicalOf } = registers;
   return {
     mode,
     nxe,
+    ...(physicalOf && { physicalOf }),
     pge: (cr4 & CR4_PGE_BIT) !== 0n,
-    root: cr3 & (legacy ? 0xffff_f000n : mode === "pae" ? 0xffff_ffe0n : ADDRESS),
+    root: physicalOf?.(root) ?? root,
     entryBytes: legacy ? 4 : 8,
     levels: levelsOf(mode, { pse: (cr4 & CR4_PSE_BIT) !== 0n, nxe, physicalBits }),
   };
@@ -196,6 +202,7 @@ export function pageEntry(format: PagingFormat, depth: number, value: bigint): P
     address = value & ADDRESS;
     if (largePage) address &= ~((1n << BigInt(level.shift)) - 1n);
   }
+  if (format.physicalOf !== undefined && present) address = format.physicalOf(address);
   // The four PDPTEs of PAE paging carry no rights.
   const rights = format.mode !== "pae" || depth !== 0;
   return {

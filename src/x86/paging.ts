@@ -1,7 +1,7 @@
 /** Page walks: from a linear address to a guest-physical one, with what stands in each entry on the way. */
 import type { MaybePromise } from "../vm/backend.ts";
 import { FaultError } from "../vm/errors.ts";
-import type { Registers } from "../vm/registers.ts";
+import type { MachinePaging, Registers } from "../vm/registers.ts";
 import { isCanonical, linearAddressBits, linearAddressMask, pagingMode } from "./mode.ts";
 import type { PageEntry, PageLevel, PagingFormat } from "./page_entry.ts";
 import { pageEntry, pageFlags, pagingFormat } from "./page_entry.ts";
@@ -13,7 +13,7 @@ export type { PageLevel } from "./page_entry.ts";
 export type ReadPhysical = (gpa: bigint, into: Uint8Array) => MaybePromise<void>;
 
 /** The registers a walk depends on. */
-export type WalkRegisters = Pick<Registers, "cr0" | "cr3" | "cr4" | "efer">;
+export type WalkRegisters = Pick<Registers, "cr0" | "cr3" | "cr4" | "efer"> & MachinePaging;
 
 /** One entry that was read on the way. */
 export interface PageStep {

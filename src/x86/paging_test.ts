@@ -216,3 +216,23 @@ Deno.test("paging: random tables never crash a walk, and it agrees with the list
     { seed: 4, numRuns: 60 },
   );
 });
+
+Deno.test("entries of a paravirtual guest hold machine addresses: the walk asks where those are guest-physical", async () => {
+  const MACHINE = 0x8000_0000n;
+  const tables = new Map([[0x1000n, 0x2000n], [0x2000n, 0x3000n], [0x3000n, 0x4000n], [0x4000n, 0x5000n]]);
+  const registers = {
+    cr0: 1n << 31n | 1n,
+    cr3: MACHINE + 0x1000n,
+    cr4: 1n << 5n,
+    efer: 1n << 10n,
+    physicalOf: (machine: bigint) => machine - MACHINE,
+  };
+  const read = (gpa: bigint, into: Uint8Array) => {
+    new DataView(into.buffer).setBigUint64(0, (tables.get(gpa) ?? 0n) + MACHINE | 3n, true);
+  };
+  const found = await walk(registers, 0x123n, read);
+  assert.ok(found.ok);
+  assert.equal(found.gpa, 0x5123n);
+  assert.deepEqual(found.steps.map(({ entryAddress }) => entryAddress), [0x1000n, 0x2000n, 0x3000n, 0x4000n]);
+  assert.equal(found.steps[0].value, MACHINE + 0x2003n);
+});

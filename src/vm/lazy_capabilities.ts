@@ -1,4 +1,4 @@
-import type { Capabilities, Capability } from "../vm/capabilities.ts";
+import type { Capabilities, Capability } from "./capabilities.ts";
 
 /**
  * Capabilities of two sorts: some are known at once, the others only by running probe guests, which takes

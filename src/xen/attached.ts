@@ -1,0 +1,203 @@
+import { HostError } from "../host/error.ts";
+import { XenControl } from "../host/xen/control.ts";
+import { DeviceModel } from "../host/xen/device_model.ts";
+import { DomainCalls } from "../host/xen/domctl.ts";
+import { ForeignMemory } from "../host/xen/foreign_memory.ts";
+import { XenStore } from "../host/xen/store.ts";
+import type { Backend } from "../vm/backend.ts";
+import type { Capabilities } from "../vm/capabilities.ts";
+import { FaultError, UnsupportedError } from "../vm/errors.ts";
+import { walk } from "../x86/paging.ts";
+import { XenConsole } from "./console.ts";
+import { type DomainKind, type DomainRecord, findDomain, readDomain } from "./domain.ts";
+import { FrameCache } from "./frames.ts";
+import { GuestFrames, PseudoFrames } from "./guest_frames.ts";
+import { HvmVcpu } from "./hvm_vcpu.ts";
+import { closeAtEnd } from "./leaving.ts";
+import { XenMemory } from "./memory.ts";
+import { Monitor } from "./monitor.ts";
+import { PhysicalToMachine } from "./p2m.ts";
+import { PvStopper } from "./pv_stopper.ts";
+import { PvVcpu } from "./pv_vcpu.ts";
+import { DomainRunner } from "./runner.ts";
+import type { StopStrategy } from "./strategy.ts";
+import type { XenVcpu } from "./vcpu.ts";
+
+/** vCPU numbers go up to HVM_MAX_VCPUS - 1 and XEN_LEGACY_MAX_VCPUS: no domain has more. */
+const MAX_VCPUS = 512;
+
+/** What a domain of our own is attached to with. */
+export interface AttachHow {
+  /** What can be done with a domain of a kind. */
+  capabilities(kind: DomainKind): Capabilities;
+  /** Whether the domain was created paused for us: that pause is taken over. */
+  readonly adopt?: boolean;
+}
+
+/** A domain that others made, held by this debugger. */
+export class AttachedDomain implements Backend {
+  readonly name = "xen";
+  readonly vcpus: readonly XenVcpu[];
+  readonly memory: XenMemory;
+  readonly capabilities: Capabilities;
+  readonly console?: XenConsole;
+  /** What it was when it was attached to. */
+  readonly domain: DomainRecord;
+  readonly #runner: DomainRunner;
+  readonly #resources: DisposableStack;
+
+  /**
+   * Pauses the domain and looks at it.
+   *
+   * @param wanted Its name or number.
+   * @param how What differs for a domain of our own.
+   * @throws {InputError} If there is no such domain.
+   * @throws {UnsupportedError} If it is of a kind that can't be looked at.
+   * @throws {HostError} If Xen refuses.
+   */
+  constructor(wanted: string | number, how: AttachHow) {
+    using cleanup = new DisposableStack();
+    const control = cleanup.use(new XenControl());
+    const store = cleanup.use(new XenStore());
+    const found = this.domain = findDomain(control, store, wanted);
+    const { id } = found;
+    const pv = found.kind === "pv";
+    if (pv && control.guestWidth(id) !== 8) {
+      throw new UnsupportedError(`attaching to ${found.name}`, "it is a 32-bit PV guest", {
+        remedy: "hvsh knows 64-bit PV guests, PVH and HVM guests",
+      });
+    }
+    const calls = cleanup.use(new DomainCalls());
+    const frames = cleanup.use(new FrameCache(cleanup.use(new ForeignMemory()), id));
+    const kind = pv
+      ? cleanup.use(pvKind(control, store, found, frames))
+      : { ...hvmKind(control, id, frames), [Symbol.dispose]: () => {} };
+    let strategy: StopStrategy | undefined;
+    const runner = this.#runner = new DomainRunner({
+      control,
+      domain: id,
+      goesOn: (stepping) => {
+        if (!stepping) frames.clear();
+      },
+      strategy: () => strategy = kind.strategy(this.vcpus, this.memory),
+    });
+    this.memory = new XenMemory(frames, kind.map, () => runner.alive());
+    runner.hold();
+    // What `xl create -p` paused is paused by us from now on.
+    if (how.adopt) control.unpause(id);
+    cleanup.defer(() => runner.close());
+    const parts = { control, calls, domain: id, runner };
+    const model = pv ? undefined : cleanup.use(new DeviceModel());
+    const count = vcpuCount(control, found);
+    this.vcpus = Array.from({ length: count }, (_, index) =>
+      model === undefined
+        ? new PvVcpu(index, {
+          ...parts,
+          p2m: kind.p2m!,
+          stopper: () => strategy as PvStopper | undefined,
+        })
+        : new HvmVcpu(index, {
+          ...parts,
+          model,
+          memory: () => this.memory,
+          monitor: () => strategy as Monitor | undefined,
+        }));
+    this.capabilities = how.capabilities(found.kind);
+    const terminal = store.read(`/local/domain/${id}/console/tty`);
+    if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
+    cleanup.defer(closeAtEnd(() => this.close()));
+    this.#resources = cleanup.move();
+  }
+
+  reset(): never {
+    throw new UnsupportedError("reset", "a domain is reset by who made it", { remedy: "use `xl reboot`" });
+  }
+
+  /** Takes everything out of the domain that was put in, and lets it go on. Idempotent. */
+  close(): void {
+    this.#resources.dispose();
+  }
+}
+
+/** vCPUs that were ever brought up: others have no context to look at. */
+function vcpuCount(control: XenControl, domain: DomainRecord): number {
+  const context = new Uint8Array(8192);
+  let count = 0;
+  for (; count <= domain.maxVcpu && count < MAX_VCPUS; count++) {
+    try {
+      control.getContext(domain.id, count, context);
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      break;
+    }
+  }
+  if (count > 0) return count;
+  throw new UnsupportedError(`attaching to ${domain.name}`, "none of its vCPUs was ever brought up", {
+    remedy: "wait until its toolstack has built it",
+  });
+}
+
+function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, frames: FrameCache) {
+  const { id } = domain;
+  const count = () => readDomain(control, store, id)?.pages ?? domain.pages;
+  const p2m = new PhysicalToMachine({
+    machineToPhysical: () => control.machineToPhysical(),
+    limit: () => Math.max(count(), Number(control.maximumGpfn(id)) + 1),
+    frameTypes: (list) => control.frameTypes(id, list),
+    owns: (frame) => frames.page(frame) !== undefined,
+  });
+  return {
+    p2m,
+    map: new PseudoFrames(p2m, count),
+    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory): StopStrategy => {
+      const all = vcpus as readonly PvVcpu[];
+      const pieces = linearPieces(all[0], memory);
+      return new PvStopper({
+        control,
+        domain: id,
+        vcpus: all.length,
+        read: (vcpu) => all[vcpu].readContext(),
+        change: (vcpu, body) => all[vcpu].changeContext(body),
+        readLinear: (at, into) => pieces(at, into, (gpa, part) => memory.read(gpa, part)),
+        writeLinear: (at, bytes) => void pieces(at, bytes, (gpa, part) => memory.write(gpa, part)),
+      });
+    },
+    [Symbol.dispose]: () => p2m[Symbol.dispose](),
+  };
+}
+
+function hvmKind(control: XenControl, id: number, frames: FrameCache) {
+  return {
+    p2m: undefined,
+    map: new GuestFrames(frames, () => Number(control.maximumGpfn(id))),
+    strategy: (vcpus: readonly XenVcpu[]): StopStrategy =>
+      new Monitor({
+        control,
+        domain: id,
+        vcpus: vcpus.length,
+        change: (vcpu, body) => (vcpus[vcpu] as HvmVcpu).changeContext(body),
+        setTrapFlag: (vcpu, on) => (vcpus[vcpu] as HvmVcpu).setTrapFlag(on),
+      }),
+  };
+}
+
+/** Goes through linear memory page by page, with a vCPU's tables as they are now; false where nothing is mapped. */
+function linearPieces(vcpu: PvVcpu, memory: XenMemory) {
+  return (at: bigint, bytes: Uint8Array, body: (gpa: bigint, part: Uint8Array) => void): boolean => {
+    const { cr0, cr3, cr4, efer, physicalOf } = vcpu.paging();
+    for (let done = 0; done < bytes.length;) {
+      const here = at + BigInt(done);
+      const found = walk({ cr0, cr3, cr4, efer, physicalOf }, here, (gpa, into) => memory.read(gpa, into));
+      if (found instanceof Promise || !found.ok) return false;
+      const part = Math.min(4096 - Number(here & 0xfffn), bytes.length - done);
+      try {
+        body(found.gpa, bytes.subarray(done, done + part));
+      } catch (error) {
+        if (error instanceof FaultError) return false;
+        throw error;
+      }
+      done += part;
+    }
+    return true;
+  };
+}

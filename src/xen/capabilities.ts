@@ -1,0 +1,69 @@
+import type { Capabilities, Capability } from "../vm/capabilities.ts";
+import { LazyCapabilities } from "../vm/lazy_capabilities.ts";
+import type { DomainKind } from "./domain.ts";
+import { probeHvm } from "./probe.ts";
+
+const STUB = [
+  "62 bytes of padding in the kernel's text",
+  "the vectors of #DB and #BP",
+  "the stack below RSP",
+  "an event channel port of the guest's",
+];
+const OTHERS = "the other vCPUs run during a step";
+
+/** What can be done with a domain of a kind. Nothing of it touches the guest before it is used. */
+export function capabilitiesOf(kind: DomainKind): Capabilities {
+  const told = toldCapabilities(kind);
+  // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
+  return kind === "pv" ? told : new LazyCapabilities(told, () => probed ??= probeHvm());
+}
+
+let probed: Capabilities | undefined;
+
+/** What is known without trying. */
+export function toldCapabilities(kind: DomainKind): Capabilities {
+  const all: [string, Capability][] = [
+    ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
+    ["vector", yes("XEN_DOMCTL_getvcpuextstate")],
+    ["devices", no("hvsh has no ioreq server yet", "use the kvm backend for devices of your own")],
+    ["msr-exits", no("hvsh does not ask for MSR events", "break at the code that accesses the MSR")],
+    ["irqchip", no("the interrupt controllers are the domain's own, and not hvsh's", "see lapic()")],
+    ["pit", no("the timer is the domain's own", "it needs nothing")],
+    ["interrupts", no("hvsh does not raise interrupts of domains", "have its own devices raise them")],
+    ["nmi", no("hvsh does not send NMIs to domains", "use `xl trigger DOMAIN nmi`")],
+    ["emulation-failure-bytes", no("Xen does not tell them", "look at the bytes at RIP")],
+    ["watchpoint-page", no("hvsh does not use Xen's memory events", "use a watchpoint by stepping")],
+    ["breakpoint-hlt", no("HLT does not leave a domain for the debugger", "use another kind")],
+    ["breakpoint-out", no("hvsh has no ioreq server yet", "use another kind")],
+    ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
+    ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
+    ...(kind === "pv" ? PV : HVM),
+  ];
+  return new Map(all);
+}
+
+const PV: [string, Capability][] = [
+  ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
+  ["single-step-user", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
+  ["breakpoint-int3", yes("INT3 and the stop stub", [...STUB, "guest memory"])],
+  ["breakpoint-int3-real", no("a PV guest has no real mode", "there is no code to break at")],
+  ["breakpoint-hardware", yes("debug registers and the stop stub", [...STUB, "DR0..DR3, DR6, DR7"])],
+  ["watchpoint-hardware", yes("debug registers and the stop stub", [...STUB, "DR0..DR3, DR6, DR7"])],
+  ["lapic", no("a PV guest has event channels in its place", "see docs/xen.md")],
+  ["events", yes("a PV guest's pending events are bits in its memory: nothing is in the vCPU")],
+];
+
+const HVM: [string, Capability][] = [
+  ["single-step", yes("RFLAGS.TF and vm_event debug exceptions", ["RFLAGS.TF", "DR6", OTHERS])],
+  ["single-step-user", yes("RFLAGS.TF and vm_event debug exceptions", ["RFLAGS.TF", "DR6", OTHERS])],
+  ["lapic", yes("save record LAPIC_REGS")],
+  ["events", yes("the pending event of save record CPU")],
+];
+
+function yes(how: string, touches: readonly string[] = []): Capability {
+  return { usable: true, how, touches };
+}
+
+function no(reason: string, remedy: string): Capability {
+  return { usable: false, how: "not offered", touches: [], reason, remedy };
+}

@@ -1,0 +1,68 @@
+import type { HardwareTrap } from "../vm/backend.ts";
+import type { RegisterName } from "../vm/registers.ts";
+import type { GuestContext } from "./guest_context.ts";
+
+/** Changes a vCPU's context. */
+type Change = (vcpu: number, body: (context: GuestContext) => void) => void;
+
+const NAMES = ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"] as const satisfies readonly RegisterName[];
+/** What DR7's length field says for each size (SDM vol. 3B, 17.2.4). */
+const LENGTHS: Readonly<Record<HardwareTrap["size"], bigint>> = { 1: 0n, 2: 1n, 4: 3n, 8: 2n };
+const KINDS: Readonly<Record<HardwareTrap["access"], bigint>> = { execute: 0n, write: 1n, access: 3n };
+/** DR6 with nothing in it, and DR7 with nothing armed: their fixed bits (SDM vol. 3B, 17.2). */
+const DR6_INITIAL = 0xffff_0ff0n;
+const DR7_INITIAL = 0x400n;
+
+/** DR7 that arms `traps`, slot by slot, with local enable bits, as Linux and gdb set them. */
+export function dr7Of(traps: readonly (HardwareTrap | undefined)[]): bigint {
+  return traps.reduce((dr7, trap, slot) => {
+    if (trap === undefined) return dr7;
+    const length = trap.access === "execute" ? 0n : LENGTHS[trap.size];
+    return dr7 | 1n << BigInt(2 * slot) | (KINDS[trap.access] | length << 2n) << BigInt(16 + 4 * slot);
+  }, DR7_INITIAL);
+}
+
+/** The debug registers of every vCPU: the debugger's while it has traps in them, the guest's own before and after. */
+export class DebugRegisters {
+  readonly #vcpus: number;
+  readonly #change: Change;
+  /** What each vCPU had. */
+  readonly #own: Map<RegisterName, bigint>[] = [];
+
+  constructor(vcpus: number, change: Change) {
+    this.#vcpus = vcpus;
+    this.#change = change;
+  }
+
+  /** Whether traps of the debugger's are in them. */
+  get armed(): boolean {
+    return this.#own.length > 0;
+  }
+
+  /** Arms traps, or puts back what the guest had when there are none. */
+  set(traps: readonly (HardwareTrap | undefined)[]): void {
+    if (traps.every((trap) => trap === undefined)) {
+      this.restore();
+      return;
+    }
+    const first = !this.armed;
+    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) {
+      this.#change(vcpu, (context) => {
+        if (first) this.#own.push(new Map(NAMES.map((name) => [name, context.get(name)])));
+        for (let slot = 0; slot < 4; slot++) {
+          context.set(NAMES[slot], BigInt.asUintN(64, traps[slot]?.address ?? 0n));
+        }
+        context.set("dr6", DR6_INITIAL);
+        context.set("dr7", dr7Of(traps));
+      });
+    }
+  }
+
+  /** Gives the guest its own back. */
+  restore(): void {
+    for (const [vcpu, own] of this.#own.entries()) {
+      this.#change(vcpu, (context) => own.forEach((value, name) => context.set(name, value)));
+    }
+    this.#own.length = 0;
+  }
+}

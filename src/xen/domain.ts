@@ -1,0 +1,138 @@
+import { XEN, xen_domctl_getdomaininfo } from "../abi/xen.ts";
+import type { XenControl } from "../host/xen/control.ts";
+import type { XenStore } from "../host/xen/store.ts";
+import { InputError } from "../vm/errors.ts";
+
+/** The three kinds of guests Xen has on x86. */
+export type DomainKind = "pv" | "pvh" | "hvm";
+
+/** What a domain does at the moment. */
+export type DomainState =
+  | "running"
+  | "blocked"
+  | "paused"
+  | "dying"
+  | "poweroff"
+  | "reboot"
+  | "suspend"
+  | "crashed";
+
+/** One domain, as it was when it was asked for. */
+export interface Domain {
+  /** Its number; never used again by this Xen once the domain is gone. */
+  readonly id: number;
+  /** Its name in xenstore; "" if it has none. */
+  readonly name: string;
+  /** PV, PVH or HVM. */
+  readonly kind: DomainKind;
+  /** vCPUs that are online. */
+  readonly vcpus: number;
+  /** Bytes of memory it has now. */
+  readonly memory: number;
+  /** What it does. */
+  readonly state: DomainState;
+  /** Nanoseconds of processor time that it has had. */
+  readonly cpuTime: bigint;
+}
+
+/** The same with what only the backend needs. */
+export interface DomainRecord extends Domain {
+  readonly flags: number;
+  readonly pages: number;
+  readonly maxVcpu: number;
+}
+
+const { size, offsets } = xen_domctl_getdomaininfo;
+/** Domains fetched at once. */
+const BATCH = 64;
+
+/** One domain's flags (XEN_DOMINF_*), without asking xenstore; undefined if it is gone. */
+export function readFlags(control: Pick<XenControl, "listDomains">, id: number): number | undefined {
+  const buffer = new Uint8Array(size);
+  if (control.listDomains(id, buffer) < 1) return undefined;
+  const view = new DataView(buffer.buffer);
+  return view.getUint16(offsets.domain, true) === id ? view.getUint32(offsets.flags, true) : undefined;
+}
+
+/** One domain's record; undefined if it is gone. */
+export function readDomain(control: XenControl, store: XenStore, id: number): DomainRecord | undefined {
+  const buffer = new Uint8Array(size);
+  if (control.listDomains(id, buffer) < 1) return undefined;
+  const found = decode(new DataView(buffer.buffer), 0, store);
+  return found.id === id ? found : undefined;
+}
+
+/** Every domain, by number. */
+export function listDomains(control: XenControl, store: XenStore): DomainRecord[] {
+  const found: DomainRecord[] = [];
+  const buffer = new Uint8Array(size * BATCH);
+  const view = new DataView(buffer.buffer);
+  for (let first = 0;;) {
+    const count = control.listDomains(first, buffer);
+    for (let i = 0; i < count; i++) found.push(decode(view, i * size, store));
+    if (count < BATCH) return found;
+    first = found[found.length - 1].id + 1;
+  }
+}
+
+/**
+ * The domain of a name or number.
+ *
+ * @throws {InputError} If there is none, or it is dom0; names those there are.
+ */
+export function findDomain(control: XenControl, store: XenStore, wanted: string | number): DomainRecord {
+  const domains = listDomains(control, store);
+  const number = typeof wanted === "number" ? wanted : /^\d+$/.test(wanted) ? Number(wanted) : undefined;
+  const found = domains.find((d) => d.name === wanted) ?? domains.find((d) => d.id === number);
+  if (found === undefined) {
+    const others = domains.filter((d) => d.id !== 0).map((d) => `${d.name} (${d.id})`);
+    throw new InputError(`there is no domain ${wanted}`, {
+      remedy: others.length === 0 ? "start one: xl create FILE" : `there is ${others.join(", ")}`,
+    });
+  }
+  if (found.id === 0) {
+    throw new InputError("domain 0 runs this debugger and can't be stopped by it", {
+      remedy: "attach to one of its guests",
+    });
+  }
+  return found;
+}
+
+function decode(view: DataView, at: number, store: XenStore): DomainRecord {
+  const word = (name: keyof typeof offsets) => view.getUint32(at + offsets[name], true);
+  const long = (name: keyof typeof offsets) => view.getBigUint64(at + offsets[name], true);
+  const id = view.getUint16(at + offsets.domain, true);
+  const flags = word("flags");
+  const pages = Number(long("tot_pages"));
+  return {
+    id,
+    name: store.read(`/local/domain/${id}/name`) ?? "",
+    kind: kindOf(id, flags, store),
+    vcpus: word("nr_online_vcpus"),
+    memory: pages * 4096,
+    state: stateOf(flags),
+    cpuTime: long("cpu_time"),
+    flags,
+    pages,
+    maxVcpu: word("max_vcpu_id"),
+  };
+}
+
+/** The hypervisor tells HVM from PV only; which HVM domains have no device model is the toolstack's to know. */
+function kindOf(id: number, flags: number, store: XenStore): DomainKind {
+  if ((flags & XEN.XEN_DOMINF_hvm_guest) === 0) return "pv";
+  return store.read(`/libxl/${id}/type`) === "pvh" ? "pvh" : "hvm";
+}
+
+/** What the flags of a record say. */
+export function stateOf(flags: number): DomainState {
+  if ((flags & XEN.XEN_DOMINF_dying) !== 0) return "dying";
+  if ((flags & XEN.XEN_DOMINF_shutdown) !== 0) {
+    const reason = flags >> XEN.XEN_DOMINF_shutdownshift & XEN.XEN_DOMINF_shutdownmask;
+    if (reason === XEN.SHUTDOWN_poweroff) return "poweroff";
+    if (reason === XEN.SHUTDOWN_reboot || reason === XEN.SHUTDOWN_soft_reset) return "reboot";
+    return reason === XEN.SHUTDOWN_suspend ? "suspend" : "crashed";
+  }
+  if ((flags & XEN.XEN_DOMINF_paused) !== 0) return "paused";
+  return (flags & XEN.XEN_DOMINF_blocked) !== 0 ? "blocked" : "running";
+}

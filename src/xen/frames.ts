@@ -1,0 +1,108 @@
+import type { ForeignMapping, ForeignMemory } from "../host/xen/foreign_memory.ts";
+
+const PAGE = 4096;
+/** Pages that stay mapped: 4 MiB. */
+const CACHED_PAGES = 1024;
+/** From here on a run of pages is mapped for one read and let go again. */
+const BULK_PAGES = 16;
+/** The most pages of one such mapping: 4 MiB. */
+const MAPPED_AT_ONCE = 1024;
+
+/** Pages of a domain's memory, mapped when they are first touched, the least recently used ones let go. */
+export class FrameCache implements Disposable {
+  readonly #memory: ForeignMemory;
+  readonly #domain: number;
+  /** By frame; a Map keeps the order in which they were put in, so that the first is the oldest. */
+  readonly #pages = new Map<number, ForeignMapping>();
+  readonly #one = new BigUint64Array(1);
+  readonly #error = new Int32Array(1);
+
+  /** @param memory Disposed of by its owner, after this. */
+  constructor(memory: ForeignMemory, domain: number) {
+    this.#memory = memory;
+    this.#domain = domain;
+  }
+
+  /** How many pages are mapped now. */
+  get size(): number {
+    return this.#pages.size;
+  }
+
+  /**
+   * The page of `frame`; undefined if it is not the domain's, or no memory.
+   *
+   * @param writable Whether it shall be written: a page table of a PV domain can't be.
+   */
+  page(frame: number, writable = false): ForeignMapping | undefined {
+    const present = this.#pages.get(frame);
+    if (present !== undefined && (present.writable || !writable)) {
+      this.#pages.delete(frame);
+      this.#pages.set(frame, present);
+      return present;
+    }
+    this.#one[0] = BigInt(frame);
+    const mapped = this.#memory.map(this.#domain, this.#one, this.#error, writable);
+    if (mapped === undefined) return undefined;
+    if (this.#error[0] !== 0) {
+      mapped[Symbol.dispose]();
+      return undefined;
+    }
+    this.#drop(frame);
+    if (this.#pages.size >= CACHED_PAGES) this.#drop(this.#pages.keys().next().value!);
+    this.#pages.set(frame, mapped);
+    return mapped;
+  }
+
+  /**
+   * Copies whole pages out.
+   *
+   * @param frames One for each 4096 bytes of `into`.
+   * @returns How many pages could be read before one could not.
+   */
+  readPages(frames: readonly number[], into: Uint8Array): number {
+    if (frames.length < BULK_PAGES) return this.#readCached(frames, into);
+    for (let done = 0; done < frames.length;) {
+      const part = BigUint64Array.from(frames.slice(done, done + MAPPED_AT_ONCE), BigInt);
+      const errors = new Int32Array(part.length);
+      using mapped = this.#memory.map(this.#domain, part, errors);
+      if (mapped === undefined) return done;
+      const wrong = errors.findIndex((error) => error !== 0);
+      const good = wrong < 0 ? part.length : wrong;
+      mapped.read(0, into.subarray(done * PAGE, (done + good) * PAGE));
+      done += good;
+      if (wrong >= 0) return done;
+    }
+    return frames.length;
+  }
+
+  /** Which of `frames` can be mapped; 1024 at most. */
+  present(frames: readonly number[]): boolean[] {
+    const errors = new Int32Array(frames.length);
+    using mapped = this.#memory.map(this.#domain, BigUint64Array.from(frames, BigInt), errors);
+    return frames.map((_, i) => mapped !== undefined && errors[i] === 0);
+  }
+
+  /** Lets every page go: what a frame number means may change while the guest runs. */
+  clear(): void {
+    for (const mapped of this.#pages.values()) mapped[Symbol.dispose]();
+    this.#pages.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
+  }
+
+  #readCached(frames: readonly number[], into: Uint8Array): number {
+    for (const [i, frame] of frames.entries()) {
+      const page = this.page(frame);
+      if (page === undefined) return i;
+      page.read(0, into.subarray(i * PAGE, (i + 1) * PAGE));
+    }
+    return frames.length;
+  }
+
+  #drop(frame: number): void {
+    this.#pages.get(frame)?.[Symbol.dispose]();
+    this.#pages.delete(frame);
+  }
+}

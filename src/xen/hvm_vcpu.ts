@@ -1,0 +1,237 @@
+import { hvm_hw_cpu, HVM_SAVE, hvm_save_descriptor } from "../abi/xen.ts";
+import type { DeviceModel } from "../host/xen/device_model.ts";
+import type { StepOptions, VcpuEvents } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import type { VmExit } from "../vm/exit.ts";
+import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
+import { bitness, linearRip } from "../x86/mode.ts";
+import { walk } from "../x86/paging.ts";
+import { finishedByXen, LOOK_AT } from "./emulated.ts";
+import type { GuestContext } from "./guest_context.ts";
+import { readRecord, RECORD_MSRS, writeRecord } from "./hvm_record.ts";
+import type { XenMemory } from "./memory.ts";
+import type { Monitor } from "./monitor.ts";
+import { snapshot } from "./registers.ts";
+import { type VcpuParts, XenVcpu } from "./vcpu.ts";
+
+/** What only HVM vCPUs need. */
+export interface HvmParts extends VcpuParts {
+  readonly model: DeviceModel;
+  /** The domain's memory. */
+  memory(): XenMemory;
+  /** The vm_event listener, once there is one. */
+  monitor(): Monitor | undefined;
+}
+
+const GENERAL_NAMES: ReadonlySet<RegisterName> = new Set(GENERAL);
+const { pending_event: PENDING, error_code: ERROR_CODE } = hvm_hw_cpu.offsets;
+
+/** A vCPU of an HVM or PVH domain. */
+export class HvmVcpu extends XenVcpu {
+  readonly #hvm: HvmParts;
+  readonly #record = new Uint8Array(HVM_SAVE.CPU.length);
+
+  constructor(index: number, parts: HvmParts) {
+    super(index, parts);
+    this.#hvm = parts;
+  }
+
+  protected read(): Registers {
+    const { moment } = this;
+    const values = this.#read();
+    const monitor = this.#hvm.monitor();
+    // What was set for the answer to an event is not in the record yet.
+    if (monitor?.holds(this.index)) {
+      for (const name of GENERAL) values.set(name, monitor.register(this.index, name)!);
+    }
+    return snapshot({
+      values,
+      later: { names: ["cr8", "apic_base"], fetch: () => this.#lapicRegisters() },
+      extended: () => this.extended(),
+      fresh: () => this.moment === moment,
+    });
+  }
+
+  /** Refuses what would end in the guest's own handler; see emulated.ts. */
+  override step(options?: StepOptions): VmExit {
+    if (this.parts.runner.held) {
+      const name = this.#underRip();
+      if (name !== undefined) {
+        return {
+          kind: "unsupported",
+          reason:
+            `${name} can't be stepped here: Xen finishes it itself, and would hand the single step to the guest; ` +
+            "continue to a place behind it",
+        };
+      }
+    }
+    return super.step(options);
+  }
+
+  #underRip(): string | undefined {
+    const registers = this.registers();
+    const code = new Uint8Array(LOOK_AT);
+    const at = linearRip(registers);
+    // As far as the page goes: what lies behind may not be there.
+    const part = Math.min(LOOK_AT, 4096 - Number(at & 0xfffn));
+    const { memory } = this.#hvm;
+    const found = walk(registers, at, (gpa, into) => memory().read(gpa, into));
+    if (found instanceof Promise || !found.ok) return undefined;
+    memory().read(found.gpa, code.subarray(0, part));
+    return finishedByXen(code, bitness(registers) === 64);
+  }
+
+  msrs(): readonly number[] {
+    return [...RECORD_MSRS.keys()];
+  }
+
+  readMsr(index: number): bigint {
+    this.parts.runner.hold();
+    const member = this.#msr(index);
+    this.#fetch();
+    return new DataView(this.#record.buffer).getBigUint64(hvm_hw_cpu.offsets[member], true);
+  }
+
+  writeMsr(index: number, value: bigint): void {
+    const member = this.#msr(index);
+    this.#changeImage((record) => {
+      const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+      view.setBigUint64(hvm_hw_cpu.offsets[member], BigInt.asUintN(64, value), true);
+    });
+  }
+
+  lapic(): Uint8Array {
+    this.parts.runner.hold();
+    const page = new Uint8Array(HVM_SAVE.LAPIC_REGS.length);
+    this.parts.control.getRecord(this.parts.domain, HVM_SAVE.LAPIC_REGS, this.index, page);
+    return page;
+  }
+
+  /** The record has one pending event (VMCB's EVENTINJ: vector, type in bits 8..10, valid in 31), and no more. */
+  events(): VcpuEvents {
+    this.parts.runner.hold();
+    this.#fetch();
+    const view = new DataView(this.#record.buffer);
+    const event = view.getUint32(PENDING, true);
+    const valid = event >>> 31 === 1;
+    const type = event >> 8 & 7;
+    const vector = event & 0xff;
+    const withCode = (event & 1 << 11) !== 0;
+    return {
+      ...(valid && type === 3 && {
+        exception: {
+          vector,
+          pending: false,
+          ...(withCode && { errorCode: view.getUint32(ERROR_CODE, true) }),
+        },
+      }),
+      ...(valid && (type === 0 || type === 4) && { interrupt: { vector, soft: type === 4 } }),
+      shadow: 0,
+      nmiPending: false,
+      nmiInjected: valid && type === 2,
+      nmiMasked: false,
+      smm: false,
+    };
+  }
+
+  injectException(vector: number, errorCode?: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
+      throw new RangeError(`Exceptions have vectors 0 to 31, not ${vector}.`);
+    }
+    this.parts.runner.hold();
+    this.parts.runner.needLiving();
+    this.#hvm.model.injectException(this.parts.domain, this.index, vector, errorCode);
+  }
+
+  protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
+    if (values.length === 0) return;
+    for (const [name] of values) {
+      if (name === "xcr0" || name === "cr8" || name === "apic_base") {
+        throw new UnsupportedError(name, "Xen does not let another domain set it", {
+          remedy: "have the guest's own code set it",
+        });
+      }
+    }
+    const monitor = this.#hvm.monitor();
+    const waits = monitor?.holds(this.index) ?? false;
+    const inRecord: (readonly [RegisterName, bigint])[] = [];
+    for (const [name, value] of values) {
+      if (waits && GENERAL_NAMES.has(name)) monitor!.setRegister(this.index, name, value);
+      else inRecord.push([name, value]);
+    }
+    this.writes++;
+    if (inRecord.length === 0) return;
+    if (inRecord.every(([name]) => GENERAL_NAMES.has(name) || /^dr\d$/.test(name))) {
+      this.change((context) => inRecord.forEach(([name, value]) => context.set(name, value)));
+      return;
+    }
+    this.#changeImage((record) => {
+      for (const [name, value] of inRecord) writeRecord(record, name, value);
+    });
+  }
+
+  /** Changes the context. */
+  changeContext(body: (context: GuestContext) => void): void {
+    this.change(body);
+  }
+
+  /** Sets or clears RFLAGS.TF outside of an event; gives what it was. */
+  setTrapFlag(on: boolean): boolean {
+    const TF = 1n << 8n;
+    let before = 0n;
+    this.change((context) => {
+      before = context.get("rflags");
+      context.set("rflags", on ? before | TF : before & ~TF);
+    });
+    return (before & TF) !== 0n;
+  }
+
+  /** A change of what only a whole image takes: control and segment registers, MSRs. */
+  #changeImage(body: (record: Uint8Array) => void): void {
+    const { control, domain, runner } = this.parts;
+    runner.hold();
+    const image = control.getImage(domain);
+    const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+    for (let at = 0; at + hvm_save_descriptor.size <= image.length;) {
+      const { typecode, instance, length } = hvm_save_descriptor.read(view, at);
+      at += hvm_save_descriptor.size;
+      if (typecode === HVM_SAVE.CPU.code && instance === this.index) {
+        body(image.subarray(at, at + length));
+        runner.needLiving();
+        control.setImage(domain, image);
+        this.writes++;
+        return;
+      }
+      at += length;
+    }
+    throw new UnsupportedError("this register", `the domain's state has no record of vCPU ${this.index}`);
+  }
+
+  #fetch(): void {
+    this.parts.control.getRecord(this.parts.domain, HVM_SAVE.CPU, this.index, this.#record);
+  }
+
+  #read(): Map<RegisterName, bigint> {
+    this.#fetch();
+    return readRecord(this.#record);
+  }
+
+  #lapicRegisters(): Map<RegisterName, bigint> {
+    const state = new Uint8Array(HVM_SAVE.LAPIC.length);
+    this.parts.control.getRecord(this.parts.domain, HVM_SAVE.LAPIC, this.index, state);
+    // CR8 is the upper half of the task-priority register at 0x80 (SDM vol. 3A, 11.8.6).
+    const priority = this.lapic()[0x80] >> 4;
+    return new Map([["cr8", BigInt(priority)], [
+      "apic_base",
+      new DataView(state.buffer).getBigUint64(0, true),
+    ]]);
+  }
+
+  #msr(index: number) {
+    const member = RECORD_MSRS.get(index >>> 0);
+    if (member !== undefined) return member;
+    throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "it does not stand in the domain's state", {
+      remedy: "msrs() lists those there are",
+    });
+  }
+}

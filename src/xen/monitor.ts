@@ -1,0 +1,223 @@
+/** Stopping and stepping HVM and PVH guests: Xen's vm_event ring (xen/vm_event.h), on which vCPUs report and wait. */
+
+import { VM_EVENT, vm_event_debug, vm_event_regs_x86, VM_EVENT_RING, XEN } from "../abi/xen.ts";
+import type { XenControl } from "../host/xen/control.ts";
+import { EventChannels } from "../host/xen/event_channels.ts";
+import type { RingPage } from "../host/xen/ring_page.ts";
+import type { Traps } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import type { RegisterName } from "../vm/registers.ts";
+import { DebugRegisters } from "./debug_registers.ts";
+import type { GuestContext } from "./guest_context.ts";
+import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+
+const REGS = vm_event_regs_x86.offsets;
+const TF = 1n << 8n;
+/** Slots of the ring: the largest power of two that fits the page (__RING_SIZE of xen/io/ring.h). */
+const SLOTS = 8;
+
+/** A vCPU that reported and waits for its answer. */
+interface Waiting {
+  readonly slot: Uint8Array<ArrayBuffer>;
+  readonly view: DataView;
+  changed: boolean;
+}
+
+/** What the monitor needs of the domain. */
+export interface MonitorParts {
+  readonly control: XenControl;
+  readonly domain: number;
+  readonly vcpus: number;
+  /** Changes a vCPU's context; AVX registers stay. */
+  change(vcpu: number, body: (context: GuestContext) => void): void;
+  /** Sets or clears RFLAGS.TF of a vCPU that does not wait in an event; gives what it was. */
+  setTrapFlag(vcpu: number, on: boolean): boolean;
+}
+
+/** The one listener to a domain's vm_events. */
+export class Monitor implements StopStrategy {
+  readonly #parts: MonitorParts;
+  readonly #channels = new EventChannels();
+  readonly #ring: RingPage;
+  readonly #view: DataView;
+  readonly #port: number;
+  readonly #waiting = new Map<number, Waiting>();
+  /** vCPUs that are stepped, and whether the guest itself had TF set. */
+  readonly #stepping = new Map<number, boolean>();
+  readonly #debugRegisters: DebugRegisters;
+  #consumed = 0;
+  #produced = 0;
+  #int3 = false;
+  #closed = false;
+
+  /** @throws {UnsupportedError} If the domain has another monitor, or its processor lacks what is needed. */
+  constructor(parts: MonitorParts) {
+    this.#parts = parts;
+    this.#debugRegisters = new DebugRegisters(parts.vcpus, parts.change);
+    const { control, domain } = parts;
+    using cleanup = new DisposableStack();
+    cleanup.use(this.#channels);
+    const { ring, port } = control.enableMonitor(domain);
+    cleanup.defer(() => control.disableMonitor(domain));
+    this.#ring = cleanup.use(ring);
+    this.#view = new DataView(ring.buffer);
+    this.#port = this.#channels.bind(domain, port);
+    this.#consumed = this.#word(VM_EVENT_RING.req_prod);
+    this.#produced = this.#word(VM_EVENT_RING.rsp_prod);
+    this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 1);
+    if (!control.monitor(domain, "debug-exception", true)) {
+      throw new UnsupportedError("single-step", "this Xen does not report debug exceptions of HVM guests", {
+        remedy: "look at the guest while it is paused",
+      });
+    }
+    cleanup.move();
+  }
+
+  wait(ms: number): boolean {
+    return this.#reported || (this.#channels.wait(ms) !== undefined && this.#reported);
+  }
+
+  gather(): VcpuEvent[] {
+    const events: VcpuEvent[] = [];
+    for (let event = this.#next(); event !== undefined; event = this.#next()) events.push(event);
+    return events;
+  }
+
+  release(kept: ReadonlySet<number> = NONE): void {
+    for (const vcpu of [...this.#waiting.keys()]) if (!kept.has(vcpu)) this.#answer(vcpu);
+  }
+
+  refresh(): void {
+    // What it set up is Xen's: no guest can undo it.
+  }
+
+  setStepping(vcpu: number, on: boolean): void {
+    const waiting = this.#waiting.get(vcpu);
+    if (on) {
+      const own = waiting === undefined
+        ? this.#parts.setTrapFlag(vcpu, true)
+        : this.#setWaitingFlag(waiting, true);
+      this.#stepping.set(vcpu, own);
+      return;
+    }
+    const own = this.#stepping.get(vcpu) ?? false;
+    this.#stepping.delete(vcpu);
+    if (waiting === undefined) this.#parts.setTrapFlag(vcpu, own);
+    else this.#setWaitingFlag(waiting, own);
+  }
+
+  setTraps(traps: Traps): void {
+    this.#debugRegisters.set(traps.hardware);
+    if (traps.int3 === this.#int3) return;
+    const { control, domain } = this.#parts;
+    if (!control.monitor(domain, "software-breakpoint", traps.int3)) {
+      throw new UnsupportedError("breakpoint-int3", "this Xen does not report INT3 of HVM guests");
+    }
+    this.#int3 = traps.int3;
+  }
+
+  /** A register of a vCPU that waits in an event, as the event tells it. */
+  register(vcpu: number, name: RegisterName): bigint | undefined {
+    const waiting = this.#waiting.get(vcpu);
+    const offset = offsetOf(name);
+    return waiting === undefined || offset === undefined
+      ? undefined
+      : waiting.view.getBigUint64(offset, true);
+  }
+
+  /** Whether a vCPU waits in an event. */
+  holds(vcpu: number): boolean {
+    return this.#waiting.has(vcpu);
+  }
+
+  /** Sets one of the general registers with the answer; false if the vCPU does not wait. */
+  setRegister(vcpu: number, name: RegisterName, value: bigint): boolean {
+    const waiting = this.#waiting.get(vcpu);
+    const offset = offsetOf(name);
+    if (waiting === undefined || offset === undefined) return false;
+    waiting.view.setBigUint64(offset, value, true);
+    waiting.changed = true;
+    return true;
+  }
+
+  close(living: boolean): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { control, domain } = this.#parts;
+    using cleanup = new DisposableStack();
+    cleanup.use(this.#channels);
+    cleanup.use(this.#ring);
+    if (!living) return;
+    cleanup.defer(() => control.disableMonitor(domain));
+    if (this.#int3) control.monitor(domain, "software-breakpoint", false);
+    control.monitor(domain, "debug-exception", false);
+    this.#debugRegisters.restore();
+    // Whoever reported before the events were switched off waits still.
+    this.gather();
+    this.release();
+  }
+
+  /** The next report, whose vCPU waits from now on. */
+  #next(): VcpuEvent | undefined {
+    if (!this.#reported) return undefined;
+    const at = VM_EVENT_RING.ring + VM_EVENT.size * (this.#consumed % SLOTS);
+    const slot = new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).slice();
+    this.#consumed = this.#consumed + 1 >>> 0;
+    this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 1);
+    const view = new DataView(slot.buffer);
+    const version = view.getUint32(VM_EVENT.version, true);
+    if (version !== XEN.VM_EVENT_INTERFACE_VERSION) {
+      throw new UnsupportedError("single-step", `this Xen reports events of version ${version}, not 7`);
+    }
+    const vcpu = view.getUint32(VM_EVENT.vcpu_id, true);
+    this.#waiting.set(vcpu, { slot, view, changed: false });
+    const int3 = view.getUint32(VM_EVENT.reason, true) === XEN.VM_EVENT_REASON_SOFTWARE_BREAKPOINT;
+    const pending = view.getBigUint64(VM_EVENT.u + vm_event_debug.offsets.pending_dbg, true);
+    const dr6 = view.getBigUint64(VM_EVENT.data + REGS.dr6, true);
+    const pc = view.getBigUint64(VM_EVENT.data + REGS.rip, true);
+    // B0..B3 of a DR6 that the guest never cleared would look like watchpoints where none are armed.
+    const cause = int3 ? 0n : (dr6 | pending) & (this.#debugRegisters.armed ? ~0n : ~0xfn);
+    return { vcpu, exit: { kind: "debug", exception: int3 ? 3 : 1, dr6: cause, pc } };
+  }
+
+  #answer(vcpu: number): void {
+    const { slot, view, changed } = this.#waiting.get(vcpu)!;
+    this.#waiting.delete(vcpu);
+    const flags = XEN.VM_EVENT_FLAG_VCPU_PAUSED | (changed ? XEN.VM_EVENT_FLAG_SET_REGISTERS : 0);
+    view.setUint32(VM_EVENT.flags, flags, true);
+    const at = VM_EVENT_RING.ring + VM_EVENT.size * (this.#produced % SLOTS);
+    new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).set(slot);
+    this.#produced = this.#produced + 1 >>> 0;
+    this.#setWord(VM_EVENT_RING.rsp_prod, this.#produced);
+    this.#channels.notify(this.#port);
+  }
+
+  /** Gives what TF was. */
+  #setWaitingFlag(waiting: Waiting, on: boolean): boolean {
+    const at = VM_EVENT.data + REGS.rflags;
+    const rflags = waiting.view.getBigUint64(at, true);
+    waiting.view.setBigUint64(at, on ? rflags | TF : rflags & ~TF, true);
+    waiting.changed = true;
+    return (rflags & TF) !== 0n;
+  }
+
+  /** Whether there is a report that was not taken yet. */
+  get #reported(): boolean {
+    return this.#word(VM_EVENT_RING.req_prod) !== this.#consumed;
+  }
+
+  #word(at: number): number {
+    return this.#view.getUint32(at, true);
+  }
+
+  #setWord(at: number, value: number): void {
+    this.#view.setUint32(at, value >>> 0, true);
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+function offsetOf(name: RegisterName): number | undefined {
+  const offset = (REGS as Readonly<Record<string, number>>)[name];
+  return offset === undefined ? undefined : VM_EVENT.data + offset;
+}

@@ -1,0 +1,58 @@
+/** The door of the Xen backend: what the layers above import. */
+
+import { XenControl } from "../host/xen/control.ts";
+import { XenStore } from "../host/xen/store.ts";
+import type { Backend } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import { AttachedDomain } from "./attached.ts";
+import { capabilitiesOf } from "./capabilities.ts";
+import { type Domain, listDomains } from "./domain.ts";
+import { xenHost } from "./hosts.ts";
+
+export type { Domain, DomainKind, DomainState } from "./domain.ts";
+export { type XenHost, xenHost } from "./hosts.ts";
+
+/** @throws {UnsupportedError} Unless this is dom0 of a Xen that hvsh knows. */
+function needXen(): void {
+  const host = xenHost();
+  if (!host.usable) throw new UnsupportedError("Xen", host.reason, { remedy: host.remedy });
+}
+
+/**
+ * Attaches to a domain, by name or number: it is paused, and nothing in it is touched.
+ *
+ * @throws {UnsupportedError} If Xen can't be used here, or the domain is of a kind that can't be looked at.
+ * @throws {InputError} If there is no such domain.
+ * @throws {HostError} If Xen refuses.
+ */
+export function attachXen(domain: string | number): Backend {
+  needXen();
+  return new AttachedDomain(domain, { capabilities: capabilitiesOf });
+}
+
+/**
+ * Every domain, dom0 included.
+ *
+ * @throws {UnsupportedError} If Xen can't be used here.
+ */
+export function xenDomains(): Domain[] {
+  needXen();
+  using control = new XenControl();
+  using store = new XenStore();
+  return listDomains(control, store).map(({ id, name, kind, vcpus, memory, state, cpuTime }) => ({
+    id,
+    name,
+    kind,
+    vcpus,
+    memory,
+    state,
+    cpuTime,
+  }));
+}
+
+/** The hypervisor's log, as `xl dmesg` shows it. @throws {UnsupportedError} If Xen can't be used here. */
+export function xenLog(): string {
+  needXen();
+  using control = new XenControl();
+  return control.log();
+}

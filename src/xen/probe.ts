@@ -1,0 +1,120 @@
+/** What stops an HVM guest on this processor, tried with a guest of our own. */
+
+import type { HardwareTrap } from "../vm/backend.ts";
+import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
+import { HvshError } from "../vm/errors.ts";
+import type { VmExit } from "../vm/exit.ts";
+import { AttachedDomain } from "./attached.ts";
+import { ENTRY, pvhElf } from "./tiny_guest.ts";
+import { createPaused, NAME_PREFIX, xl } from "./xl.ts";
+
+/** How long a guest of a few instructions is given, in milliseconds. */
+const LIMIT_MS = 3000;
+
+/** nop; nop; int3; inc [0x8000]; 1: jmp 1b */
+const CODE = [0x90, 0x90, 0xcc, 0xff, 0x05, 0x00, 0x80, 0x00, 0x00, 0xeb, 0xfe];
+const NOP = BigInt(ENTRY) + 1n;
+const INT3 = BigInt(ENTRY) + 2n;
+const WRITTEN = 0x8000n;
+
+/** One thing to try, in a guest made for it: what is armed, and the exit that shows that it works. */
+interface Trial {
+  readonly name: CapabilityName;
+  readonly hardware: readonly HardwareTrap[];
+  readonly int3: boolean;
+  /** Where the guest starts. */
+  readonly from: bigint;
+  readonly how: string;
+  readonly touches: readonly string[];
+  fired(exit: VmExit): boolean;
+}
+
+const debug = (exit: VmExit, vector: number) => exit.kind === "debug" && exit.exception === vector;
+
+const TRIALS: readonly Trial[] = [
+  {
+    name: "breakpoint-int3",
+    hardware: [],
+    int3: true,
+    from: BigInt(ENTRY),
+    how: "probe: vm_event reported the INT3 of a PVH guest",
+    touches: ["guest memory"],
+    fired: (exit) => debug(exit, 3) && exit.kind === "debug" && exit.pc === INT3,
+  },
+  {
+    name: "breakpoint-hardware",
+    hardware: [{ address: NOP, access: "execute", size: 1 }],
+    int3: false,
+    from: BigInt(ENTRY),
+    how: "probe: DR0 stopped a PVH guest before an instruction",
+    touches: ["DR0..DR3, DR6, DR7"],
+    fired: (exit) => debug(exit, 1) && exit.kind === "debug" && exit.pc === NOP,
+  },
+  {
+    name: "watchpoint-hardware",
+    hardware: [{ address: WRITTEN, access: "write", size: 4 }],
+    int3: false,
+    from: INT3 + 1n,
+    how: "probe: DR0 stopped a PVH guest behind a write",
+    touches: ["DR0..DR3, DR6, DR7"],
+    fired: (exit) => debug(exit, 1) && exit.kind === "debug" && (exit.dr6 & 1n) !== 0n,
+  },
+];
+
+/** Tries each in a guest of its own, which is destroyed again. */
+export function probeHvm(): Capabilities {
+  return new Map(TRIALS.map((trial, index) => [trial.name, tryOne(trial, index)]));
+}
+
+function tryOne(trial: Trial, index: number): Capability {
+  const { how, touches } = trial;
+  const no = (reason: string, remedy: string): Capability => ({
+    usable: false,
+    how,
+    touches,
+    reason,
+    remedy,
+  });
+  const name = `${NAME_PREFIX}probe-${Deno.pid}-${index}`;
+  const image = Deno.makeTempFileSync({ prefix: "hvsh-probe-" });
+  let created = false;
+  try {
+    Deno.writeFileSync(image, pvhElf(CODE));
+    const preserve = ["crash", "reboot", "poweroff"].map((event) => `on_${event}="preserve"`);
+    createPaused(name, ['type="pvh"', `kernel="${image}"`, "memory=16", "vcpus=1", ...preserve]);
+    created = true;
+    const last = run(name, trial);
+    if (trial.fired(last)) return { usable: true, how, touches };
+    return no(
+      last.kind === "slice"
+        ? "in the probe's PVH guest it never fired"
+        : `the probe's PVH guest ended with it (${last.kind}${"event" in last ? `: ${last.event}` : ""})`,
+      "use single steps, or a watchpoint that steps",
+    );
+  } catch (error) {
+    if (!(error instanceof HvshError)) throw error;
+    return no(`it could not be tried: ${error.message}`, error.remedy ?? "see `xl dmesg`");
+  } finally {
+    Deno.removeSync(image);
+    if (created) xl("destroy", name);
+  }
+}
+
+/** Lets the guest go until something other than the end of a slice comes, or its time is over. */
+function run(name: string, trial: Trial): VmExit {
+  const guest = new AttachedDomain(name, { capabilities: () => new Map(), adopt: true });
+  try {
+    const [vcpu] = guest.vcpus;
+    vcpu.setRegisters({ rip: trial.from });
+    vcpu.setTraps({ hardware: trial.hardware, int3: trial.int3 });
+    const end = performance.now() + LIMIT_MS;
+    for (;;) {
+      const exit = vcpu.run();
+      // With something armed a local backend answers at once.
+      if (exit instanceof Promise) throw new HvshError("the probe's guest has nothing armed");
+      if (exit.kind !== "slice" || performance.now() > end) return exit;
+    }
+  } finally {
+    guest.close();
+  }
+}

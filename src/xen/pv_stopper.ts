@@ -1,0 +1,284 @@
+/** Stopping and stepping PV guests by the stop stub. */
+
+import { XEN } from "../abi/xen.ts";
+import type { XenControl } from "../host/xen/control.ts";
+import { EventChannels } from "../host/xen/event_channels.ts";
+import type { Traps } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import type { RegisterName } from "../vm/registers.ts";
+import { DebugRegisters } from "./debug_registers.ts";
+import type { GuestContext } from "./guest_context.ts";
+import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
+
+const TF = 1n << 8n;
+const PAGE = 4096n;
+/** How far around the kernel's event entry room is looked for: Linux's text is smaller than 32 MiB. */
+const REACH_PAGES = 8192;
+/** #DB and #BP: the vectors that are pointed at the stub. */
+const VECTORS = [1, 3] as const;
+/** TI_SET_IF of xen.h: no events while the handler runs. */
+const MASK_EVENTS = 4;
+
+/** What the strategy needs of a PV domain. */
+export interface StopperParts {
+  readonly control: XenControl;
+  readonly domain: number;
+  readonly vcpus: number;
+  /** A vCPU's context now. */
+  read(vcpu: number): GuestContext;
+  /** Changes a vCPU's context; AVX registers stay. */
+  change(vcpu: number, body: (context: GuestContext) => void): void;
+  /** Reads at a linear address of the kernel's; false if it is not mapped. */
+  readLinear(at: bigint, into: Uint8Array): boolean;
+  /** Writes there, read-only pages too. */
+  writeLinear(at: bigint, bytes: Uint8Array): void;
+}
+
+type Trap = ReturnType<GuestContext["trap"]>;
+
+/** A vCPU that waits in the stub. */
+interface Waiting {
+  /** Linear address of the frame. */
+  readonly at: bigint;
+  readonly frame: Uint8Array<ArrayBuffer>;
+  readonly view: DataView;
+}
+
+/** The stub in a PV guest. */
+export class PvStopper implements StopStrategy {
+  readonly #parts: StopperParts;
+  readonly #channels = new EventChannels();
+  readonly #port: number;
+  readonly #place: bigint;
+  readonly #original = new Uint8Array(STUB_SIZE);
+  readonly #traps: [Trap, Trap][] = [];
+  readonly #waiting = new Map<number, Waiting>();
+  /** vCPUs that are stepped, and whether the guest itself had TF set. */
+  readonly #stepping = new Map<number, boolean>();
+  readonly #debugRegisters: DebugRegisters;
+  #closed = false;
+
+  /** @throws {UnsupportedError} If the guest's kernel has no room for the stub. */
+  constructor(parts: StopperParts) {
+    this.#parts = parts;
+    this.#debugRegisters = new DebugRegisters(parts.vcpus, parts.change);
+    using cleanup = new DisposableStack();
+    cleanup.use(this.#channels);
+    this.#place = this.#findPlace();
+    const port = parts.control.allocateUnbound(parts.domain);
+    this.#port = this.#channels.bind(parts.domain, port);
+    parts.readLinear(this.#place, this.#original);
+    parts.writeLinear(this.#place, stubCode(port));
+    for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
+      parts.change(vcpu, (context) => {
+        this.#traps.push([context.trap(1), context.trap(3)]);
+        for (const vector of VECTORS) this.#point(context, vector);
+      });
+    }
+    cleanup.move();
+  }
+
+  wait(ms: number): boolean {
+    return this.#channels.wait(ms) !== undefined;
+  }
+
+  gather(): VcpuEvent[] {
+    while (this.#channels.wait(0) !== undefined);
+    return this.#arrived();
+  }
+
+  release(kept: ReadonlySet<number>): void {
+    for (const [vcpu, waiting] of this.#waiting) {
+      if (kept.has(vcpu)) continue;
+      this.#waiting.delete(vcpu);
+      waiting.view.setBigUint64(FRAME.release, 0n, true);
+      this.#parts.writeLinear(waiting.at, waiting.frame);
+    }
+  }
+
+  /** A kernel that starts, or brings up a processor, sets its trap table anew. */
+  refresh(): void {
+    for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
+      const context = this.#parts.read(vcpu);
+      if (VECTORS.every((vector) => this.covers(context.trap(vector).address))) continue;
+      this.#parts.change(vcpu, (now) => {
+        for (const [i, vector] of VECTORS.entries()) {
+          if (this.covers(now.trap(vector).address)) continue;
+          this.#traps[vcpu][i] = now.trap(vector);
+          this.#point(now, vector);
+        }
+      });
+    }
+  }
+
+  setStepping(vcpu: number, on: boolean): void {
+    const flag = on || (this.#stepping.get(vcpu) ?? false);
+    const waiting = this.#waiting.get(vcpu);
+    let before = 0n;
+    if (waiting !== undefined) {
+      before = waiting.view.getBigUint64(FRAME.rflags, true);
+      waiting.view.setBigUint64(FRAME.rflags, flag ? before | TF : before & ~TF, true);
+    } else {
+      this.#parts.change(vcpu, (context) => {
+        before = context.get("rflags");
+        context.set("rflags", flag ? before | TF : before & ~TF);
+      });
+    }
+    if (on) this.#stepping.set(vcpu, (before & TF) !== 0n);
+    else this.#stepping.delete(vcpu);
+  }
+
+  /** INT3 needs nothing but the stub. */
+  setTraps(traps: Traps): void {
+    this.#debugRegisters.set(traps.hardware);
+  }
+
+  /** Whether a vCPU waits in the stub. */
+  holds(vcpu: number): boolean {
+    return this.#waiting.has(vcpu);
+  }
+
+  /** Whether a linear address is the stub's. */
+  covers(address: bigint): boolean {
+    return address >= this.#place && address < this.#place + BigInt(STUB_SIZE);
+  }
+
+  /** A register that stands in a waiting vCPU's frame. */
+  register(vcpu: number, name: RegisterName): bigint | undefined {
+    const at = framed(name);
+    const waiting = this.#waiting.get(vcpu);
+    if (at === undefined || waiting === undefined) return undefined;
+    return SELECTORS.includes(name)
+      ? BigInt(waiting.view.getUint16(at, true))
+      : waiting.view.getBigUint64(at, true);
+  }
+
+  /** Sets one; false if it does not stand there. */
+  setRegister(vcpu: number, name: RegisterName, value: bigint): boolean {
+    const at = framed(name);
+    const waiting = this.#waiting.get(vcpu);
+    if (at === undefined || waiting === undefined) return false;
+    if (SELECTORS.includes(name)) waiting.view.setUint16(at, Number(value), true);
+    else waiting.view.setBigUint64(at, value, true);
+    return true;
+  }
+
+  /** Hands a #DB or #BP to the guest's own handler, with the stack as Xen would have left it. */
+  reflect(vcpu: number, vector: 1 | 3): void {
+    const waiting = this.#waiting.get(vcpu);
+    const own = this.#traps[vcpu][vector === 1 ? 0 : 1];
+    if (waiting === undefined || own.address === 0n) {
+      throw new UnsupportedError(
+        "this exception",
+        "a PV guest takes one from here only in place of one it raised",
+      );
+    }
+    this.#waiting.delete(vcpu);
+    const { view } = waiting;
+    // RIP was put back to the INT3 for whoever asks; its handler expects it behind.
+    if (vector === 3) view.setBigUint64(FRAME.rip, view.getBigUint64(FRAME.rip, true) + 1n, true);
+    this.#parts.writeLinear(waiting.at, waiting.frame);
+    this.#parts.change(vcpu, (context) => {
+      for (const name of ["rax", "rsi", "rdi"] as const) {
+        context.set(name, view.getBigUint64(FRAME[name], true));
+      }
+      context.set("rip", own.address);
+      context.set("rsp", waiting.at + BigInt(FRAME.rcx));
+    });
+  }
+
+  close(living: boolean): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    using _channels = this.#channels;
+    if (!living) return;
+    const { vcpus } = this.#parts;
+    this.gather();
+    this.#debugRegisters.restore();
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+      this.#parts.change(vcpu, (context) => {
+        for (const [i, vector] of VECTORS.entries()) context.setTrap(vector, this.#traps[vcpu][i]);
+        this.#restore(vcpu, context);
+      });
+    }
+    this.#channels.unbind(this.#port);
+    this.#parts.writeLinear(this.#place, this.#original);
+  }
+
+  /** Takes a waiting vCPU out of the stub by its context, so that the stub's bytes may go. */
+  #restore(vcpu: number, context: GuestContext): void {
+    const waiting = this.#waiting.get(vcpu);
+    if (waiting === undefined) return;
+    this.#waiting.delete(vcpu);
+    const { view } = waiting;
+    for (const name of FRAMED) {
+      const at = FRAME[name];
+      context.set(
+        name,
+        SELECTORS.includes(name) ? BigInt(view.getUint16(at, true)) : view.getBigUint64(at, true),
+      );
+    }
+  }
+
+  #point(context: GuestContext, vector: 1 | 3): void {
+    const own = context.trap(vector);
+    const offset = vector === 1 ? PLACE.debug : PLACE.breakpoint;
+    // INT3 of user programs must be allowed: DPL 3.
+    const flags = (vector === 3 ? 3 : own.flags & 3) | MASK_EVENTS;
+    const cs = own.cs === 0 ? XEN.FLAT_KERNEL_CS64 : own.cs;
+    context.setTrap(vector, { flags, cs, address: this.#place + BigInt(offset) });
+  }
+
+  /** vCPUs that wait in the stub and that nobody knows of yet. */
+  #arrived(): VcpuEvent[] {
+    const events: VcpuEvent[] = [];
+    for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
+      if (this.#waiting.has(vcpu)) continue;
+      const context = this.#parts.read(vcpu);
+      const offset = context.get("rip") - this.#place;
+      if (offset < BigInt(PLACE.saved) || offset >= BigInt(PLACE.leaving)) continue;
+      const frame = new Uint8Array(FRAME_SIZE);
+      const at = context.get("rsp");
+      if (!this.#parts.readLinear(at, frame)) continue;
+      const view = new DataView(frame.buffer);
+      const vector = Number(view.getBigUint64(FRAME.release, true));
+      // Released, but it has had no time to see it.
+      if (vector !== 1 && vector !== 3) continue;
+      if (vector === 3) view.setBigUint64(FRAME.rip, view.getBigUint64(FRAME.rip, true) - 1n, true);
+      this.#waiting.set(vcpu, { at, frame, view });
+      const pc = view.getBigUint64(FRAME.rip, true);
+      const dr6 = vector === 1 && this.#debugRegisters.armed ? context.get("dr6") : 0n;
+      events.push({ vcpu, exit: { kind: "debug", exception: vector, dr6, pc } });
+    }
+    return events;
+  }
+
+  /** Room for the stub in the kernel's text, as near to its event entry as there is some. */
+  #findPlace(): bigint {
+    const context = this.#parts.read(0);
+    const near = context.eventCallback !== 0n ? context.eventCallback : context.get("rip");
+    const first = near - near % PAGE;
+    const page = new Uint8Array(Number(PAGE));
+    for (let distance = 0; distance < REACH_PAGES; distance++) {
+      for (
+        const at of distance === 0
+          ? [first]
+          : [first - BigInt(distance) * PAGE, first + BigInt(distance) * PAGE]
+      ) {
+        if (at < 0n || !this.#parts.readLinear(at, page)) continue;
+        const found = findRoom(page);
+        if (found >= 0) return at + BigInt(found);
+      }
+    }
+    throw new UnsupportedError(
+      "stopping this PV guest",
+      `its kernel has no ${STUB_SIZE} bytes of padding (INT3) near 0x${near.toString(16)} for the stop stub`,
+      { remedy: "leave that much room in a kernel of your own; look at the guest while it is paused" },
+    );
+  }
+}
+
+function framed(name: RegisterName): number | undefined {
+  return (FRAMED as readonly string[]).includes(name) ? FRAME[name as typeof FRAMED[number]] : undefined;
+}

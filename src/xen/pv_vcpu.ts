@@ -1,0 +1,129 @@
+import type { VcpuEvents } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
+import { GuestContext } from "./guest_context.ts";
+import type { PhysicalToMachine } from "./p2m.ts";
+import type { PvStopper } from "./pv_stopper.ts";
+import { snapshot } from "./registers.ts";
+import { FRAMED } from "./stub.ts";
+import { type VcpuParts, XenVcpu } from "./vcpu.ts";
+
+/** What only PV vCPUs need. */
+export interface PvParts extends VcpuParts {
+  readonly p2m: PhysicalToMachine;
+  /** The stop stub, once it is in. */
+  stopper(): PvStopper | undefined;
+}
+
+const SETTABLE = new Set<RegisterName>([
+  ...GENERAL,
+  ...(["cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base"] as const),
+  ...(["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"] as const),
+]);
+/** MSRs that stand in the context, as registers. */
+const MSRS: ReadonlyMap<number, RegisterName> = new Map([[0xc000_0100, "fs_base"], [0xc000_0101, "gs_base"]]);
+
+/** A vCPU of a PV domain. */
+export class PvVcpu extends XenVcpu {
+  readonly #pv: PvParts;
+
+  constructor(index: number, parts: PvParts) {
+    super(index, parts);
+    this.#pv = parts;
+  }
+
+  protected read(): Registers {
+    const { moment } = this;
+    const values = this.readContext().values();
+    const stopper = this.#pv.stopper();
+    if (stopper?.holds(this.index)) {
+      for (const name of FRAMED) values.set(name, stopper.register(this.index, name)!);
+    }
+    return snapshot({
+      values,
+      extended: () => this.extended(),
+      fresh: () => this.moment === moment,
+      physicalOf: this.#pv.p2m.physicalOf,
+    });
+  }
+
+  /** What a page walk needs. The kernel's tables: they map the user's memory too. */
+  paging() {
+    const values = this.readContext().values();
+    const { physicalOf } = this.#pv.p2m;
+    const get = (name: RegisterName) => values.get(name) ?? 0n;
+    return { cr0: get("cr0"), cr3: get("cr3"), cr4: get("cr4"), efer: get("efer"), physicalOf };
+  }
+
+  /** The context as Xen has it: that of the stub while the vCPU waits there. */
+  readContext(): GuestContext {
+    this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
+    return this.context;
+  }
+
+  /** Changes it. */
+  changeContext(body: (context: GuestContext) => void): void {
+    this.change(body);
+  }
+
+  msrs(): readonly number[] {
+    return [...MSRS.keys()];
+  }
+
+  readMsr(index: number): bigint {
+    return this.registers()[msr(index)];
+  }
+
+  writeMsr(index: number, value: bigint): void {
+    this.setRegisters({ [msr(index)]: BigInt.asUintN(64, value) });
+  }
+
+  lapic(): never {
+    throw new UnsupportedError("lapic", "a PV guest has no local APIC: it has event channels", {
+      remedy: "see docs/xen.md",
+    });
+  }
+
+  events(): VcpuEvents {
+    this.parts.runner.hold();
+    return { shadow: 0, nmiPending: false, nmiInjected: false, nmiMasked: false, smm: false };
+  }
+
+  injectException(vector: number): void {
+    this.parts.runner.hold();
+    const stopper = this.#pv.stopper();
+    if ((vector !== 1 && vector !== 3) || stopper === undefined) {
+      throw new UnsupportedError(
+        "injectException",
+        "Xen has no call for it on PV guests; #DB and #BP that the guest raised itself are passed on",
+        { remedy: "set RIP and the stack as its handler expects them" },
+      );
+    }
+    stopper.reflect(this.index, vector);
+  }
+
+  protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
+    const fixed = values.find(([name]) => !SETTABLE.has(name));
+    if (fixed !== undefined) {
+      throw new UnsupportedError(
+        fixed[0],
+        "Xen keeps it for a PV guest, and lets nobody set it from outside",
+        {
+          remedy: "have the guest's own code set it by its hypercall",
+        },
+      );
+    }
+    const stopper = this.#pv.stopper();
+    const rest = values.filter(([name, value]) => !stopper?.setRegister(this.index, name, value));
+    this.writes++;
+    if (rest.length > 0) this.change((context) => rest.forEach(([name, value]) => context.set(name, value)));
+  }
+}
+
+function msr(index: number): RegisterName {
+  const name = MSRS.get(index >>> 0);
+  if (name !== undefined) return name;
+  throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "it does not stand in a PV vCPU's context", {
+    remedy: "msrs() lists those there are",
+  });
+}

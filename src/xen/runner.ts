@@ -1,0 +1,232 @@
+import type { XenControl } from "../host/xen/control.ts";
+import type { MaybePromise, StepOptions, Traps } from "../vm/backend.ts";
+import { StateError } from "../vm/errors.ts";
+import type { VmExit } from "../vm/exit.ts";
+import { readFlags, stateOf } from "./domain.ts";
+import type { StopStrategy } from "./strategy.ts";
+
+/** A time slice: the longest that the event loop waits for a guest that reports nothing. */
+const SLICE_MS = 5;
+/** DR6.BS: a single step (SDM vol. 3B, 17.2.3). */
+const DR6_BS = 1n << 14n;
+
+/** What the runner drives. */
+export interface RunParts {
+  readonly control: Pick<XenControl, "pause" | "unpause" | "listDomains">;
+  readonly domain: number;
+  /** Made when the guest shall first report something: looking at it, and letting it go, touches nothing. */
+  strategy(): StopStrategy;
+  /** Called before the guest goes on: what was read of it is of the past. */
+  goesOn(stepping: boolean): void;
+}
+
+/**
+ * Pauses a domain and lets it go, with a pause count of our own: Xen counts pauses, and this holds one or none, so
+ * that a domain that others paused stays paused. All vCPUs run when one does.
+ */
+export class DomainRunner {
+  /** Grows whenever the guest goes on. */
+  generation = 0;
+  readonly #parts: RunParts;
+  #held = false;
+  #closed = false;
+  #strategy: StopStrategy | undefined;
+  #stash = new Map<number, VmExit>();
+  /** The vCPU whose step is under way. */
+  #stepping: number | undefined;
+
+  constructor(parts: RunParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws {StateError} If the machine is closed. */
+  alive(): void {
+    if (!this.#closed) return;
+    throw new StateError("The machine is closed", "closed", { remedy: "attach to the domain again" });
+  }
+
+  /** Makes the domain stand still, and every vCPU with it. */
+  hold(): void {
+    this.alive();
+    this.#pause();
+    if (this.#stepping !== undefined) this.#endStep();
+  }
+
+  /** Whether the domain is paused by us. */
+  get held(): boolean {
+    return this.#held;
+  }
+
+  /** The same, but false where there is no domain any more that could be paused. */
+  tryHold(): boolean {
+    this.alive();
+    if (!this.#held && !this.#living) return false;
+    this.hold();
+    return true;
+  }
+
+  #pause(): void {
+    if (this.#held) return;
+    this.needLiving();
+    this.#parts.control.pause(this.#parts.domain);
+    this.#held = true;
+    for (const { vcpu, exit } of this.#strategy?.gather() ?? []) this.#stash.set(vcpu, exit);
+  }
+
+  /** The strategy, set up at its first use. */
+  get strategy(): StopStrategy {
+    this.hold();
+    return this.#ready;
+  }
+
+  /** Tells every vCPU's strategy what to report; one that has nothing to report is not set up for it. */
+  setTraps(traps: Traps): void {
+    this.alive();
+    const armed = traps.int3 || traps.hardware.some((trap) => trap !== undefined);
+    if (!armed && this.#strategy === undefined) return;
+    this.strategy.setTraps(traps);
+  }
+
+  get #ready(): StopStrategy {
+    return this.#strategy ??= this.#parts.strategy();
+  }
+
+  /** Lets the domain run for a slice; gives what the vCPU stopped for. */
+  run(vcpu: number): MaybePromise<VmExit> {
+    this.alive();
+    if (this.#stepping !== undefined && !this.tryHold()) return this.#over() ?? SLICE;
+    const stashed = this.#take(vcpu);
+    if (stashed !== undefined) return stashed;
+    // Another one has something to tell: the domain waits until it has.
+    if (this.#stash.size > 0) return SLICE;
+    if (this.#held && !this.#living) return this.#over() ?? SLICE;
+    this.#letGo(false);
+    // One vCPU waits for all of them.
+    if (vcpu !== 0) return SLICE;
+    if (this.#strategy === undefined) {
+      // Nothing to report was asked for: the guest is left alone, and looked at now and then.
+      return this.#over() ?? new Promise((resolve) => setTimeout(() => resolve(SLICE), SLICE_MS));
+    }
+    if (!this.#strategy.wait(SLICE_MS)) return this.#over() ?? SLICE;
+    this.hold();
+    return this.#take(vcpu) ?? SLICE;
+  }
+
+  /** Runs one instruction of a vCPU; the others run meanwhile, which Xen has no way to forbid. */
+  step(vcpu: number, _options: StepOptions = {}): VmExit {
+    this.alive();
+    const stashed = this.#take(vcpu);
+    if (stashed !== undefined) return stashed;
+    if (!this.#living) return this.#over() ?? SLICE;
+    if (this.#stepping !== vcpu) {
+      this.hold();
+      this.strategy.setStepping(vcpu, true);
+      this.#stepping = vcpu;
+    }
+    const end = performance.now() + SLICE_MS;
+    for (;;) {
+      this.#letGo(true);
+      if (!this.#strategy!.wait(Math.max(0, Math.ceil(end - performance.now())))) {
+        return this.#over() ?? SLICE;
+      }
+      this.#pause();
+      const exit = this.#take(vcpu);
+      // Another vCPU stopped: it waits until its turn, and this one goes on.
+      if (exit === undefined) continue;
+      this.#stepping = undefined;
+      this.#strategy!.setStepping(vcpu, false);
+      return exit.kind === "debug" && exit.exception === 1 ? { ...exit, dr6: exit.dr6 | DR6_BS } : exit;
+    }
+  }
+
+  /**
+   * To be asked before each change of a domain. Xen 4.17 sets the context of an HVM vCPU whose domain is being destroyed
+   * through a null pointer (hvmemul_cancel), which takes the whole host down. The moment between question and change
+   * remains; it is as short as it can be made from outside.
+   *
+   * @throws {StateError} If the domain is gone, or being destroyed.
+   */
+  needLiving(): void {
+    if (this.#living) return;
+    throw new StateError(`Domain ${this.#parts.domain} is gone, or being destroyed`, "gone", {
+      remedy: "attach to another one; `domains` lists them",
+    });
+  }
+
+  /** Takes every trace out of the guest and lets it go on. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    const living = this.#living;
+    try {
+      if (living) this.hold();
+      this.#strategy?.close(living);
+    } finally {
+      this.#closed = true;
+      if (this.#held && this.#living) this.#parts.control.unpause(this.#parts.domain);
+      this.#held = false;
+    }
+  }
+
+  get #living(): boolean {
+    const flags = readFlags(this.#parts.control, this.#parts.domain);
+    return flags !== undefined && stateOf(flags) !== "dying";
+  }
+
+  #letGo(stepping: boolean): void {
+    if (!this.#held) return;
+    const strategy = stepping ? this.#ready : this.#strategy;
+    this.generation++;
+    this.#parts.goesOn(stepping);
+    if (!stepping) strategy?.refresh();
+    strategy?.release(new Set(this.#stash.keys()));
+    this.#held = false;
+    this.#parts.control.unpause(this.#parts.domain);
+  }
+
+  /** Why the domain will report nothing more, if so. */
+  #over(): VmExit | undefined {
+    const { control, domain } = this.#parts;
+    const flags = readFlags(control, domain);
+    if (flags === undefined) return { kind: "gone", reason: `domain ${domain} was destroyed` };
+    const state = stateOf(flags);
+    switch (state) {
+      case "running":
+      case "blocked":
+        return undefined;
+      case "paused":
+        if (this.#held) return undefined;
+        return {
+          kind: "unsupported",
+          reason: `domain ${domain} was paused by someone else, too: \`xl unpause ${domain}\` lets it go`,
+        };
+      case "dying":
+        return { kind: "gone", reason: `domain ${domain} is being destroyed` };
+      case "poweroff":
+        return { kind: "system-event", event: "poweroff", detail: "SHUTDOWN_poweroff" };
+      case "reboot":
+        return { kind: "system-event", event: "reset", detail: "SHUTDOWN_reboot" };
+      case "suspend":
+        return { kind: "system-event", event: "other", detail: "SHUTDOWN_suspend: the guest was suspended" };
+      case "crashed":
+        return { kind: "system-event", event: "crash", detail: "SHUTDOWN_crash" };
+      default:
+        return state satisfies never;
+    }
+  }
+
+  #endStep(): void {
+    const vcpu = this.#stepping!;
+    this.#stepping = undefined;
+    // It may have come to its end just before the pause; then its stop is no news.
+    this.#stash.delete(vcpu);
+    this.#strategy?.setStepping(vcpu, false);
+  }
+
+  #take(vcpu: number): VmExit | undefined {
+    const exit = this.#stash.get(vcpu);
+    this.#stash.delete(vcpu);
+    return exit;
+  }
+}
+
+const SLICE: VmExit = { kind: "slice" };

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { XEN, xen_domctl_getdomaininfo } from "../abi/xen.ts";
+import { DomainRunner } from "./runner.ts";
+import type { VmExit } from "../vm/exit.ts";
+import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+
+const ID = 7;
+const DB = { kind: "debug", exception: 1, dr6: 0n, pc: 0n } as const;
+
+/** A domain that never was: Xen's pause count, and a strategy whose events the test makes up. */
+class Scene {
+  /** Pauses that Xen counts. */
+  pauses = 0;
+  dying = false;
+  gone = false;
+  /** What reports once the domain is let go: one list for each time. */
+  readonly script: VcpuEvent[][] = [];
+  #ready: VcpuEvent[] = [];
+  readonly calls: string[] = [];
+  readonly runner: DomainRunner;
+
+  /** Asks for something, so that the strategy is set up. */
+  arm(): void {
+    this.runner.setTraps({ hardware: [], int3: true });
+  }
+
+  run(vcpu: number): VmExit {
+    const exit = this.runner.run(vcpu);
+    assert.ok(!(exit instanceof Promise));
+    return exit;
+  }
+
+  constructor() {
+    const strategy: StopStrategy = {
+      wait: () => {
+        this.#ready = this.script.shift() ?? [];
+        return this.#ready.length > 0;
+      },
+      gather: () => this.#ready.splice(0),
+      release: (kept) => void this.calls.push(`release but ${[...kept]}`),
+      refresh: () => void this.calls.push("refresh"),
+      setStepping: (vcpu, on) => {
+        assert.ok(this.pauses > 0);
+        this.calls.push(`step ${vcpu} ${on}`);
+      },
+      setTraps: () => {},
+      close: (living) => void this.calls.push(`close ${living}`),
+    };
+    this.runner = new DomainRunner({
+      control: {
+        pause: () => void this.pauses++,
+        unpause: () => this.pauses > 0 && this.pauses-- > 0,
+        listDomains: (_first, into) => {
+          if (this.gone) return 0;
+          const flags = (this.pauses > 0 ? XEN.XEN_DOMINF_paused : XEN.XEN_DOMINF_running) |
+            (this.dying ? XEN.XEN_DOMINF_dying : 0);
+          into.set(xen_domctl_getdomaininfo.encode({ domain: ID, flags }));
+          return 1;
+        },
+      },
+      domain: ID,
+      strategy: () => strategy,
+      goesOn: () => {},
+    });
+  }
+}
+
+Deno.test("runner: it holds one pause, and gives back no more than that", () => {
+  const scene = new Scene();
+  scene.pauses = 1; // somebody else's
+  scene.runner.hold();
+  scene.runner.hold();
+  assert.equal(scene.pauses, 2);
+  scene.runner.close();
+  scene.runner.close();
+  assert.equal(scene.pauses, 1);
+  assert.deepEqual(scene.calls, []); // looking sets nothing up
+  assert.throws(() => scene.runner.run(0), { name: "StateError", state: "closed" });
+});
+
+Deno.test("runner: a guest that nothing is asked of is let go without a strategy", async () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  scene.runner.setTraps({ hardware: [undefined], int3: false });
+  assert.deepEqual(await scene.runner.run(0), { kind: "slice" });
+  assert.equal(scene.pauses, 0);
+  assert.deepEqual(scene.calls, []);
+  scene.dying = true;
+  assert.equal((await scene.runner.run(0)).kind, "gone");
+});
+
+Deno.test("runner: a slice without news, and a stop that pauses everything", () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  scene.arm();
+  scene.script.push([], [{ vcpu: 1, exit: DB }]);
+  assert.equal(scene.run(0).kind, "slice");
+  assert.equal(scene.pauses, 0);
+  assert.equal(scene.run(1).kind, "slice"); // one waits for all
+  assert.equal(scene.run(0).kind, "slice"); // it is the other's
+  assert.equal(scene.pauses, 1);
+  assert.equal(scene.run(0).kind, "slice"); // which was not told yet
+  assert.equal(scene.pauses, 1);
+  assert.equal(scene.run(1).kind, "debug");
+});
+
+Deno.test("runner: a step has its own event, and another vCPU's waits until its turn", () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  scene.arm();
+  scene.script.push([{ vcpu: 1, exit: DB }], [{ vcpu: 0, exit: DB }]);
+  const exit = scene.runner.step(0);
+  assert.ok(exit.kind === "debug" && exit.dr6 === 1n << 14n);
+  assert.deepEqual(scene.calls, ["step 0 true", "release but ", "release but 1", "step 0 false"]);
+  assert.equal(scene.pauses, 1);
+  assert.equal(scene.run(1).kind, "debug");
+});
+
+Deno.test("runner: a step that takes long goes on, and is called off by whoever looks", () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  assert.equal(scene.runner.step(0).kind, "slice");
+  assert.equal(scene.runner.step(0).kind, "slice");
+  assert.deepEqual(scene.calls.filter((call) => call.startsWith("step")), ["step 0 true"]);
+  scene.runner.hold();
+  assert.deepEqual(scene.calls.filter((call) => call.startsWith("step")), ["step 0 true", "step 0 false"]);
+});
+
+Deno.test("runner: a pause of somebody else's, and one that was taken from us, are survived", () => {
+  const scene = new Scene();
+  scene.pauses = 1;
+  scene.runner.hold();
+  scene.arm();
+  const exit = scene.run(0);
+  assert.ok(exit.kind === "unsupported" && /paused by someone else.*xl unpause 7/.test(exit.reason));
+  scene.runner.hold();
+  scene.pauses = 0; // `xl unpause`, twice
+  assert.equal(scene.run(0).kind, "slice");
+});
+
+Deno.test("runner: nothing of a domain that is being destroyed is touched", () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  scene.runner.step(0);
+  scene.dying = true;
+  assert.throws(() => scene.runner.needLiving(), { name: "StateError", state: "gone" });
+  assert.equal(scene.runner.tryHold(), false);
+  assert.equal(scene.run(0).kind, "gone");
+  assert.equal(scene.runner.step(0).kind, "gone");
+  scene.runner.close();
+  assert.equal(scene.calls.at(-1), "close false");
+  assert.equal(scene.pauses, 0);
+  const other = new Scene();
+  other.runner.hold();
+  other.arm();
+  other.gone = true;
+  assert.equal(other.run(0).kind, "gone");
+  other.runner.close();
+  assert.equal(other.pauses, 1); // there is nobody to let go
+});

@@ -1,0 +1,33 @@
+import type { Traps } from "../vm/backend.ts";
+import type { DebugExit } from "../vm/exit.ts";
+
+/** What a vCPU stopped for. */
+export interface VcpuEvent {
+  readonly vcpu: number;
+  readonly exit: DebugExit;
+}
+
+/** A way to stop and step the vCPUs of a domain; which one works is found by probing. */
+export interface StopStrategy {
+  /** Waits at most `ms` milliseconds until a vCPU has stopped; false if none did. For a domain that is let go. */
+  wait(ms: number): boolean;
+  /** Which vCPUs have stopped since it was last asked. The domain is paused. Waits for nothing. */
+  gather(): VcpuEvent[];
+  /**
+   * Makes every vCPU that it holds go on once the domain does, but for those in `kept`, whose stop nobody was told yet.
+   * The domain is paused.
+   */
+  release(kept: ReadonlySet<number>): void;
+  /** Looks whether the guest undid what the strategy needs, before it is let go for long. The domain is paused. */
+  refresh(): void;
+  /** Makes a vCPU stop behind its next instruction, or no longer. The domain is paused. */
+  setStepping(vcpu: number, on: boolean): void;
+  /** What else shall be reported. The domain is paused. */
+  setTraps(traps: Traps): void;
+  /**
+   * Takes every trace out of the guest, which is paused, and lets go of what is held in this process. Idempotent.
+   *
+   * @param living False if the domain is gone or being destroyed: then nothing in it may be touched any more.
+   */
+  close(living: boolean): void;
+}
