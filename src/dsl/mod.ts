@@ -121,4 +121,15 @@ export { GuestMachine } from "./machine.ts";
 export { compareFiles, compareMachines, traceLines, type Verdict } from "./traces.ts";
 export type { Difference } from "../debug/comparison.ts";
 export { type Disk, type DiskMode, type DiskOptions, type DiskOverlay, openDisk } from "./disks.ts";
-export { attach, type AttachOptions, HostError, hosts, open, type OpenOptions } from "./open.ts";
+export {
+  attach,
+  type AttachOptions,
+  type Domain,
+  type DomainKind,
+  domains,
+  type DomainState,
+  HostError,
+  hosts,
+  open,
+  type OpenOptions,
+} from "./open.ts";

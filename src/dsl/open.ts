@@ -3,6 +3,7 @@ import type { BlockFault } from "../vm/block.ts";
 import { checkOptions } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
+import type { Domain } from "../xen/open.ts";
 import type { BootSpec } from "./boot.ts";
 import { bootDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
@@ -14,6 +15,7 @@ import { VGA_WINDOW, VGA_WINDOW_BYTES, wantsVga } from "./vga.ts";
 import { vgaRom } from "./vga_rom.ts";
 
 export { HostError } from "../host/error.ts";
+export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
 
 /** How a guest is opened. */
 export interface OpenOptions {
@@ -103,6 +105,9 @@ const OPENERS: Readonly<Partial<Record<BackendName, Opener>>> = {
   },
 };
 
+/** Backends that attach to guests of others and open none. */
+const ATTACHERS: readonly (() => Promise<Host>)[] = [async () => (await import("../xen/open.ts")).xenHost()];
+
 /** Backends that this version knows by name only. */
 const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm"];
 
@@ -110,6 +115,7 @@ const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm"];
 export async function hosts(): Promise<Host[]> {
   const list: Host[] = [];
   for (const opener of Object.values(OPENERS)) list.push(await opener.host());
+  for (const host of ATTACHERS) list.push(await host());
   for (const backend of ABSENT) {
     list.push({
       backend,
@@ -193,11 +199,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       stores,
       ...(image && { image: { ...image, notes: [...image.notes, ...notes, ...videoRom?.notes ?? []] } }),
     });
-    if (backend.console !== undefined) {
-      const { console, debugLog } = machine.ends;
-      backend.console.connect((bytes) => console.print(bytes), (bytes) => debugLog.print(bytes));
-      console.connect((bytes) => backend.console!.type(bytes));
-    }
+    connectConsole(machine, backend);
     if (pc) {
       const { clock: time, ends } = machine;
       const stop = machine.requestStop.bind(machine);
@@ -241,21 +243,47 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
 }
 
 /**
- * Attaches to a guest that others made, and stops it. Disposing of it takes breakpoints out and lets the guest run
- * on, unless it was found paused.
+ * Attaches to a guest that others made, and stops it: a domain of Xen's from dom0, or what is behind a GDB stub.
+ * Disposing of it takes everything out that was put in, and lets the guest run on, unless it was found paused.
  *
- * @throws {UnsupportedError} If this version can't attach to such a guest.
- * @throws {InputError} If an address, or what answers there, makes no sense.
- * @throws {HostError} If nobody listens at the address.
+ * @throws {UnsupportedError} If the backend can't be used here, or can't attach to such a guest.
+ * @throws {InputError} If there is no such domain, or an address, or what answers there, makes no sense.
+ * @throws {HostError} If nobody listens at the address, or Xen refuses.
  */
 export async function attach(options: AttachOptions): Promise<GuestMachine> {
-  if (options.backend !== "gdb") {
-    throw new UnsupportedError(`attach to ${options.backend}`, "this version of hvsh has no such backend", {
-      remedy: 'attach({ backend: "gdb", address }) takes any GDB stub, QEMU\'s above all',
+  if (options.backend === "gdb") {
+    const { attachGdb } = await import("./qemu.ts");
+    return new GuestMachine({ backend: await attachGdb(options) });
+  }
+  if (options.backend !== "xen") {
+    const { backend } = options as { backend: string };
+    throw new UnsupportedError(`attach to ${backend}`, "this version of hvsh has no such backend", {
+      remedy:
+        'attach({ backend: "gdb", address }) takes any GDB stub, attach({ backend: "xen", domain }) a domain',
     });
   }
-  const { attachGdb } = await import("./qemu.ts");
-  return new GuestMachine({ backend: await attachGdb(options) });
+  const { attachXen } = await import("../xen/open.ts");
+  const backend = attachXen(options.domain);
+  const machine = new GuestMachine({ backend });
+  connectConsole(machine, backend);
+  return machine;
+}
+
+/**
+ * Lists the domains of this Xen host, dom0 included: what `attach({ backend: "xen", domain })` takes.
+ *
+ * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
+ */
+export async function domains(): Promise<Domain[]> {
+  return (await import("../xen/open.ts")).xenDomains();
+}
+
+/** Ties the machine's console to that of a guest whose console is the hypervisor's. */
+function connectConsole(machine: GuestMachine, { console: own }: Backend): void {
+  if (own === undefined) return;
+  const { console, debugLog } = machine.ends;
+  own.connect((bytes) => console.print(bytes), (bytes) => debugLog.print(bytes));
+  console.connect((bytes) => own.type(bytes));
 }
 
 /** Whether the guest is a kernel that would have found firmware's tables on a real PC. */
@@ -278,6 +306,11 @@ async function choose(name: BackendName | undefined): Promise<[BackendName, Open
   if (name !== undefined) {
     const opener = OPENERS[name];
     if (opener !== undefined) return [name, opener];
+    if (name === "xen") {
+      throw new UnsupportedError("opening a guest on xen", "hvsh attaches to the domains of others there", {
+        remedy: 'start one with xl, then attach({ backend: "xen", domain: "NAME" })',
+      });
+    }
     const known = [...Object.keys(OPENERS), ...ABSENT];
     if (!known.includes(name)) {
       throw new InputError(`there is no backend "${name}"`, { remedy: `take one of ${known.join(", ")}` });

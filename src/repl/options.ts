@@ -32,6 +32,8 @@ export interface CommandLine {
   /** The processor it sees (`-cpu`). */
   cpu?: string;
   backend?: string;
+  /** A domain of Xen's to attach to, by name or number (`attach xen:NAME`). */
+  domain?: string;
   irqchip?: boolean;
   /** Whether the guest shall run at once (`--run`) or was asked to stay paused (`-S`). */
   start?: "run" | "paused";
@@ -242,8 +244,10 @@ export function parseOptions(argv: readonly string[]): CommandLine {
   let optionsEnded = false;
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i];
-    if (word === "attach" && !optionsEnded && found.attach === undefined) {
-      found.attach = stubAddress(argv[++i]);
+    if (word === "attach" && !optionsEnded && found.attach === undefined && found.domain === undefined) {
+      const target = argv[++i];
+      if (/^xen:./.test(target ?? "")) found.domain = target.slice(4);
+      else found.attach = stubAddress(target);
       continue;
     }
     if (optionsEnded || word === "-" || !word.startsWith("-")) {
@@ -283,7 +287,7 @@ function stubAddress(target: string | undefined): string {
   if (target?.startsWith("gdb:")) return target.slice(4);
   throw new ShellError(
     target === undefined ? "attach lacks its target" : `hvsh can't attach to \`${target}\``,
-    "Write attach gdb:HOST:PORT, or attach gdb:unix:PATH; ./attach is a file of that name.",
+    "Write attach gdb:HOST:PORT, gdb:unix:PATH or xen:DOMAIN; ./attach is a file of that name.",
   );
 }
 
@@ -333,6 +337,7 @@ export function bootOptions(found: CommandLine): string[] {
     found.bootSector === undefined ? "" : "--boot-sector",
     found.flat === undefined ? "" : "--flat",
     found.file === undefined ? "" : found.file,
+    found.domain === undefined ? "" : `attach xen:${found.domain}`,
   ].filter((name) => name !== "");
 }
 

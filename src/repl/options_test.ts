@@ -136,3 +136,10 @@ Deno.test("images are told by their contents", () => {
   assert.equal(guess(bytes(1000, {})), undefined);
   assert.equal(guess(new Uint8Array(0)), undefined);
 });
+
+Deno.test("options: attach names a guest of others, and goes with nothing to boot", () => {
+  const line = parseOptions(["attach", "xen:web1", "-c", "regs"]);
+  assert.equal(line.domain, "web1");
+  assert.deepEqual(line.actions, [{ kind: "command", text: "regs" }]);
+  assert.match(refused("attach", "xen:web1", "-kernel", "k"), /can't be together/);
+});

@@ -72,6 +72,8 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
       shell.vm = await attach({ backend: "gdb", address, ...(qmp !== undefined && { qmp }) });
       greeting.push(await describeGuest(shell.vm));
     });
+  } else if (line.domain !== undefined) {
+    code = await attempt(shell, "attach", () => shell.execute(`attach xen:${line.domain}`));
   } else if (wantsGuest(line)) {
     code = await attempt(shell, "open", async () => {
       const { options, note } = await planGuest(line);

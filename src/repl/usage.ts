@@ -13,6 +13,7 @@ export function helpText(): string {
 
 Usage: hvsh [OPTIONS] [FILE]
        hvsh [OPTIONS] attach gdb:HOST:PORT     a guest of others, behind a GDB stub: QEMU's, say
+       hvsh [OPTIONS] attach xen:NAME|ID       a domain of Xen's, from dom0
        hvsh trace [OPTIONS] [FILE] -o TRACE    writes down every instruction and what it changed
        hvsh diff TRACE TRACE, or hvsh diff --backends kvm,qemu [OPTIONS] [FILE]    where do they first differ?
        hvsh selftest [--json]     what this host can do, and whether hvsh works on it: a report to paste

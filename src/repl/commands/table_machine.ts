@@ -330,6 +330,33 @@ export const MACHINE: readonly Command[] = [
     run: async (s, { rest }) => (await import("./guest.ts")).open(s, rest),
   },
   {
+    names: ["attach"],
+    group: "guest",
+    summary: "pauses a guest that others made, and debugs it",
+    usage: ["attach xen:NAME", "attach xen:ID", "attach gdb:HOST:PORT"],
+    details:
+      "Nothing in it is touched before it is run, stepped or written to; detach, or leaving the shell,\n" +
+      "puts everything back and lets it go on. `domains` lists the domains of a Xen host.",
+    needsGuest: false,
+    run: async (s, { rest }) => (await import("./attach.ts")).attach(s, rest),
+  },
+  {
+    names: ["detach"],
+    group: "guest",
+    summary: "lets go of the guest: one of others goes on, one of our own ends",
+    usage: ["detach"],
+    needsGuest,
+    run: async (s) => (await import("./attach.ts")).detach(s),
+  },
+  {
+    names: ["domains"],
+    group: "guest",
+    summary: "lists the domains of this Xen host",
+    usage: ["domains"],
+    needsGuest: false,
+    run: async (s) => (await import("./attach.ts")).domains(s),
+  },
+  {
     names: ["boot"],
     group: "guest",
     summary: "opens a guest that boots a file",

@@ -1,0 +1,55 @@
+/** attach, detach and domains: guests that others made. */
+import { attach as attachTo, type Domain, domains as listDomains, InputError } from "../../dsl/mod.ts";
+import type { Answer } from "../command.ts";
+import { showPosition } from "../render/stop.ts";
+import { size, table } from "../render/text.ts";
+import type { Session } from "../session.ts";
+import { guest } from "./values.ts";
+
+/** `attach xen:NAME|ID`, `attach gdb:ADDRESS`: pauses a guest that others made, and makes it the session's. */
+export async function attach(session: Session, rest: string): Promise<Answer> {
+  const [, kind, target] = /^(xen|gdb):(.+)$/.exec(rest) ?? [];
+  if (kind === undefined) {
+    throw new InputError("attach needs to be told to what", {
+      remedy: "attach xen:NAME, xen:ID or gdb:HOST:PORT; `domains` lists the domains",
+    });
+  }
+  const vm = await attachTo(
+    kind === "xen" ? { backend: "xen", domain: target } : { backend: "gdb", address: target },
+  );
+  session.vm = vm;
+  const position = await showPosition(session);
+  const count = vm.vcpus.length === 1 ? "1 vCPU" : `${vm.vcpus.length} vCPUs`;
+  return {
+    text: `Attached to ${rest}: ${count}, paused.\n${position.text}`,
+    data: { backend: vm.backend, vcpus: vm.vcpus.length, ...(position.data as object) },
+  };
+}
+
+/** `detach`: lets a guest of others go on as it was; one of our own ends. */
+export async function detach(session: Session): Promise<Answer> {
+  const vm = guest(session);
+  const { backend } = vm;
+  await vm.close();
+  session.vm = undefined;
+  return { text: `Detached from the guest on ${backend}.\n`, data: { backend } };
+}
+
+/** `domains`: the domains of this Xen host. */
+export async function domains(session: Session): Promise<Answer> {
+  const list = await listDomains();
+  return { text: domainTable(list, session), data: list };
+}
+
+function domainTable(list: readonly Domain[], session: Session): string {
+  const rows = list.map((d) => [
+    String(d.id),
+    session.style.symbol(d.name === "" ? "-" : d.name),
+    d.kind,
+    `${d.vcpus} vCPU${d.vcpus === 1 ? "" : "s"}`,
+    size(BigInt(d.memory)),
+    d.state,
+    `${(Number(d.cpuTime) / 1e9).toFixed(1)} s`,
+  ]);
+  return table(rows, session.width);
+}
