@@ -241,8 +241,8 @@ export class XenControl implements Disposable {
     );
   }
 
-  /** The host's highest machine frame. */
-  maximumMachineFrame(): number {
+  /** The number behind the host's highest machine frame (Xen's max_page, whatever the call's name says). */
+  machineFrames(): number {
     const most = new BigUint64Array(1);
     check("xc_maximum_ram_page", this.#c.xc_maximum_ram_page(this.#open, most));
     return Number(most[0]);
@@ -250,7 +250,7 @@ export class XenControl implements Disposable {
 
   /** Xen's machine-to-physical table, read-only: 8 bytes for each machine frame. The caller disposes of it. */
   machineToPhysical(): RingPage {
-    const frames = this.maximumMachineFrame() + 1;
+    const frames = this.machineFrames();
     const first = new BigUint64Array(1);
     const pointer = this.#libraries.guest.xc_map_m2p(this.#open, BigInt(frames), PROT_READ, first);
     const failed = errno();
