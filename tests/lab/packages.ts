@@ -31,6 +31,8 @@ export const PACKAGES: readonly Package[] = [
   { name: "libc6-dev", purposes: [...XEN, "tests"], skips: "comparing struct layouts with the C headers" },
   { name: "libxen-dev", purposes: TESTS, skips: "comparing Xen's struct layouts with its headers" },
   { name: "acpica-tools", purposes: TESTS, skips: "reading ACPI tables with ACPI's own compiler" },
+  { name: "libslirp0", purposes: TESTS, skips: "networks without privileges" },
+  { name: "libslirp-dev", purposes: TESTS, skips: "comparing libslirp's structure with its header" },
   { name: "seabios", purposes: TESTS, skips: "booting firmware" },
   { name: "grub-common", purposes: TESTS, skips: "booting GRUB from a disk" },
   { name: "grub-pc-bin", purposes: TESTS, skips: "booting GRUB from a disk" },

@@ -6,7 +6,7 @@ import { checkTarget, farReturn, interruptReturn } from "../return.ts";
 import { type OpcodeRow, span } from "../row.ts";
 import { codeSegment, isGate, realSegment, setSegment } from "../segments.ts";
 import { Breakpoint3, generalProtection, Undecodable, undefinedOpcode, VECTOR } from "../signals.ts";
-import { ATTRIBUTE, CS, FLAG, RCX, type Size } from "../state.ts";
+import { CS, FLAG, RCX, type Size } from "../state.ts";
 import { incDec } from "./arithmetic.ts";
 
 const { MODRM, IMM8, IMM16, IMMZ, FAR, STACK, BRANCH, NO64 } = FORM;
