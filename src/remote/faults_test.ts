@@ -143,7 +143,7 @@ function stub(lies: Readonly<Record<string, string>> = {}): FakeStream {
 Deno.test("a session knows threads and features, runs and stops", () => {
   const session = new Session(connect(stub()));
   assert.deepEqual(session.threads, ["01", "02"]);
-  assert.deepEqual(session.features, { packetSize: 0x1000, vCont: true, physical: true, stepBits: true });
+  assert.deepEqual(session.features, { packetSize: 0x1000, vCont: true, physical: true, stepBits: 7 });
   session.resume();
   assert.equal(session.running, true);
   assert.equal(session.poll(0), undefined);
