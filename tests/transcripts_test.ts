@@ -167,7 +167,7 @@ for (const { name } of [...Deno.readDirSync(FOLDER)].sort((a, b) => (a.name < b.
 const usable = new Map((await hosts()).map((h) => [h.backend as string, h.usable ? undefined : h.reason]));
 
 for (const transcript of transcripts) {
-  for (const backend of ["fake", "kvm"] as const) {
+  for (const backend of ["fake", "kvm", "qemu"] as const) {
     if (!transcript.backends.includes(backend)) continue;
     const reason = usable.get(backend);
     if (reason !== undefined) console.log(`transcript ${transcript.name} on ${backend}: skipped, ${reason}`);
