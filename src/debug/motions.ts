@@ -1,7 +1,7 @@
 import type { Backend, BackendVcpu } from "../vm/backend.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, Vcpu } from "../vm/machine.ts";
-import { turn } from "../vm/promise.ts";
+import { breather } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import { checkAddress } from "../vm/check.ts";
@@ -10,9 +10,6 @@ import { bitness, linearRip, linearStack } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
 import type { RunControl } from "./control.ts";
 import { disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
-
-/** How long the event loop may wait for its turn. */
-const TURN_MS = 5;
 
 /** What the motions work with. */
 export interface MotionParts {
@@ -70,13 +67,10 @@ export class Motions {
 
   async #out(vcpu: BackendVcpu, options: MotionOptions): Promise<VcpuStop> {
     const entry = linearStack(await vcpu.registers());
-    let turned = performance.now();
+    const breathe = breather();
     for (;;) {
       // Everything below may be done without a turn of the event loop: pause and time limits need one.
-      if (performance.now() - turned > TURN_MS) {
-        await turn();
-        turned = performance.now();
-      }
+      await breathe();
       const registers = await vcpu.registers();
       const instruction = await this.#instruction(vcpu, registers);
       const before = linearStack(registers);

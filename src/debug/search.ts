@@ -1,7 +1,7 @@
 import type { BareAddress } from "../vm/address.ts";
 import type { MaybePromise } from "../vm/backend.ts";
 import { InputError } from "../vm/errors.ts";
-import { turn } from "../vm/promise.ts";
+import { breather } from "../vm/promise.ts";
 
 /** The bounds of a search. */
 export interface SearchOptions<Address extends bigint> {
@@ -16,8 +16,6 @@ const LIMIT = 1024;
 const CHUNK = 1 << 20;
 /** What is searched natively at once: a few milliseconds' worth. */
 const NATIVE_CHUNK = 1n << 25n;
-/** How long the event loop may wait for its turn. */
-const TURN_MS = 5;
 /** After how many places the clock is looked at. */
 const PLACES = 64;
 
@@ -66,15 +64,6 @@ export async function findAll(
     }
   }
   return found;
-}
-
-/** Gives the event loop a turn whenever it has waited long enough: pauses, Ctrl-C and time limits need one. */
-function breather(): () => Promise<void> | undefined {
-  let turned = performance.now();
-  return () => {
-    if (performance.now() - turned < TURN_MS) return undefined;
-    return turn().then(() => void (turned = performance.now()));
-  };
 }
 
 /** Chunk by chunk, which overlap by the pattern's length less one. */

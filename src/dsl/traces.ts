@@ -4,13 +4,12 @@ import { disassembler } from "../debug/disassembly.ts";
 import { instructionOf, type RecordedStep, Recorder } from "../debug/recording.ts";
 import { headerLine, readHeader, readStep, stepLine } from "../debug/recording_file.ts";
 import type { Machine } from "../vm/machine.ts";
+import { breather } from "../vm/promise.ts";
 import type { RegisterName } from "../vm/registers.ts";
 import { fileLines } from "./file_lines.ts";
 
 /** How many instructions are shown before a difference. */
 const SHOWN = 5;
-/** How often the event loop gets its turn, at least. */
-const TURN_MS = 5;
 /** Shown for an instruction whose code is in no memory. */
 const NO_CODE = "(code that can't be read)";
 
@@ -39,6 +38,7 @@ export interface Verdict {
  */
 export async function* traceLines(vm: Machine, count: number): AsyncGenerator<string, string | undefined> {
   const recorder = await Recorder.of(vm);
+  const breathe = breather();
   yield headerLine(vm.backend, recorder.state);
   for (let i = 0; i < count; i++) {
     const step = await recorder.step();
@@ -70,6 +70,7 @@ async function compareLines([a, left]: NamedLines, [b, right]: NamedLines): Prom
   const comparison = new Comparison(one.state, other.state);
   const decode = await disassembler();
   const before: string[] = [];
+  const breathe = breather();
   for (let same = 0;; same++) {
     const [x, y] = [(await left.next()).value, (await right.next()).value];
     if (x === undefined && y === undefined) return { same };
@@ -103,6 +104,7 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
   const [one, other] = [await Recorder.of(a), await Recorder.of(b)];
   const comparison = new Comparison(one.state, other.state);
   const before: string[] = [];
+  const breathe = breather();
   for (let i = 0; i < count; i++) {
     const [left, right] = await Promise.all([one.step(), other.step()]);
     if (typeof left === "string" || typeof right === "string") {
@@ -140,13 +142,4 @@ function apply(state: Map<RegisterName, bigint>, step: RecordedStep): void {
 function remember(before: string[], address: bigint, text: string): void {
   before.push(`0x${address.toString(16)}: ${text}`);
   if (before.length > SHOWN) before.shift();
-}
-
-let turned = 0;
-
-/** A turn of the event loop, if it is time for one. */
-async function breathe(): Promise<void> {
-  if (performance.now() - turned < TURN_MS) return;
-  await new Promise((resolve) => setImmediate(resolve));
-  turned = performance.now();
 }

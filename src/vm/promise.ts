@@ -31,7 +31,19 @@ export function first<T, U>(
   return go();
 }
 
+/** How long the event loop may wait for its turn. */
+const TURN_MS = 5;
+
 /** Gives the event loop one turn: timers, signals and input get their chance. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** For long loops: what gives the event loop a turn whenever it has waited long enough for pauses and time limits. */
+export function breather(): () => Promise<void> | undefined {
+  let turned = performance.now();
+  return () => {
+    if (performance.now() - turned < TURN_MS) return undefined;
+    return turn().then(() => void (turned = performance.now()));
+  };
 }
