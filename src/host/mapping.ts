@@ -53,6 +53,15 @@ export class Mapping implements Disposable {
     return Mapping.#map(`mmap of fd ${fd}`, length, LINUX.MAP_SHARED, fd);
   }
 
+  /**
+   * Takes over memory that a library mapped into this process for good, and that munmap gives back.
+   *
+   * @param pointer What the library gave: `length` bytes, which are this object's from now on.
+   */
+  static adopt(pointer: Deno.PointerObject, length: number): Mapping {
+    return new Mapping(pointer, length);
+  }
+
   static #map(call: string, length: number, flags: number, fd: number): Mapping {
     if (!Number.isSafeInteger(length) || length <= 0 || length % PAGE_SIZE !== 0) {
       throw new RangeError(

@@ -3,7 +3,7 @@
 import { VM_EVENT, vm_event_debug, vm_event_regs_x86, VM_EVENT_RING, XEN } from "../abi/xen.ts";
 import type { XenControl } from "../host/xen/control.ts";
 import { EventChannels } from "../host/xen/event_channels.ts";
-import type { RingPage } from "../host/xen/ring_page.ts";
+import type { Mapping } from "../host/mapping.ts";
 import type { Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import type { RegisterName } from "../vm/registers.ts";
@@ -38,7 +38,7 @@ export interface MonitorParts {
 export class Monitor implements StopStrategy {
   readonly #parts: MonitorParts;
   readonly #channels = new EventChannels();
-  readonly #ring: RingPage;
+  readonly #ring: Mapping;
   readonly #view: DataView;
   readonly #port: number;
   readonly #waiting = new Map<number, Waiting>();

@@ -1,4 +1,4 @@
-import type { RingPage } from "../host/xen/ring_page.ts";
+import type { Mapping } from "../host/mapping.ts";
 import { XEN } from "../abi/xen.ts";
 
 /** Where machine frames stand among guest-physical addresses: above all that a guest can have. */
@@ -7,7 +7,7 @@ export const MACHINE = 1n << 56n;
 /** What the tables are made from. */
 export interface FrameSource {
   /** Xen's machine-to-physical table; the caller disposes of it. */
-  machineToPhysical(): RingPage;
+  machineToPhysical(): Mapping;
   /** The number of pseudo-physical frames to believe in at most. */
   limit(): number;
   /** Puts the type of each machine frame over its number: XTAB is none of the domain's. */
@@ -29,7 +29,7 @@ const TYPE_MASK = 0xf000_0000;
 export class PhysicalToMachine implements Disposable {
   readonly #source: FrameSource;
   readonly #machine = new Map<number, number>();
-  #table: RingPage | undefined;
+  #table: Mapping | undefined;
   /** Two words for each machine frame: the pseudo-physical one, 0xffffffff twice where there is none. */
   #words = new Uint32Array(0);
 

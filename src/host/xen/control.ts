@@ -10,7 +10,7 @@ import { ERRNO } from "../../abi/errno.ts";
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
-import { RingPage } from "./ring_page.ts";
+import { Mapping } from "../mapping.ts";
 
 /** What hvsh calls in libxenctrl and libxenguest. The comment beside each is C's own declaration (4.17). */
 const CONTROL = {
@@ -249,18 +249,18 @@ export class XenControl implements Disposable {
   }
 
   /** Xen's machine-to-physical table, read-only: 8 bytes for each machine frame. The caller disposes of it. */
-  machineToPhysical(): RingPage {
+  machineToPhysical(): Mapping {
     const frames = this.machineFrames();
     const first = new BigUint64Array(1);
     const pointer = this.#libraries.guest.xc_map_m2p(this.#open, BigInt(frames), PROT_READ, first);
     const failed = errno();
     if (pointer === null) throw new HostError("xc_map_m2p", failed);
     // libxenguest maps whole superpages of the table (M2P_SIZE of xg_private.h).
-    return new RingPage(pointer, Math.ceil(frames * 8 / M2P_CHUNK) * M2P_CHUNK);
+    return Mapping.adopt(pointer, Math.ceil(frames * 8 / M2P_CHUNK) * M2P_CHUNK);
   }
 
   /** Makes this process the domain's one monitor. Gives its ring, and the domain's port to bind to. */
-  enableMonitor(domain: number): { ring: RingPage; port: number } {
+  enableMonitor(domain: number): { ring: Mapping; port: number } {
     const port = new Uint32Array(1);
     const pointer = this.#c.xc_monitor_enable(this.#open, domain, port);
     const failed = errno();
@@ -269,7 +269,7 @@ export class XenControl implements Disposable {
         remedy: "Each domain has one monitor: end the other program that watches it by vm_event.",
       });
     }
-    return { ring: new RingPage(pointer, 4096), port: port[0] };
+    return { ring: Mapping.adopt(pointer, 4096), port: port[0] };
   }
 
   /** Ends that. */
