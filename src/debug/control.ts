@@ -68,6 +68,9 @@ export class RunControl {
   }
 
   step(request: number | StepRequest = 1): Promise<Stop> {
+    if (request === 1 && this.state === "paused" && this.#parts.breakpoints.all.size === 0) {
+      return this.#single();
+    }
     const misspelt = typeof request === "number" ? undefined : wrongOption("step()", request, STEP_OPTIONS);
     if (misspelt !== undefined) return Promise.reject(misspelt);
     const { count = 1, vcpu, interrupts = false, each } = typeof request === "number"
@@ -83,6 +86,33 @@ export class RunControl {
     // Device time does not move for one instruction: setting the clock going would cost a part of the step.
     const timeless = count === 1 && each === undefined;
     return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), undefined, timeless);
+  }
+
+  /** One instruction of a guest without breakpoints: `run` by a shorter way, since scripts do it without end. */
+  #single(): Promise<Stop> {
+    const { loop } = this.#parts;
+    const vcpu = this.current;
+    this.state = "running";
+    loop.begin();
+    let cause: MaybePromise<StopCause | undefined>;
+    try {
+      cause = loop.step(vcpu, HELD);
+      if (cause === undefined && loop.request === undefined) {
+        const registers = vcpu.registers();
+        if (!(registers instanceof Promise)) {
+          this.state = "paused";
+          return Promise.resolve(this.#tell(vcpu, STEPPED, registers));
+        }
+      }
+    } catch (error) {
+      cause = Promise.reject(error);
+    }
+    const met = cause;
+    return this.#finish(
+      () => then(met, (cause) => ({ vcpu, cause: cause ?? loop.request ?? STEPPED })),
+      undefined,
+      true,
+    );
   }
 
   /** The next stop if the guest runs; the last one (or a new one) if it stands still. */
@@ -145,6 +175,15 @@ export class RunControl {
     const timer = timeoutMs === undefined || timeoutMs > LONGEST_TIMER_MS
       ? undefined
       : setTimeout(() => loop.ask({ kind: "timeout" }), timeoutMs);
+    return this.#finish(body, timer, timeless);
+  }
+
+  /** Runs what was begun, and tells its stop. */
+  #finish(
+    body: () => MaybePromise<VcpuStop>,
+    timer: ReturnType<typeof setTimeout> | undefined,
+    timeless: boolean,
+  ): Promise<Stop> {
     let stop: MaybePromise<Stop>;
     try {
       stop = this.#attempt(body);
@@ -325,15 +364,20 @@ export class RunControl {
   }
 
   #publish(vcpu: BackendVcpu, cause: StopCause, registers: Registers): MaybePromise<Stop> {
+    const stop = this.#tell(vcpu, internalAsStep(cause), registers);
+    const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
+    if (breakpoint?.once) return breakpoint.remove().then(() => stop);
+    return stop;
+  }
+
+  /** Tells everyone of a stop. */
+  #tell(vcpu: BackendVcpu, told: StopCause, registers: Registers): Stop {
     const face = this.#parts.vcpus[vcpu.index];
-    const told = internalAsStep(cause);
     const stop: Stop = told.kind === "step"
       ? { kind: "step", vcpu: face, registers, rip: registers.rip }
       : { ...told, vcpu: face, registers, rip: registers.rip };
     this.lastStop = stop;
     this.#feed.publish(stop);
-    const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
-    if (breakpoint?.once) return breakpoint.remove().then(() => stop);
     return stop;
   }
 
@@ -372,6 +416,8 @@ const QUICK_MS = 1;
 /** How many steps may go without a look at the clock: each may take a tenth of a second and `each` not be ended. */
 const LONGEST_STRIDE = 16;
 
+/** Interrupts wait. */
+const HELD: StepOptions = { interrupts: false };
 const STEPPED: StopCause = { kind: "step" };
 
 /** Breakpoints of `runUntil` and its like have no number: reaching one is the end of a step. */

@@ -9,6 +9,7 @@ export class StopFeed {
   #closed = false;
 
   publish(stop: Stop): void {
+    if (this.#listeners.size === 0) return;
     for (const listener of this.#listeners) listener.push(stop);
   }
 

@@ -77,6 +77,32 @@ const EVENTS: Readonly<Record<number, SystemEventExit["event"]>> = {
   [FLAG.SYSTEM_EVENT_CRASH]: "crash",
 };
 
+/** A debug exit, read from the page when it is asked: most steps are asked for no more than `exception` and `hits`. */
+class KvmDebugExit implements DebugExit {
+  readonly kind = "debug";
+  readonly #page: ExitPage;
+
+  constructor(page: ExitPage) {
+    this.#page = page;
+  }
+
+  get exception(): number {
+    return this.#page.words32[DEBUG.exception / 4];
+  }
+
+  get dr6(): bigint {
+    return this.#page.words64[DEBUG.dr6 / 8];
+  }
+
+  get hits(): number {
+    return this.#page.words32[DEBUG.dr6 / 4] & 0xf;
+  }
+
+  get pc(): bigint {
+    return this.#page.words64[DEBUG.pc / 8];
+  }
+}
+
 /**
  * Turns what KVM left in the shared page into neutral exits. The objects for the frequent kinds are made once and
  * handed out again and again, with views of the page itself: an answer written to `data` is what KVM reads.
@@ -86,7 +112,7 @@ export class ExitDecoder {
   readonly #port: { -readonly [K in keyof PortExit]: PortExit[K] };
   readonly #mmio: { -readonly [K in keyof MmioExit]: MmioExit[K] };
   readonly #msr: { -readonly [K in keyof MsrExit]: MsrExit[K] };
-  readonly #debug: { -readonly [K in keyof DebugExit]: DebugExit[K] };
+  readonly #debug: KvmDebugExit;
   /** Views of the port data by length, at the one offset that KVM uses. */
   readonly #portViews: Uint8Array[] = [];
   readonly #mmioViews: Uint8Array[] = [];
@@ -106,7 +132,7 @@ export class ExitDecoder {
         page.bytes[MSR.error] = 1;
       },
     };
-    this.#debug = { kind: "debug", exception: 1, dr6: 0n, pc: 0n, hits: 0 };
+    this.#debug = new KvmDebugExit(page);
     for (let length = 0; length <= 8; length++) {
       this.#mmioViews.push(page.bytes.subarray(MMIO.data, MMIO.data + length));
     }
@@ -137,7 +163,7 @@ export class ExitDecoder {
         return exit;
       }
       case EXIT.DEBUG:
-        return this.#debugExit();
+        return this.#debug;
       case EXIT.HLT:
         return HALT;
       case EXIT.SHUTDOWN:
@@ -166,12 +192,7 @@ export class ExitDecoder {
 
   /** A debug exit that KVM did not report itself: a single step that was finished by `settle`. */
   stepDone(pc: bigint): VmExit {
-    const exit = this.#debug;
-    exit.exception = 1;
-    exit.dr6 = 0xffff_4ff0n;
-    exit.hits = 0;
-    exit.pc = pc;
-    return exit;
+    return { kind: "debug", exception: 1, dr6: 0xffff_4ff0n, hits: 0, pc };
   }
 
   #portData(offset: number, length: number): Uint8Array {
@@ -180,16 +201,6 @@ export class ExitDecoder {
       this.#portOffset = offset;
     }
     return this.#portViews[length] ??= this.#page.bytes.subarray(offset, offset + length);
-  }
-
-  #debugExit(): DebugExit {
-    const exit = this.#debug;
-    const { words32, words64 } = this.#page;
-    exit.exception = words32[DEBUG.exception / 4];
-    exit.dr6 = words64[DEBUG.dr6 / 8];
-    exit.hits = words32[DEBUG.dr6 / 4] & 0xf;
-    exit.pc = words64[DEBUG.pc / 8];
-    return exit;
   }
 
   #msrExit(write: boolean): MsrExit {

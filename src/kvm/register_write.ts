@@ -46,7 +46,8 @@ const TARGETS = new Map<string, { readonly group: WriteGroup; readonly bits: big
  */
 export function planWrite(values: RegisterValues): WritePlan {
   const plan = new Map<WriteGroup, (readonly [RegisterName, bigint])[]>();
-  for (const [name, given] of Object.entries(values) as [RegisterName, unknown][]) {
+  for (const name of Object.keys(values) as RegisterName[]) {
+    const given: unknown = values[name];
     if (given === undefined) continue;
     const target = TARGETS.get(name);
     if (target === undefined) {

@@ -10,8 +10,8 @@ import {
   VECTOR,
 } from "../vm/registers.ts";
 import * as xsave from "../x86/xsave.ts";
-import { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from "./abi.ts";
-import { SNAPSHOT_WORDS } from "./run_page.ts";
+import { kvm_dtable, kvm_segment, kvm_sregs } from "./abi.ts";
+import type { RunPage } from "./run_page.ts";
 
 /** Where a snapshot's slower groups come from, as long as the vCPU has not moved on. */
 export interface SlowGroups {
@@ -25,7 +25,6 @@ export interface SlowGroups {
   xcr0(): bigint;
 }
 
-const SREGS_WORD = kvm_regs.size / 8;
 const SEGMENT = kvm_segment.offsets;
 
 /** Name of a segment register's member in `struct kvm_sregs`. */
@@ -45,17 +44,30 @@ function attributesOf(bytes: Uint8Array, at: number): bigint {
   );
 }
 
-/** Snapshots are cut from larger pieces: making a typed array for each would cost more than the copy. */
-const CHUNK_SNAPSHOTS = 64;
-class Chunk {
-  readonly words = new BigUint64Array(CHUNK_SNAPSHOTS * SNAPSHOT_WORDS);
-  /** The same memory, as `RunPage.snapshot` has it, and as bytes. */
-  readonly doubles = new Float64Array(this.words.buffer);
-  readonly bytes = new Uint8Array(this.words.buffer);
-}
+/** What is kept of `struct kvm_sregs`: all but the interrupt bitmap at its end, which is no register. */
+const SREGS_BYTES = kvm_sregs.offsets.interrupt_bitmap;
 
-let chunk: Chunk | undefined;
-let chunkUsed = 0;
+/** Segment and control registers of one moment. Never changed, so that snapshots can share it. */
+class SregsCopy {
+  readonly words32: Uint32Array<ArrayBuffer>;
+  readonly words: BigUint64Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+
+  /** @param now `struct kvm_sregs` as it lies in the shared page. */
+  constructor(now: Uint32Array) {
+    this.words32 = new Uint32Array(SREGS_BYTES / 4);
+    for (let i = 0; i < SREGS_BYTES / 4; i++) this.words32[i] = now[i];
+    this.words = new BigUint64Array(this.words32.buffer);
+    this.bytes = new Uint8Array(this.words32.buffer);
+  }
+
+  /** Whether it holds what `now` holds. */
+  equals(now: Uint32Array): boolean {
+    const { words32 } = this;
+    for (let i = 0; i < SREGS_BYTES / 4; i++) if (words32[i] !== now[i]) return false;
+    return true;
+  }
+}
 
 /** What was fetched of the slower groups. */
 interface Fetched {
@@ -88,36 +100,34 @@ class Snapshot {
   readonly r15: bigint;
   readonly rip: bigint;
   readonly rflags: bigint;
-  readonly #chunk: Chunk;
-  readonly #base: number;
+  readonly #sregs: SregsCopy;
   readonly #source: SlowGroups;
   readonly #generation: number;
   #fetched: Fetched | undefined;
 
-  constructor(from: Chunk, base: number, source: SlowGroups) {
-    this.#chunk = from;
-    this.#base = base;
+  /** @param words `struct kvm_regs`. */
+  constructor(words: BigUint64Array, sregs: SregsCopy, source: SlowGroups) {
+    this.#sregs = sregs;
     this.#source = source;
     this.#generation = source.generation;
-    const { words } = from;
-    this.rax = words[base];
-    this.rbx = words[base + 1];
-    this.rcx = words[base + 2];
-    this.rdx = words[base + 3];
-    this.rsi = words[base + 4];
-    this.rdi = words[base + 5];
-    this.rsp = words[base + 6];
-    this.rbp = words[base + 7];
-    this.r8 = words[base + 8];
-    this.r9 = words[base + 9];
-    this.r10 = words[base + 10];
-    this.r11 = words[base + 11];
-    this.r12 = words[base + 12];
-    this.r13 = words[base + 13];
-    this.r14 = words[base + 14];
-    this.r15 = words[base + 15];
-    this.rip = words[base + 16];
-    this.rflags = words[base + 17];
+    this.rax = words[0];
+    this.rbx = words[1];
+    this.rcx = words[2];
+    this.rdx = words[3];
+    this.rsi = words[4];
+    this.rdi = words[5];
+    this.rsp = words[6];
+    this.rbp = words[7];
+    this.r8 = words[8];
+    this.r9 = words[9];
+    this.r10 = words[10];
+    this.r11 = words[11];
+    this.r12 = words[12];
+    this.r13 = words[13];
+    this.r14 = words[14];
+    this.r15 = words[15];
+    this.rip = words[16];
+    this.rflags = words[17];
   }
 
   /** A slower group, fetched when it is first read: if that is still the moment of the rest. */
@@ -144,27 +154,27 @@ class Snapshot {
       Object.defineProperty(Snapshot.prototype, name, { get, enumerable: true });
     const word = (name: RegisterName, index: number) =>
       define(name, function () {
-        return this.#chunk.words[this.#base + index];
+        return this.#sregs.words[index];
       });
-    for (const name of SREGS_CONTROL) word(name, SREGS_WORD + kvm_sregs.offsets[name] / 8);
+    for (const name of SREGS_CONTROL) word(name, kvm_sregs.offsets[name] / 8);
     for (const name of SEGMENTS) {
-      const first = SREGS_WORD + kvm_sregs.offsets[segmentMember(name)] / 8;
+      const first = kvm_sregs.offsets[segmentMember(name)] / 8;
       word(`${name}_base`, first);
       define(name, function () {
-        return (this.#chunk.words[this.#base + first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
+        return (this.#sregs.words[first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
       });
       define(`${name}_limit`, function () {
-        return this.#chunk.words[this.#base + first + 1] & 0xffff_ffffn;
+        return this.#sregs.words[first + 1] & 0xffff_ffffn;
       });
       define(`${name}_attributes`, function () {
-        return attributesOf(this.#chunk.bytes, (this.#base + first) * 8);
+        return attributesOf(this.#sregs.bytes, first * 8);
       });
     }
     for (const table of ["gdt", "idt"] as const) {
-      const first = SREGS_WORD + kvm_sregs.offsets[table] / 8;
+      const first = kvm_sregs.offsets[table] / 8;
       word(`${table}r_base`, first);
       define(`${table}r_limit`, function () {
-        return this.#chunk.words[this.#base + first + kvm_dtable.offsets.limit / 8] & 0xffffn;
+        return this.#sregs.words[first + kvm_dtable.offsets.limit / 8] & 0xffffn;
       });
     }
     define("xcr0", function () {
@@ -189,18 +199,25 @@ class Snapshot {
   }
 }
 
-/**
- * Takes a snapshot: copies the general, segment and control registers, and remembers where the rest can be fetched.
- *
- * @param words KVM's regs and sregs as they lie in the shared page.
- */
-export function takeSnapshot(words: Float64Array, source: SlowGroups): Registers {
-  if (chunk === undefined || chunkUsed === chunk.words.length) {
-    chunk = new Chunk();
-    chunkUsed = 0;
+/** Takes snapshots of one vCPU. */
+export class Snapshots {
+  readonly #page: RunPage;
+  #sregs: SregsCopy | undefined;
+
+  /** @param page Where KVM keeps the registers. */
+  constructor(page: RunPage) {
+    this.#page = page;
   }
-  const base = chunkUsed;
-  chunk.doubles.set(words, base);
-  chunkUsed += SNAPSHOT_WORDS;
-  return new Snapshot(chunk, base, source) as unknown as Registers;
+
+  /**
+   * The general, segment and control registers as the page holds them; `source` is where the rest can be fetched.
+   *
+   * Segment and control registers stay the same over most instructions, and comparing them costs less than a copy of
+   * their own for each snapshot: a step's time is decided by how much memory it touches.
+   */
+  take(source: SlowGroups): Registers {
+    const { regs, sregs32 } = this.#page;
+    if (this.#sregs === undefined || !this.#sregs.equals(sregs32)) this.#sregs = new SregsCopy(sregs32);
+    return new Snapshot(regs, this.#sregs, source) as unknown as Registers;
+  }
 }

@@ -16,9 +16,6 @@ export const AT = {
   events: kvm_run.offsets.s + kvm_sync_regs.offsets.events,
 } as const;
 
-/** 64-bit words of a register snapshot: KVM's regs and sregs as they lie behind each other in the page. */
-export const SNAPSHOT_WORDS = (AT.events - AT.regs) / 8;
-
 /**
  * The memory that a vCPU shares with its owner (`struct kvm_run`), with the views that the hot path reads it through.
  * KVM keeps the general registers in it, and segments, control registers and events where it is told to
@@ -34,14 +31,10 @@ export class RunPage implements Disposable {
   readonly regs: BigUint64Array<ArrayBuffer>;
   /** `struct kvm_sregs`, as KVM_GET_SREGS fills it. */
   readonly sregs: Uint8Array<ArrayBuffer>;
+  /** The same, as 32-bit words. */
+  readonly sregs32: Uint32Array<ArrayBuffer>;
   /** `struct kvm_vcpu_events`. */
   readonly events: Uint8Array<ArrayBuffer>;
-  /**
-   * Regs and sregs as one stretch of 64-bit words: what a snapshot copies. Seen as doubles only because V8 copies those
-   * twice as fast as BigInts; the copy is one of bytes (ECMA-262, SetTypedArrayFromTypedArray).
-   */
-  readonly snapshot: Float64Array<ArrayBuffer>;
-
   /**
    * Maps the page of a vCPU.
    *
@@ -59,7 +52,7 @@ export class RunPage implements Disposable {
     this.regs = new BigUint64Array(buffer, AT.regs, kvm_sync_regs.fields.regs.size / 8);
     this.sregs = new Uint8Array(buffer, AT.sregs, kvm_sync_regs.fields.sregs.size);
     this.events = new Uint8Array(buffer, AT.events, kvm_sync_regs.fields.events.size);
-    this.snapshot = new Float64Array(buffer, AT.regs, SNAPSHOT_WORDS);
+    this.sregs32 = new Uint32Array(buffer, AT.sregs, kvm_sync_regs.fields.sregs.size / 4);
     this.words64[AT.validRegs / 8] = BigInt(FLAG.SYNC_X86_REGS);
   }
 

@@ -12,7 +12,7 @@ import { enterHandler, hideTrapFlag, stepByHand } from "./hand_step.ts";
 import { PendingInterrupts } from "./pending.ts";
 import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
 import { planWrite } from "./register_write.ts";
-import { takeSnapshot } from "./registers.ts";
+import { Snapshots } from "./registers.ts";
 import { AT } from "./run_page.ts";
 import { VcpuEntry } from "./vcpu_entry.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
@@ -47,6 +47,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
   readonly #pending: PendingInterrupts;
   /** The instruction being stepped is PUSHF, in real mode. */
   #hideFlag = false;
+  readonly #snapshots: Snapshots;
   /** The newest snapshot: of now as long as the state's generation is still the same. */
   #taken: Registers | undefined;
   #takenAt = -1;
@@ -66,6 +67,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     using cleanup = new DisposableStack();
     cleanup.use(this.page);
     this.#decoder = new ExitDecoder(this.page);
+    this.#snapshots = new Snapshots(this.page);
     this.#pending = new PendingInterrupts(this.page, fd);
     this.#powerOn = capturePowerOn(fd, context);
     cleanup.move();
@@ -176,10 +178,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     if (this.#closed) throw machineClosed();
     const { bytes } = this.page;
     let asked = false;
-    const give = byHand === undefined ? undefined : (vector: number) => {
-      if (!enterHandler(this.#hand, vector, this.rip)) this.fd.interrupt(vector);
-      this.#setMode(byHand);
-    };
+    const give = byHand === undefined ? undefined : this.#giver(byHand);
     for (;;) {
       const asking = this.#pending.waiting && this.#pending.offer(offer, asked, give);
       if (asking) bytes[AT.immediateExit] = 1;
@@ -218,6 +217,14 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
           return exit;
       }
     }
+  }
+
+  /** Delivers an interrupt in real mode without the processor. A method of its own: `#enter` makes no closure so. */
+  #giver(mode: number): (vector: number) => void {
+    return (vector) => {
+      if (!enterHandler(this.#hand, vector, this.rip)) this.fd.interrupt(vector);
+      this.#setMode(mode);
+    };
   }
 
   /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
@@ -349,7 +356,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     const { generation } = this.state;
     if (this.#taken === undefined || this.#takenAt !== generation) {
       this.state.needSregs();
-      this.#taken = takeSnapshot(this.page.snapshot, this.state);
+      this.#taken = this.#snapshots.take(this.state);
       this.#takenAt = generation;
     }
     return this.#taken;

@@ -181,7 +181,7 @@ export class RunLoop {
           return next === AGAIN ? this.step(vcpu, options) : next;
         });
       }
-      if (exit.kind === "debug" && (exit.dr6 & DR6_HITS) === 0n && exit.exception !== BP) return undefined;
+      if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
       const next = this.#afterStep(vcpu, exit, options);
       if (next !== AGAIN) return next;
     }
@@ -397,7 +397,7 @@ export class RunLoop {
     options: StepOptions | undefined,
   ): MaybePromise<StopCause | undefined> {
     if (exit.exception === BP) return then(this.#reflect(vcpu, exit), () => this.step(vcpu, options));
-    if ((exit.hits ?? Number(exit.dr6 & DR6_HITS)) === 0) return undefined;
+    if (hitsOf(exit) === 0) return undefined;
     return then(
       this.#supervisor.trap(vcpu, exit),
       (verdict) => verdict === NOT_OURS ? undefined : verdict,
@@ -424,6 +424,10 @@ export class RunLoop {
 const IF = 1n << 9n;
 /** DR6.B0 to B3: which debug registers matched (SDM vol. 3B, 17.2.3). */
 const DR6_HITS = 0xfn;
+/** Those of an exit, as a number. */
+function hitsOf(exit: DebugExit): number {
+  return exit.hits ?? Number(exit.dr6 & DR6_HITS);
+}
 /** The vector of INT3. */
 const BP = 3;
 const AGAIN = Symbol("the instruction is not finished");
