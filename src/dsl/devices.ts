@@ -42,6 +42,8 @@ export class DeviceSet implements Devices {
   readonly #handles = new Map<string, Handle>();
   /** What is around a device, the newest first. */
   readonly #wrappers = new Map<Device, readonly DeviceWrapper[]>();
+  /** hvsh's own, which need no guard against calls that never return: it takes 20 ms to load. */
+  readonly #own = new WeakSet<Device>();
   /** What stands on the buses in the place of a device that is wrapped. */
   readonly #fronts = new Map<Device, DeviceFront>();
 
@@ -53,7 +55,15 @@ export class DeviceSet implements Devices {
     return Promise.resolve().then(() => this.plug(device));
   }
 
-  /** The same at once. */
+  /** Adds devices of hvsh's own, at once. */
+  plugOwn(devices: readonly Device[]): void {
+    for (const device of devices) {
+      this.#own.add(device);
+      this.plug(device);
+    }
+  }
+
+  /** As `add`, at once. */
   plug(device: Device): DeviceHandle {
     const { backend, port, mmio, open } = this.#parts;
     open();
@@ -67,7 +77,7 @@ export class DeviceSet implements Devices {
       });
     }
     if (device.place !== undefined) {
-      ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
+      this.#ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
     }
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
@@ -79,7 +89,7 @@ export class DeviceSet implements Devices {
     port.add(device);
     try {
       mmio.add(device);
-      ask(device, "attach", () => device.attach?.(this.#host(device)));
+      this.#ask(device, "attach", () => device.attach?.(this.#host(device)));
     } catch (error) {
       port.remove(device);
       mmio.remove(device);
@@ -122,12 +132,12 @@ export class DeviceSet implements Devices {
           remedy: "wrap() its accesses instead",
         });
       }
-      const state = ask(old, "save", () => old.save?.());
+      const state = this.#ask(old, "save", () => old.save?.());
       const wrappers = this.#wrappers.get(old);
       try {
         this.#unplug(old);
         const handle = this.plug(device);
-        if (state !== undefined) ask(device, "restore", () => device.restore?.(state));
+        if (state !== undefined) this.#ask(device, "restore", () => device.restore?.(state));
         return handle;
       } catch (error) {
         this.#putBack(old, device, wrappers, state, error);
@@ -155,7 +165,7 @@ export class DeviceSet implements Devices {
         this.#place(old);
       },
       () => {
-        if (state !== undefined) ask(old, "restore", () => old.restore?.(state));
+        if (state !== undefined) this.#ask(old, "restore", () => old.restore?.(state));
       },
     ];
     try {
@@ -178,7 +188,7 @@ export class DeviceSet implements Devices {
 
   /** Resets every device that can be. @throws {HvshError} If one threw; the others were reset all the same. */
   reset(): void {
-    all([...this.#handles.values()], ({ device }) => ask(device, "reset", () => device.reset?.()));
+    all([...this.#handles.values()], ({ device }) => this.#ask(device, "reset", () => device.reset?.()));
   }
 
   /** Takes every device out, the newest first. @throws {HvshError} If one threw; all are out all the same. */
@@ -237,7 +247,7 @@ export class DeviceSet implements Devices {
     this.#fronts.delete(device);
     this.#wrappers.delete(device);
     this.#parts.inputs.unplugged(device);
-    ask(device, "detach", () => device.detach?.());
+    this.#ask(device, "detach", () => device.detach?.());
   }
 
   /** @throws {InputError} If an MMIO range lies over memory. */
@@ -269,12 +279,35 @@ export class DeviceSet implements Devices {
     };
   }
 
+  /**
+   * Calls a device's method so that one which never returns is ended, and one which throws is named.
+   *
+   * @throws {HvshError}
+   */
+  #ask<T>(device: Device, method: DeviceMethod, call: () => T): T | undefined {
+    if (device[method] === undefined) return undefined;
+    try {
+      return this.#own.has(device) ? call() : guarded(call);
+    } catch (cause) {
+      // What hvsh's own devices say of bad options, or the host of them, has its sentence and its remedy already.
+      if (cause instanceof InputError || cause instanceof Error && "remedy" in cause) throw cause;
+      const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
+      throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
+        cause,
+        remedy: "mend the device",
+      });
+    }
+  }
+
   /** The guest moved the device: where its new ranges don't fit it answers nowhere. */
   #moved(device: Device): void {
     if (this.#handles.get(device.name)?.device !== device) return;
     this.#place(device);
   }
 }
+
+/** What a device is asked for by its machine, and not by the guest. */
+type DeviceMethod = "place" | "attach" | "detach" | "reset" | "save" | "restore";
 
 class Handle implements DeviceHandle {
   readonly device: Device;
@@ -306,25 +339,6 @@ class Handle implements DeviceHandle {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.remove();
-  }
-}
-
-/**
- * Calls a device's method so that one which never returns is ended, and one which throws is named.
- *
- * @throws {HvshError}
- */
-function ask<T>(device: Device, method: string, call: () => T): T {
-  try {
-    return guarded(call);
-  } catch (cause) {
-    // What hvsh's own devices say of bad options, or the host of them, has its sentence and its remedy already.
-    if (cause instanceof InputError || cause instanceof Error && "remedy" in cause) throw cause;
-    const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
-    throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
-      cause,
-      remedy: "mend the device",
-    });
   }
 }
 

@@ -6,14 +6,13 @@ import { pagingMode } from "../x86/mode.ts";
 import type { ProgramSymbol, SymbolKind, Symbols } from "../debug/symbols.ts";
 import { symbolKind } from "../debug/symbols.ts";
 import type { KernelSymbol } from "../linux/kallsyms.ts";
-import { entryCode, findKernel, type Kernel, stillThere } from "../linux/kernel.ts";
-import { formatLog, type LogRecord, readLog } from "../linux/log.ts";
-import { type KernelModule, type ModuleList, readModules, readModuleSymbols } from "../linux/modules.ts";
-import { Orc } from "../linux/orc.ts";
+import type { Kernel } from "../linux/kernel.ts";
+import { formatLog, type LogRecord } from "../linux/log.ts";
+import type { KernelModule, ModuleList } from "../linux/modules.ts";
 import type { PagedReader } from "../linux/paged_reader.ts";
-import { currentTask, type KernelTask, readTasks, type TaskList } from "../linux/tasks.ts";
-import { KernelTypes } from "../linux/types.ts";
-import { type KernelBacktrace, sleepingRegisters, type StartRegisters, unwind } from "../linux/unwind.ts";
+import type { KernelTask, TaskList } from "../linux/tasks.ts";
+import type { KernelTypes } from "../linux/types.ts";
+import type { KernelBacktrace, StartRegisters } from "../linux/unwind.ts";
 
 /** Where x86-64 kernels are linked to: `_text` without KASLR (CONFIG_PHYSICAL_START of 16 MiB). */
 const LINKED_AT = 0xffff_ffff_8100_0000n;
@@ -66,8 +65,12 @@ export interface LinuxHost {
   ready(what: string): void;
 }
 
+/** What reads a kernel's structures: loaded when a kernel is first looked for. */
+const reading = () => import("../linux/mod.ts");
+
 /** One look at a kernel that stands still. */
 interface Look {
+  readonly linux: Awaited<ReturnType<typeof reading>>;
   readonly kernel: Kernel;
   readonly memory: PagedReader;
   readonly types: KernelTypes;
@@ -156,8 +159,8 @@ export class LinuxView {
    * @throws {StateError} If the guest runs or is closed.
    */
   async log(): Promise<LogRecord[]> {
-    const { kernel, memory, types } = await this.#look();
-    return await readLog(kernel, memory, types);
+    const { linux, kernel, memory, types } = await this.#look();
+    return await linux.readLog(kernel, memory, types);
   }
 
   /** Records as `dmesg` prints them. */
@@ -172,8 +175,8 @@ export class LinuxView {
    * @throws {StateError} If the guest runs or is closed.
    */
   async modules(): Promise<ModuleList> {
-    const { kernel, memory, types } = await this.#look();
-    return await readModules(kernel, memory, types);
+    const { linux, kernel, memory, types } = await this.#look();
+    return await linux.readModules(kernel, memory, types);
   }
 
   /**
@@ -183,8 +186,8 @@ export class LinuxView {
    * @throws {StateError} If the guest runs or is closed.
    */
   async tasks(options: { readonly threads?: boolean } = {}): Promise<TaskList> {
-    const { kernel, memory, types } = await this.#look();
-    return await readTasks(kernel, memory, types, options.threads ?? false);
+    const { linux, kernel, memory, types } = await this.#look();
+    return await linux.readTasks(kernel, memory, types, options.threads ?? false);
   }
 
   /**
@@ -194,8 +197,8 @@ export class LinuxView {
    * @throws {InputError} If there is no such vCPU.
    */
   async current(vcpu = 0): Promise<KernelTask | undefined> {
-    const { kernel, memory, types } = await this.#look();
-    return await currentTask(this.#vcpu(vcpu), kernel, memory, types);
+    const { linux, kernel, memory, types } = await this.#look();
+    return await linux.currentTask(this.#vcpu(vcpu), kernel, memory, types);
   }
 
   /**
@@ -222,7 +225,12 @@ export class LinuxView {
         });
       }
     }
-    return await this.#unwind(look, await sleepingRegisters(task.stackPointer, look.memory), limit, true);
+    return await this.#unwind(
+      look,
+      await look.linux.sleepingRegisters(task.stackPointer, look.memory),
+      limit,
+      true,
+    );
   }
 
   /**
@@ -308,9 +316,10 @@ export class LinuxView {
 
   async #findNear(): Promise<boolean> {
     const { guest } = this.#host;
-    const near = await entryCode(guest.vcpus);
+    const linux = await reading();
+    const near = await linux.entryCode(guest.vcpus);
     if (near === undefined || near === this.#noneNear) return false;
-    this.#kernel = await findKernel(guest, { near });
+    this.#kernel = await linux.findKernel(guest, { near });
     if (this.#kernel === undefined) this.#noneNear = near;
     else await this.locate();
     return this.#kernel !== undefined;
@@ -345,10 +354,11 @@ export class LinuxView {
 
   async #look(): Promise<Look> {
     const { guest, ready } = this.#host;
+    const linux = await reading();
     ready("linux");
-    if (this.#kernel === undefined || !await stillThere(guest.memory, this.#kernel)) {
+    if (this.#kernel === undefined || !await linux.stillThere(guest.memory, this.#kernel)) {
       this.forget();
-      this.#kernel = await findKernel(guest);
+      this.#kernel = await linux.findKernel(guest);
       if (this.#kernel === undefined) {
         throw new UnsupportedError("linux", "no Linux kernel with a symbol table was found in guest memory", {
           remedy:
@@ -359,20 +369,20 @@ export class LinuxView {
     const kernel = this.#kernel;
     const memory = kernel.reader();
     // VMCOREINFO is made late in the boot.
-    if (this.#types?.info === undefined) this.#types = await KernelTypes.read(kernel, memory);
-    return { kernel, memory, types: this.#types };
+    if (this.#types?.info === undefined) this.#types = await linux.KernelTypes.read(kernel, memory);
+    return { linux, kernel, memory, types: this.#types };
   }
 
   async #moduleSymbols(
-    { kernel, memory, types }: Look,
+    { linux, kernel, memory, types }: Look,
   ): Promise<{ modules: readonly KernelModule[]; theirs: readonly ModuleSymbol[]; damage?: string }> {
     if (types.btf === undefined) return { modules: [], theirs: [] };
-    const list = await readModules(kernel, memory, types);
+    const list = await linux.readModules(kernel, memory, types);
     const theirs: ModuleSymbol[] = [];
     let { damage } = list;
     for (const module of list.modules) {
       try {
-        const symbols = await readModuleSymbols(module, memory, types);
+        const symbols = await linux.readModuleSymbols(module, memory, types);
         for (const symbol of symbols) theirs.push({ ...symbol, module: module.name });
       } catch (error) {
         if (!(error instanceof FaultError)) throw error;
@@ -383,23 +393,23 @@ export class LinuxView {
   }
 
   async #unwind(
-    { kernel, memory, types }: Look,
+    { linux, kernel, memory, types }: Look,
     start: StartRegisters,
     limit: number,
     called: boolean,
   ): Promise<KernelBacktrace> {
-    const { modules } = await readModules(kernel, memory, types);
-    const orc = await Orc.of(kernel, memory, types, modules);
+    const { modules } = await linux.readModules(kernel, memory, types);
+    const orc = await linux.Orc.of(kernel, memory, types, modules);
     if (orc === undefined) {
       throw new UnsupportedError("linux", "the kernel has no ORC tables", {
         remedy: "vm.backtrace() goes by frame pointers",
       });
     }
-    return await unwind(start, memory, orc, { limit, called });
+    return await linux.unwind(start, memory, orc, { limit, called });
   }
 
-  async #task({ kernel, memory, types }: Look, pid: number): Promise<KernelTask> {
-    const { tasks } = await readTasks(kernel, memory, types, true);
+  async #task({ linux, kernel, memory, types }: Look, pid: number): Promise<KernelTask> {
+    const { tasks } = await linux.readTasks(kernel, memory, types, true);
     const task = tasks.find((t) => t.pid === pid);
     if (task === undefined) {
       throw new InputError(`there is no task ${pid}`, { remedy: "vm.linux.tasks() lists them" });

@@ -13,6 +13,7 @@ import type {
   StepRequest,
   Vcpu,
 } from "../vm/machine.ts";
+import type { Device } from "../vm/device.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
 import type { HypervisorMonitor } from "../vm/hypervisor.ts";
 import type { Trace } from "../vm/trace.ts";
@@ -28,9 +29,9 @@ import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
 import { BusAccess } from "./bus_access.ts";
-import { VirtioBalloon } from "../devices/virtio/balloon.ts";
+import type { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import type { VirtioView } from "../devices/virtio/virtio_type.ts";
-import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
+import { isBalloon, isVirtio } from "./virtio_device.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import type { CoreDump } from "./core_dump.ts";
 import { DeviceSet } from "./devices.ts";
@@ -202,6 +203,11 @@ export class GuestMachine implements Machine {
     this.#debugger.loop.ask(cause);
   }
 
+  /** Adds the devices that `open()` gives every PC. */
+  plugOwn(devices: readonly Device[]): void {
+    this.#devices.plugOwn(devices);
+  }
+
   /** Puts bytes into memory beside the boot image: now, and again at each reset. */
   async install(write: BootWrite): Promise<void> {
     await this.#backend.memory.write(write.at, write.bytes);
@@ -219,15 +225,13 @@ export class GuestMachine implements Machine {
   /** Its virtio devices, by name: what driver and device agreed on, and their queues. */
   get virtio(): ReadonlyMap<string, VirtioView> {
     return new Map(
-      this.devices.list().flatMap(({ device }) =>
-        device instanceof VirtioMmio ? [[device.name, device.virtio]] : []
-      ),
+      this.devices.list().flatMap(({ device }) => isVirtio(device) ? [[device.name, device.virtio]] : []),
     );
   }
 
   /** Its memory balloon, the first if there are several; undefined if it has none. */
   get balloon(): VirtioBalloon | undefined {
-    for (const { type } of this.virtio.values()) if (type instanceof VirtioBalloon) return type;
+    for (const { type } of this.virtio.values()) if (isBalloon(type)) return type;
     return undefined;
   }
 

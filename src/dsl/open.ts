@@ -222,9 +222,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       };
       // Accesses to RAM never reach a device: where the VGA has its window there is none.
       if (vga) await machine.shadow(VGA_WINDOW, VGA_WINDOW_BYTES, "rom");
-      for (const device of pcDevices(pcOptions)) {
-        await machine.devices.add(device);
-      }
+      machine.plugOwn(await pcDevices(pcOptions));
     }
     for (const device of devices) await machine.devices.add(device);
     if (image !== undefined && acpi) {

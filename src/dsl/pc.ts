@@ -6,16 +6,13 @@ import { Dma8237 } from "../devices/dma8237.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
 import { bootOrder, e820Table, littleEndian, machineMemoryMap } from "../devices/fw_cfg_items.ts";
 import { I8042 } from "../devices/i8042.ts";
-import { ideController, type IdeDriveSpec } from "../devices/ide/ide_controller.ts";
+import type { IdeDriveSpec } from "../devices/ide/ide_controller.ts";
+import { Piix3Ide } from "../devices/ide/piix3_ide.ts";
 import { chipset } from "../devices/pci/chipset.ts";
 import type { PamArea } from "../devices/pci/i440fx.ts";
-import { IoApic } from "../devices/ioapic.ts";
-import { Pic8259 } from "../devices/pic8259.ts";
-import { Pit8254 } from "../devices/pit8254.ts";
-import { Port61 } from "../devices/port61.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
-import { Vga } from "../devices/vga/vga.ts";
+import type { Vga } from "../devices/vga/vga.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
 import type { Shadow } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
@@ -60,9 +57,9 @@ export interface PcOptions {
 /**
  * The devices a guest finds when none are asked for: COM1 with the console, real-time clock, fw_cfg, debug
  * ports, debug exit, the system ports that firmware touches, and a PCI bus with Intel's 440FX, PIIX3 with IDE, and
- * PIIX4's power management.
+ * PIIX4's power management. What not every guest has is loaded for those that have it.
  */
-export function pcDevices(options: PcOptions): Device[] {
+export async function pcDevices(options: PcOptions): Promise<Device[]> {
   const { memory, cpus, configured, time, console, debugLog, stop } = options;
   const print = (bytes: Uint8Array) => console.print(bytes);
   const onReset = () => stop({ kind: "shutdown", reason: "reset" });
@@ -76,19 +73,12 @@ export function pcDevices(options: PcOptions): Device[] {
     onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }),
     onPam: (area) => options.shadow(BigInt(area.start), area.length, shadowOf(area)),
   });
-  const { hda, hdb, hdc, hdd } = options.drives;
-  const ide = ideController({
-    configured,
-    primary: { ...(hda && { master: hda }), ...(hdb && { slave: hdb }) },
-    secondary: { ...(hdc && { master: hdc }), ...(hdd && { slave: hdd }) },
-    onFault: options.onFault,
-  });
+  const ide = await ideOf(options);
   pci.host.plug({ slot: 1, function: 1 }, ide);
-  const vga = options.vga &&
-    new Vga({ time, configured, ...(options.vga.font && { font: options.vga.font }) });
+  const vga = options.vga && await vgaOf(options.vga, options);
   if (vga !== undefined) pci.host.plug({ slot: 2 }, vga);
   return [
-    ...timerAndInterrupts(options),
+    ...await timerAndInterrupts(options),
     uart,
     new Cmos({ memory, cpus, time }),
     firmwareConfiguration(options),
@@ -107,16 +97,36 @@ export function pcDevices(options: PcOptions): Device[] {
   ];
 }
 
+/** PIIX3's IDE function with its drives. */
+async function ideOf({ configured, drives, onFault }: PcOptions): Promise<Piix3Ide> {
+  const { hda, hdb, hdc, hdd } = drives;
+  if ((hda ?? hdb ?? hdc ?? hdd) === undefined) return new Piix3Ide({ configured, onFault });
+  const { ideController } = await import("../devices/ide/ide_controller.ts");
+  return ideController({
+    configured,
+    primary: { ...(hda && { master: hda }), ...(hdb && { slave: hdb }) },
+    secondary: { ...(hdc && { master: hdc }), ...(hdd && { slave: hdd }) },
+    onFault,
+  });
+}
+
+async function vgaOf({ font }: VgaRom, { time, configured }: PcOptions): Promise<Vga> {
+  const { Vga } = await import("../devices/vga/vga.ts");
+  return new Vga({ time, configured, ...(font && { font }) });
+}
+
 /** What of interrupt controllers and timer the hypervisor does not have. */
-function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions): Device[] {
+async function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions): Promise<Device[]> {
   if (pit) return [];
+  const { Pit8254 } = await import("../devices/pit8254.ts");
+  const { Port61 } = await import("../devices/port61.ts");
   const timer = new Pit8254({ time });
+  const others = [timer, new Port61({ time, timer })];
+  if (irqchip) return others;
+  const { Pic8259 } = await import("../devices/pic8259.ts");
+  const { IoApic } = await import("../devices/ioapic.ts");
   const onAcknowledge = (irq: number) => irq === 0 && timer.acknowledged();
-  return [
-    ...(irqchip ? [] : [new Pic8259({ configured, onAcknowledge }), new IoApic()]),
-    timer,
-    new Port61({ time, timer }),
-  ];
+  return [new Pic8259({ configured, onAcknowledge }), new IoApic(), ...others];
 }
 
 /** fw_cfg with the files that SeaBIOS looks for. */

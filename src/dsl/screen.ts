@@ -1,7 +1,7 @@
 import { InputError, StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
 import type { Device } from "../vm/device.ts";
 import type { Picture } from "../vm/picture.ts";
-import { Vga } from "../devices/vga/vga.ts";
+import type { Vga } from "../devices/vga/vga.ts";
 import { find, searching } from "./pattern.ts";
 import { encodePng } from "./png.ts";
 
@@ -106,7 +106,8 @@ export class Screen {
 
   #vga(): Vga {
     if (this.#parts.closed()) throw new StateError("the machine is closed, and its screen with it", "closed");
-    for (const device of this.#parts.devices()) if (device instanceof Vga) return device;
+    const vga = this.#parts.devices().find(isVga);
+    if (vga !== undefined) return vga;
     throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
       remedy:
         "boot it with firmware() or bootSector() and the default devices, or open it with vga: true, on kvm",
@@ -141,4 +142,9 @@ export async function writePng(screen: Screen, path: string): Promise<Picture> {
     throw new InputError(`${path} can't be written: ${why}`, { cause, remedy: "choose another file" });
   }
   return picture;
+}
+
+/** Whether a device is a VGA: told by what it can, so that guests without one need not load it. */
+function isVga(device: Device): device is Vga {
+  return "rows" in device && "picture" in device;
 }

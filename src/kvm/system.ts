@@ -108,7 +108,7 @@ export class KvmSystem implements Disposable {
    * @throws {HostError} If KVM refuses.
    */
   createVm(): OwnedFd {
-    return new OwnedFd(this.#file.ioctl("KVM_CREATE_VM", KVM.CREATE_VM, 0));
+    return new OwnedFd(uninterrupted(() => this.#file.ioctl("KVM_CREATE_VM", KVM.CREATE_VM, 0)));
   }
 
   /**
@@ -201,4 +201,21 @@ export function judgeAnswers(version: number, check: (cap: number) => number): K
     }
   }
   return undefined;
+}
+
+/** How often a call is made again that signals interrupt: a profiler sends a thousand a second. */
+const INTERRUPTIONS = 100;
+
+/**
+ * Makes a call again when a signal came in between. KVM_CREATE_VM gives up then, while it waits for the locks of the
+ * process's memory map (Linux, mm/mmu_notifier.c, mm_take_all_locks).
+ */
+export function uninterrupted<T>(call: () => T): T {
+  for (let left = INTERRUPTIONS;; left--) {
+    try {
+      return call();
+    } catch (error) {
+      if (left === 0 || !(error instanceof HostError) || error.errno !== ERRNO.EINTR) throw error;
+    }
+  }
 }

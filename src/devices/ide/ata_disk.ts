@@ -30,6 +30,7 @@ const STANDBY = 0x00;
 export class AtaDisk extends IdeDrive {
   /** "disk" and the name of its store. */
   readonly title: string;
+  readonly packet = false;
   /** The signature of disks. */
   protected readonly signature = 0x0000;
   /** Ready at once. */

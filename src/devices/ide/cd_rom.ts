@@ -25,6 +25,7 @@ const EVENT_REMOVED = 3;
 
 /** A drive whose medium is a store of sectors, or nothing. */
 export class CdRom extends IdeDrive {
+  readonly packet = true;
   /** The signature of packet devices. */
   protected readonly signature = 0xeb14;
   /** Not ready until the first command: a packet device shows that it is one by that (9.12). */

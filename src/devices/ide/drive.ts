@@ -112,6 +112,8 @@ export abstract class IdeDrive {
 
   /** What `inspect` calls it: "disk" or "cdrom", and the file. */
   abstract readonly title: string;
+  /** Whether it takes command packets: an ATAPI drive. */
+  abstract readonly packet: boolean;
   /** What LBA mid and high hold after a reset: how software tells kinds of drives apart (9.12). */
   protected abstract readonly signature: number;
   /** Status after a reset. */

@@ -10,7 +10,6 @@ import { BASE_ADDRESS, COMMAND, LATENCY_TIMER, STATUS } from "../pci/config_spac
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { record, restoreRecord, type Shape } from "../state.ts";
 import { commandName } from "./ata.ts";
-import { CdRom } from "./cd_rom.ts";
 import { ideBits } from "./ide_bits.ts";
 import { BUS_MASTER_BYTES, BUS_MASTER_SHAPE, BusMaster, type BusMasterState } from "./bus_master.ts";
 import { CHANNEL_SHAPE, IdeChannel, type SavedChannel } from "./channel.ts";
@@ -102,7 +101,7 @@ export class Piix3Ide extends PciFunction {
     this.channels.forEach((channel, i) => this.#connect(channel, this.#engines[i]));
     this.bits = ideBits(this.channels.map(({ name, drives }) => ({
       name,
-      packet: drives.map((drive) => drive instanceof CdRom),
+      packet: drives.map((drive) => drive?.packet === true),
     })));
     this.config.allow(LATENCY_TIMER, 0xf0, 1);
     this.config.initial(STATUS, STATUS_INITIAL, 2);
