@@ -29,6 +29,9 @@ async function main(): Promise<void> {
     new StandardOutput().write(line.show === "help" ? helpText() : await versionText());
     return;
   }
+  const { wantsGuest } = await import("./boot.ts");
+  // What a guest takes is loaded beside the shell, not after it. Whoever opens one is told if that fails.
+  if (wantsGuest(line)) import("../dsl/open.ts").catch(() => {});
   const { runShell } = await import("./run.ts");
   await runShell(line);
 }
