@@ -22,23 +22,6 @@ export const sigset = struct({ __val: array(u64, 16) });
 /** Bytes of a signal set that the kernel knows (`_NSIG / 8`). */
 export const KERNEL_SIGSET_BYTES = 8;
 
-/** `struct sysinfo` (sysinfo(2)); sizes are in units of `mem_unit` bytes. */
-export const sysinfo = struct({
-  uptime: s64,
-  loads: array(u64, 3),
-  totalram: u64,
-  freeram: u64,
-  sharedram: u64,
-  bufferram: u64,
-  totalswap: u64,
-  freeswap: u64,
-  procs: u16,
-  pad: u16,
-  totalhigh: u64,
-  freehigh: u64,
-  mem_unit: u32,
-});
-
 /** `struct statx` (statx(2)) as far as hvsh reads it; times, device numbers and spares follow. */
 export const statx = struct({
   stx_mask: u32,

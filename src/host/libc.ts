@@ -68,8 +68,6 @@ const SYMBOLS = {
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   // void free(void *)
   free: { parameters: ["pointer"], result: "void" },
-  // int sysinfo(struct sysinfo *info)
-  sysinfo: { parameters: ["buffer"], result: "i32" },
 } as const;
 
 /** libc's functions, typed by their declarations. */

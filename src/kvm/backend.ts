@@ -86,10 +86,11 @@ export class KvmBackend implements Backend, Disposable {
       }),
     );
     this.#vm.createChips();
-    const timer = cleanup.use(new SliceTimer());
+    const timers = cleanup.use(new DisposableStack());
+    let timer: SliceTimer | undefined;
     const cpuid = chooseFeatures(system.supportedCpuid(), options.cpu ?? "host");
     const context: VcpuContext = {
-      timer,
+      timer: () => timer ??= timers.use(new SliceTimer()),
       mapSize: system.vcpuMapSize,
       irqchip: options.irqchip,
       debugFlags: system.capability(CAP.SET_GUEST_DEBUG2),

@@ -1,4 +1,5 @@
 import { errno, libc } from "../host/libc.ts";
+import type { SliceTimer } from "../host/slice_timer.ts";
 import { KVM } from "./abi.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
@@ -14,7 +15,7 @@ export abstract class VcpuEntry extends VcpuGroups {
   protected readonly thread: VcpuThread | undefined;
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
-  readonly #timer: VcpuContext["timer"];
+  #timer: SliceTimer | undefined;
 
   protected constructor(
     index: number,
@@ -28,7 +29,14 @@ export abstract class VcpuEntry extends VcpuGroups {
     this.thread = thread;
     this.#number = fd.fd;
     this.#ioctl = libc().ioctl;
-    this.#timer = context.timer;
+    if (thread !== undefined) this.#admitSignal();
+  }
+
+  /** Lets the signal that ends a slice through inside KVM_RUN: a guest that never runs needs no timer. */
+  #admitSignal(): SliceTimer {
+    const timer = this.context.timer();
+    this.fd.setSignalMask(timer.runMask);
+    return this.#timer = timer;
   }
 
   /** Whether this thread enters the guest: there is one vCPU, or its thread is dead. */
@@ -38,12 +46,12 @@ export abstract class VcpuEntry extends VcpuGroups {
 
   /** Makes sure that the next entry does not last for longer than a slice. */
   protected armSlice(): void {
-    if (this.#local) this.#timer.arm(SLICE_MS);
+    if (this.#local) (this.#timer ?? this.#admitSignal()).arm(SLICE_MS);
   }
 
   /** After an entry that a signal ended: takes the signal off this thread. */
   protected sliceOver(): void {
-    if (this.#local) this.#timer.drain();
+    if (this.#local) this.#timer?.drain();
   }
 
   /** One KVM_RUN, while the caller waits. */

@@ -13,7 +13,8 @@ const AMONG_CONTROL = [0x1b, 0xc000_0080, 0xc000_0100, 0xc000_0101];
 
 /** What the vCPUs of one machine have in common. */
 export interface VcpuContext {
-  readonly timer: SliceTimer;
+  /** What ends time slices: made when a vCPU is entered for the first time. */
+  timer(): SliceTimer;
   /** Bytes of the shared page. */
   readonly mapSize: number;
   /** Whether the interrupt controllers are in the kernel. */
@@ -46,7 +47,6 @@ export abstract class VcpuGroups {
     this.page = cleanup.use(new RunPage(fd.fd, context.mapSize));
     fd.setCpuid(cpuid);
     this.#cpuid = cpuid;
-    fd.setSignalMask(context.timer.runMask);
     this.state = new VcpuState(fd, this.page);
     this.state.reload();
     cleanup.move();
