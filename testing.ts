@@ -18,6 +18,7 @@
  * @module
  */
 import { type GuestMachine, hosts, HvshError, open, type OpenOptions, type Stop } from "./src/dsl/mod.ts";
+import { openLibraries } from "./src/dsl/open.ts";
 import { report, told } from "./src/dsl/report.ts";
 
 /** How a guest for a test is opened. */
@@ -129,10 +130,10 @@ async function runWithGuest(options: GuestOptions, body: (vm: TestGuest) => Prom
   }
 }
 
-/**
- * What this host has. Asked for when this module is loaded, so that the libraries that it takes are not
- * opened in the middle of a test, where Deno's sanitizer would take them for leaks.
- */
+// Libraries that are opened in the middle of a test are leaks to Deno's sanitizer.
+await openLibraries();
+
+/** What this host has. */
 const HOSTS = await hosts();
 
 function reasonAgainst({ backend, devices = [] }: GuestOptions): string | undefined {

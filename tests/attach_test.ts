@@ -1,4 +1,5 @@
 /** Attaching to a QEMU that somebody else started. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { attach, gpa, gva, HostError, hosts, InputError, UnsupportedError } from "../mod.ts";
 import { HostStream, waitForStreams } from "../src/host/stream.ts";

@@ -1,4 +1,5 @@
 /** GRUB from a disk and isolinux from a CD, made with Debian's packages, come to their prompts and answer keys. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { firmware, type FirmwareBoot, type GuestMachine, hosts, MiB, open } from "../mod.ts";
 import { bootMediaMissing, grubDisk, isolinuxCd } from "./boot_media.ts";

@@ -1,3 +1,4 @@
+import "../src/host/preload.ts";
 import { hosts, open } from "../mod.ts";
 import type { ContractBackend, Mode } from "./backend_contract.ts";
 

@@ -1,4 +1,5 @@
 /** ELF core files of guests: what is in them, and what gdb makes of one. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { flat, open } from "../mod.ts";
 import { MOCK_PHYSICAL, MOCK_TEXT, MockKernel } from "../src/linux/mock_kernel.ts";

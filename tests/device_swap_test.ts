@@ -1,4 +1,5 @@
 /** Wrapping and swapping devices while the guest runs. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { type Device, flat, InputError, open, Uart16550 } from "../mod.ts";
 

@@ -1,4 +1,5 @@
 /** SeaBIOS boots disks and CDs through the public API, and boot sectors that only know the BIOS answer. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { type DriveSource, firmware, type GuestMachine, gva, hosts, MiB, open } from "../mod.ts";
 

@@ -1,4 +1,5 @@
 /** SeaBIOS draws on the VGA by its video BIOS; boot sectors that only know the BIOS are seen and answered there. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { decode } from "npm:fast-png@8.0.0";
 import { type BackendName, firmware, type GuestMachine, hosts, MiB, open } from "../mod.ts";

@@ -1,4 +1,5 @@
 /** Habits from gdb that take more than one line, or a whole process. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 

@@ -1,4 +1,5 @@
 /** Debian's own kernel as a guest, in the KVM lab: what no fixture of ours could show. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { sharedLab } from "./lab/shared.ts";
 

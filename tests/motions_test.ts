@@ -1,4 +1,5 @@
 /** Steps over calls, out of functions, until an address: on the interpreter and on KVM. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { type BackendName, elf, flat, type GuestMachine, gva, hosts, open } from "../mod.ts";
 

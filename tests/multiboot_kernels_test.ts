@@ -1,4 +1,5 @@
 /** Multiboot 1 kernels that nobody here wrote, from Debian's packages, where they are installed. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { elf, MiB, open } from "../mod.ts";
 

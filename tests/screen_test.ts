@@ -1,4 +1,5 @@
 /** The VGA of a whole guest: boot sectors that draw, and what scripts and debuggers see of it. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { decode } from "npm:fast-png@8.0.0";
 import { bootSector, flat, gpa, gva, open } from "../mod.ts";

@@ -1,4 +1,5 @@
 /** Runs recorded and compared: `hvsh trace` and `hvsh diff`. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { flat, hosts, InputError, open } from "../mod.ts";
 import { compareFiles, compareMachines, traceLines } from "../src/dsl/traces.ts";

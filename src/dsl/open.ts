@@ -111,6 +111,11 @@ const ATTACHERS: readonly (() => Promise<Host>)[] = [async () => (await import("
 /** Backends that this version knows by name only. */
 const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm"];
 
+/** Opens what guests take of the C library: for tests, where it must not come with the first guest. */
+export async function openLibraries(): Promise<void> {
+  await import("../host/preload.ts");
+}
+
 /** Lists every backend, best first, and whether guests can be opened through it on this host. */
 export async function hosts(): Promise<Host[]> {
   const list: Host[] = [];

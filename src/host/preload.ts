@@ -1,7 +1,7 @@
 /**
- * Opens libc when imported, instead of at the first use: for tests, whose resource sanitizer would take a library
- * that is opened in the middle of a test for a leak.
+ * Binds libc's functions when imported, instead of each at its first use: for tests, whose resource sanitizer would take
+ * what is opened in the middle of a test for a leak.
  */
-import { libc } from "./libc.ts";
+import { bindAll } from "./libc.ts";
 
-libc();
+bindAll();

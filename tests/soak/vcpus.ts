@@ -1,4 +1,5 @@
 /** Vcpus that spin are stopped and let go on, again and again: none is lost. Wants /dev/kvm. */
+import "../../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { gpa, hosts } from "../../mod.ts";
 import { severalVcpus } from "../several_vcpus.ts";
