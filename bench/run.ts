@@ -19,7 +19,7 @@ import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
 import { rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
-import { step, stepEach, stepGetRegs } from "./step.ts";
+import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
 
 /** What is measured when nothing else is asked for. */
@@ -44,7 +44,7 @@ const FIGURES: readonly Figure[] = [
   diff,
 ];
 /** Measured by name only: other ways to look at the same thing, and what takes minutes. */
-const MORE: readonly Figure[] = [stepEach, stepGetRegs, boot1, boot2];
+const MORE: readonly Figure[] = [stepAwait, stepGetRegs, boot1, boot2];
 
 interface Options {
   readonly figures: readonly Figure[];

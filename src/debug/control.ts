@@ -275,12 +275,17 @@ export class RunControl {
     options: StepOptions,
     each: StepRequest["each"],
   ): MaybePromise<VcpuStop> {
-    const { loop } = this.#parts;
+    const { loop, breakpoints } = this.#parts;
+    let refused = false;
+    const watch = each && ((registers: Registers) => {
+      refused = this.#ask(each, registers) !== undefined;
+      return !refused && loop.request === undefined && breakpoints.all.size === 0;
+    });
     let stride = 1;
     let check = count - stride;
     let checked = count > 1 ? performance.now() : 0;
     const end = checked + TURN_MS;
-    for (let left = count; left > 0; left--) {
+    for (let left = count; left > 0;) {
       // The clock costs a part of a step: it is looked at ever more seldom while steps are quick.
       if (left === check) {
         const now = performance.now();
@@ -296,7 +301,19 @@ export class RunControl {
         checked = now;
         check = left - stride;
       }
-      let cause = this.one(vcpu, options);
+      let cause: MaybePromise<StopCause | undefined>;
+      if (vcpu.steps === undefined || breakpoints.all.size > 0) {
+        cause = this.one(vcpu, options);
+        left--;
+      } else {
+        const { done, exit } = vcpu.steps(Math.min(left, left - check), options, watch);
+        left -= done;
+        if (refused) return { vcpu, cause: STEPPED };
+        if (loop.request !== undefined) return { vcpu, cause: loop.request };
+        if (exit === undefined) continue;
+        cause = loop.finishStep(vcpu, exit, options);
+        left--;
+      }
       if (!(cause instanceof Promise)) {
         cause ??= loop.request;
         if (cause === undefined && each !== undefined) cause = this.#shown(vcpu, each);
@@ -304,7 +321,7 @@ export class RunControl {
         cause = cause.then((c) => c ?? loop.request ?? (each && guarded(() => this.#shown(vcpu, each))));
       }
       if (cause instanceof Promise) {
-        const rest = left - 1;
+        const rest = left;
         return cause.then((c) =>
           c === undefined ? this.#steps(vcpu, rest, options, each) : { vcpu, cause: c }
         );

@@ -138,6 +138,13 @@ export class ExitDecoder {
     }
   }
 
+  /** Whether the page holds the end of a single step, and nothing besides. */
+  get stepped(): boolean {
+    const { words32 } = this.#page;
+    return words32[AT.reason / 4] === EXIT.DEBUG && words32[DEBUG.exception / 4] === 1 &&
+      (words32[DEBUG.dr6 / 4] & 0xf) === 0;
+  }
+
   /** The exit that the page holds now. Valid, with its data, until the vCPU's next entry. */
   decode(): VmExit {
     const { bytes, words32, words64 } = this.#page;

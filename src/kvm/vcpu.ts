@@ -1,5 +1,5 @@
 import { ERRNO } from "../abi/errno.ts";
-import type { BackendVcpu, StepOptions, Traps } from "../vm/backend.ts";
+import type { BackendVcpu, StepOptions, StepRun, Traps } from "../vm/backend.ts";
 import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
 import { isAccess, type VmExit } from "../vm/exit.ts";
@@ -96,13 +96,40 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       // The access was the step's own instruction, and now it is done.
       if (ofStep) return this.#decoder.stepDone(this.#linearRip());
     }
-    const block = options.interrupts !== true;
-    const mode = MODE.step | (block ? MODE.blockInterrupts : 0) |
-      (options.execute === true ? MODE.execute : 0);
-    if (this.#losesSteps) return this.#carefulStep(mode, !block);
+    const offer = options.interrupts === true;
+    const mode = this.#stepMode(options);
+    if (this.#losesSteps) return this.#carefulStep(mode, offer);
     if (this.#modes.now !== mode) this.#setMode(mode);
     this.#stepping = true;
-    return this.#enter(!block);
+    return this.#enter(offer);
+  }
+
+  steps(count: number, options: StepOptions, watch?: (registers: Registers) => boolean): StepRun {
+    const plain = this.#unanswered === undefined && !this.#inFlight && this.thread === undefined &&
+      !this.#losesSteps && options.interrupts !== true;
+    if (!plain) return { done: 0, exit: this.step(options) };
+    this.alive();
+    const mode = this.#stepMode(options);
+    if (this.#modes.now !== mode) this.#setMode(mode);
+    this.#stepping = true;
+    this.#mayIdle = true;
+    this.#halted = false;
+    this.#pending.nmi = false;
+    this.armSlice();
+    const { state } = this;
+    for (let done = 0; done < count;) {
+      state.entering();
+      if (this.kvmRun() < 0) return { done, exit: this.#interrupted() };
+      if (!this.#decoder.stepped) return { done, exit: this.#left(this.#decoder.decode()) };
+      done++;
+      if (watch !== undefined && !watch(this.#snapshot())) return { done };
+    }
+    return { done: count };
+  }
+
+  #stepMode(options: StepOptions): number {
+    return MODE.step | (options.interrupts === true ? 0 : MODE.blockInterrupts) |
+      (options.execute === true ? MODE.execute : 0);
   }
 
   /** Whether a probe saw that this host's single step is the trap flag and no more. */
@@ -196,27 +223,20 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       this.#mayIdle = result < 0 || this.#stepping;
       if (result < 0) return this.#interrupted();
       const exit = this.#decoder.decode();
-      switch (exit.kind) {
-        case "io-in":
-        case "io-out":
-        case "mmio-read":
-        case "mmio-write":
-        case "msr-read":
-        case "msr-write":
-          this.#inFlight = true;
-          return exit;
-        case "irq-window":
-          bytes[AT.requestInterruptWindow] = 0;
-          if (this.#pending.waiting) continue;
-          return exit;
-        case "halt":
-          if (offer && this.#pending.takable) continue;
-          this.#halted = true;
-          return exit;
-        default:
-          return exit;
+      if (exit.kind === "irq-window") {
+        bytes[AT.requestInterruptWindow] = 0;
+        if (this.#pending.waiting) continue;
       }
+      if (exit.kind === "halt" && offer && this.#pending.takable) continue;
+      return this.#left(exit);
     }
+  }
+
+  /** Notes what an exit left behind. */
+  #left(exit: VmExit): VmExit {
+    this.#inFlight = isAccess(exit);
+    this.#halted = exit.kind === "halt";
+    return exit;
   }
 
   /** Delivers an interrupt in real mode without the processor. A method of its own: `#enter` makes no closure so. */
@@ -353,13 +373,15 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
 
   registers(): Registers {
     this.settled();
-    const { generation } = this.state;
-    if (this.#taken === undefined || this.#takenAt !== generation) {
-      this.state.needSregs();
-      this.#taken = this.#snapshots.take(this.state);
-      this.#takenAt = generation;
-    }
-    return this.#taken;
+    return this.#taken === undefined || this.#takenAt !== this.state.generation
+      ? this.#snapshot()
+      : this.#taken;
+  }
+
+  #snapshot(): Registers {
+    this.state.needSregs();
+    this.#takenAt = this.state.generation;
+    return this.#taken = this.#snapshots.take(this.state);
   }
 
   setRegisters(values: RegisterValues): void {

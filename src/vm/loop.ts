@@ -173,18 +173,17 @@ export class RunLoop {
 
   /** Runs one instruction of `vcpu` to its end. `undefined` if nothing but the instruction happened. */
   step(vcpu: BackendVcpu, options?: StepOptions): MaybePromise<StopCause | undefined> {
-    for (;;) {
-      const exit = vcpu.step(options);
-      if (exit instanceof Promise) {
-        return exit.then((e) => {
-          const next = this.#afterStep(vcpu, e, options);
-          return next === AGAIN ? this.step(vcpu, options) : next;
-        });
-      }
-      if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
-      const next = this.#afterStep(vcpu, exit, options);
-      if (next !== AGAIN) return next;
-    }
+    const exit = vcpu.step(options);
+    return exit instanceof Promise
+      ? exit.then((e) => this.finishStep(vcpu, e, options))
+      : this.finishStep(vcpu, exit, options);
+  }
+
+  /** The same from the step's first exit on. */
+  finishStep(vcpu: BackendVcpu, exit: VmExit, options?: StepOptions): MaybePromise<StopCause | undefined> {
+    if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
+    const next = this.#afterStep(vcpu, exit, options);
+    return next === AGAIN ? this.step(vcpu, options) : next;
   }
 
   /** Finishes what `vcpu` left half done, so that its registers and memory may be looked at and changed. */
