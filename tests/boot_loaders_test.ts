@@ -1,7 +1,7 @@
 /** GRUB from a disk and isolinux from a CD, made with Debian's packages, come to their prompts and answer keys. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { firmware, type FirmwareBoot, type GuestMachine, hosts, MiB, open } from "../mod.ts";
+import { firmware, type FirmwareBoot, flat, type GuestMachine, hosts, MiB, open } from "../mod.ts";
 import { bootMediaMissing, grubDisk, isolinuxCd } from "./boot_media.ts";
 
 const BIOS = "/usr/share/seabios/bios-256k.bin";
@@ -17,22 +17,45 @@ const missing = !kvm?.usable
   : `no ${BIOS}: deno task setup`;
 if (missing !== undefined) console.log(`skipped: boot loaders on disk and CD: ${missing}`);
 
+/** Why isolinux's protected-mode core can't run on this KVM, if so: it returns from interrupts by IRET. */
+const noIret = missing === undefined && !await returnsInProtectedMode()
+  ? "this KVM emulates kernels' code, and its emulator has no IRET of protected mode (Linux, emulate.c, em_iret)"
+  : undefined;
+if (noIret !== undefined) console.log(`skipped: isolinux on a CD: ${noIret}`);
+
+async function returnsInProtectedMode(): Promise<boolean> {
+  // pushfd; push cs; push 0x1008; iretd; (0x1008:) cli; hlt
+  const code = Uint8Array.of(0x9c, 0x0e, 0x68, 0x08, 0x10, 0, 0, 0xcf, 0xfa, 0xf4);
+  await using vm = await open({
+    backend: "kvm",
+    memory: MiB(1),
+    boot: flat(code, { at: 0x1000, mode: "protected" }),
+  });
+  const stop = await vm.continue(PATIENCE);
+  assert.ok(stop.kind === "halt" || stop.kind === "fault", stop.kind);
+  return stop.kind === "halt";
+}
+
 /** Boots a medium, and talks to it while it runs. */
 function test(
   name: string,
   media: () => Promise<FirmwareBoot>,
   talk: (vm: GuestMachine, shows: (text: string) => Promise<unknown>) => Promise<void>,
+  unless?: string,
 ): void {
   Deno.test({
     name: `boot loaders: ${name}`,
-    ignore: missing !== undefined,
+    ignore: missing !== undefined || unless !== undefined,
     fn: async () => {
       const boot = firmware(BIOS, await media());
       await using vm = await open({ backend: "kvm", memory: MiB(64), boot });
       const running = vm.continue(PATIENCE);
-      await talk(vm, (text) => vm.console.expect(drawn(text), PATIENCE));
+      // A guest that stops by itself shows nothing more: its stop says why.
+      const ended = running.then((stop) => assert.equal(stop.kind, "pause", vm.console.text.slice(-400)));
+      const shows = (text: string) => Promise.race([vm.console.expect(drawn(text), PATIENCE), ended]);
+      await talk(vm, shows);
       await vm.pause();
-      assert.equal((await running).kind, "pause");
+      await ended;
     },
   });
 }
@@ -66,4 +89,5 @@ test(
     await shows("No such file or directory");
     await shows("boot:");
   },
+  noIret,
 );
