@@ -1,5 +1,6 @@
 /** Compares every structure, request and constant that hvsh types in with what the system's C headers say. */
 
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { type Member, members } from "../src/abi/layout.ts";
 import { ERRNO } from "../src/abi/errno.ts";

@@ -1,4 +1,5 @@
 /** `deno task demo` shows what it promises, unattended. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { decode } from "npm:fast-png@8.0.0";
 import { hosts } from "../mod.ts";

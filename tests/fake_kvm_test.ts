@@ -3,6 +3,7 @@
  * the fake, must give the same registers, flags and memory. Flags that the SDM calls undefined are not compared.
  */
 
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { kvmHost, openKvm } from "../src/kvm/open.ts";

@@ -1,4 +1,5 @@
 /** What QEMU's monitor is asked for: states, disks, network cards, its screen. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { firmware, flat, gpa, hosts, InputError, open } from "../mod.ts";
 import { emptyQcow2 } from "../src/remote/qemu/empty_qcow2.ts";

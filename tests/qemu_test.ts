@@ -1,4 +1,5 @@
 /** QEMU as a backend: what the contract does not ask. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { flat, hosts, HvshError, open, UnsupportedError } from "../mod.ts";
 import { QEMU_HOST } from "../src/dsl/qemu.ts";

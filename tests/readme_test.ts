@@ -1,4 +1,5 @@
 /** README.md says what is so: its session is a transcript that a test plays, its commands and files exist. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { hosts } from "../mod.ts";

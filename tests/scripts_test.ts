@@ -1,4 +1,5 @@
 /** Every script under scripts/ runs as its header says, and prints what it promises. */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { hosts } from "../mod.ts";

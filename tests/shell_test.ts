@@ -1,3 +1,4 @@
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { flat, type GuestMachine, open, type OpenOptions } from "../src/dsl/mod.ts";
 import { plainStyle } from "../src/repl/ansi.ts";

@@ -5,6 +5,7 @@
  * then come lines `hvsh> COMMAND`, each with what it answered below. What differs from run to run or from
  * backend to backend is masked on both sides. HVSH_UPDATE_TRANSCRIPTS=1 writes down what `fake` says now.
  */
+import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import {
   type BackendName,

@@ -1,4 +1,5 @@
 /** What hvsh finds out about KVM, against a C program that tries the same by itself: on this host, and in the KVM lab. */
+import "../../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { hosts, open } from "../../mod.ts";
 import { type Lab } from "../lab/lab.ts";
