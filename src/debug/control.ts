@@ -36,6 +36,8 @@ export class RunControl {
   lastStop: Stop | undefined;
   readonly #parts: ControlParts;
   readonly #feed = new StopFeed();
+  /** The newest stop of each vCPU, by index: where the user saw it stand. */
+  #told: Stop[] = [];
   #running: Promise<Stop> | undefined;
   /** Whether the user's `each` looks at a step now: whom to blame if it never returns. */
   #showing = false;
@@ -131,6 +133,7 @@ export class RunControl {
   /** Forgets where the guest stood: after a reset. */
   forget(): void {
     this.lastStop = undefined;
+    this.#told = [];
     this.#parts.loop.forget();
   }
 
@@ -230,8 +233,10 @@ export class RunControl {
         if (cause !== undefined) return { vcpu, cause };
       }
     }
-    if (breakpoints.stepped.size === 0) return await loop.run();
     const vcpu = this.current;
+    // From now on every one of them stands anew wherever it comes to.
+    this.#told = [];
+    if (breakpoints.stepped.size === 0) return await loop.run();
     for (;;) {
       const cause = await this.one(vcpu, { interrupts: true });
       if (cause !== undefined) return { vcpu, cause };
@@ -245,11 +250,10 @@ export class RunControl {
     const { traps, stepper } = this.#parts;
     return then(vcpu.registers(), (registers) => {
       if (this.#parts.loop.owes(vcpu, registers.rip)) return undefined;
-      const stop = this.lastStop;
+      const told = this.#told[vcpu.index];
       const address = linearRip(registers);
-      if (!anew && stop?.vcpu.index === vcpu.index && linearRip(stop.registers) !== address) {
-        return stepper.clear(vcpu);
-      }
+      // One that was stopped for another's sake, or was sent there, meets the breakpoint when it runs.
+      if (!anew && (told === undefined || linearRip(told.registers) !== address)) return stepper.clear(vcpu);
       return then(
         traps.executeAt(registers, address),
         (found) => found.length === 0 ? stepper.clear(vcpu) : stepper.leave(vcpu, registers),
@@ -393,7 +397,7 @@ export class RunControl {
     const stop: Stop = told.kind === "step"
       ? { kind: "step", vcpu: face, registers, rip: registers.rip }
       : { ...told, vcpu: face, registers, rip: registers.rip };
-    this.lastStop = stop;
+    this.lastStop = this.#told[vcpu.index] = stop;
     this.#feed.publish(stop);
     return stop;
   }

@@ -49,3 +49,26 @@ Deno.test("a condition whose promise never settles is a fault, a pause does not 
   await control.close();
   await backend.close();
 });
+
+Deno.test("a vCPU that was stopped before a breakpoint for another's sake meets it; one that was seen there does not again", async () => {
+  const backend = createFake({ memory: 1 << 20, cpus: 2, irqchip: false, pit: false });
+  const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+  const { control, breakpoints, memory, vcpus } = createDebugger(backend, buses, CLOCK);
+  // nop; jmp back, for the first; nop; cli; hlt for the second
+  await memory.write(0x1000n, Uint8Array.of(0x90, 0xeb, 0xfd));
+  await memory.write(0x2000n, Uint8Array.of(0x90, 0xfa, 0xf4));
+  await vcpus[0].setRegisters({ cs: 0n, cs_base: 0n, rip: 0x1000n });
+  await vcpus[1].setRegisters({ cs: 0n, cs_base: 0n, rip: 0x2000n });
+  // Where the second one stands when the first one stops.
+  assert.equal((await control.step({ vcpu: 0 })).rip, 0x1001n);
+  const theirs = await breakpoints.add(0x2000n);
+  let stop = await control.continue();
+  assert.deepEqual([stop.kind, stop.vcpu.index, stop.rip, theirs.hits], ["breakpoint", 1, 0x2000n, 1]);
+  // A stop of another one in between does not make it stand there anew.
+  await control.step({ vcpu: 0 });
+  stop = await control.continue();
+  assert.deepEqual([stop.kind, theirs.hits], ["halt", 1]);
+  assert.equal((await vcpus[1].registers()).rip, 0x2003n);
+  await control.close();
+  await backend.close();
+});
