@@ -11,6 +11,9 @@ const HITS = { ours: 10_000, theirs: 500 };
 /** A round takes gdb's own start as well: a few are enough, and all that one has patience for. */
 const MOST_ROUNDS = 5;
 
+/** What one run of gdb takes at most, unless something is wrong. */
+const PATIENCE_MS = 60_000;
+
 /** gdb's own steps. */
 export const gdbStepi: Figure = {
   name: "gdb-stepi",
@@ -22,10 +25,13 @@ export const gdbStepi: Figure = {
   measure: (effort) => inTurn(effort, async (port) => STEPI / await gdbSeconds(port, [], `stepi ${STEPI}`)),
 };
 
-/** A breakpoint of gdb whose condition is false until the last hit. */
+/**
+ * A breakpoint of gdb whose condition is false until the last hit. It is a hardware breakpoint, since QEMU's software
+ * breakpoints never stop on a KVM that does not report INT3.
+ */
 export const gdbCond: Figure = {
   name: "gdb-cond",
-  what: "hits a second of gdb's conditional breakpoint on hvsh's GDB server; on QEMU's stub",
+  what: "hits a second of gdb's conditional hardware breakpoint on hvsh's GDB server; on QEMU's stub",
   goal: 20,
   better: "higher",
   unit: "hits/s",
@@ -33,7 +39,7 @@ export const gdbCond: Figure = {
   measure: (effort) =>
     inTurn(effort, async (port, side) => {
       const at = `*0x${LOOP_ADDRESS.toString(16)}`;
-      const before = ["set var $rax = 0", `break ${at} if $rax >= ${HITS[side]}`];
+      const before = ["set var $rax = 0", `hbreak ${at} if $rax >= ${HITS[side]}`];
       return HITS[side] / await gdbSeconds(port, before, "continue");
     }),
 };
@@ -66,9 +72,17 @@ async function gdbSeconds(port: number, before: readonly string[], command: stri
 
 async function gdb(args: string[]): Promise<string> {
   try {
-    const { stdout, stderr } = await new Deno.Command("gdb", { args }).output();
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const { stdout, stderr } = await new Deno.Command("gdb", { args, signal }).output();
     const text = new TextDecoder();
-    return text.decode(stdout) + text.decode(stderr);
+    const said = text.decode(stdout) + text.decode(stderr);
+    if (signal.aborted) {
+      throw new Obstacle(
+        `gdb did not come to its end within ${PATIENCE_MS / 1000} s: ${said}`,
+        "see what gdb says",
+      );
+    }
+    return said;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Obstacle("there is no gdb", "apt-get install gdb");

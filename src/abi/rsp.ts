@@ -319,7 +319,8 @@ export function hexValue(digit: number): number {
 
 const encoder = new TextEncoder();
 
-const HEX_DIGITS = encoder.encode("0123456789abcdef");
+/** The digits 0 to f as characters. */
+export const HEX_DIGITS: Uint8Array = encoder.encode("0123456789abcdef");
 
 let pairSums: Uint16Array | undefined;
 

@@ -1,9 +1,9 @@
 /** Registers in packets: little-endian bytes in the order of the layout (GDB manual, E.2, packets `g` and `p`). */
-import { toHex } from "../abi/rsp.ts";
+import { HEX_DIGITS, toHex } from "../abi/rsp.ts";
 import { HvshError } from "../vm/errors.ts";
 import type { RegisterName, Registers, RegisterValues } from "../vm/registers.ts";
 import { type GdbRegister, LAYOUT, numberOf } from "./layout.ts";
-import { PacketError } from "./text.ts";
+import { ascii, PacketError } from "./text.ts";
 
 /** Bytes of all registers together. */
 export const REGISTERS_BYTES: number = LAYOUT.reduce((sum, { bits }) => sum + bits / 8, 0);
@@ -12,10 +12,15 @@ export const REGISTERS_BYTES: number = LAYOUT.reduce((sum, { bits }) => sum + bi
 const EXPEDITED = [
   ...["rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi"],
   ...["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "eflags"],
-].map((name) => {
-  const number = numberOf(name);
-  return { prefix: `${number.toString(16).padStart(2, "0")}:`, register: LAYOUT[number] };
-});
+].map(numberOf);
+
+/** `10:0000000000000000;07:...;`: a stop reply's registers, whose digits are filled in. */
+const EXPEDITED_TEXT = ascii(
+  EXPEDITED.map((number) => {
+    const { bits } = LAYOUT[number];
+    return `${number.toString(16).padStart(2, "0")}:${"0".repeat(bits / 4)};`;
+  }).join(""),
+);
 
 /** Digit pairs of a byte, by its value. */
 const PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
@@ -30,15 +35,34 @@ export function readRegisters(registers: Registers): string {
   return LAYOUT.map((register) => digits(registers, register)).join("");
 }
 
-/** The registers in a stop reply: `10:0000000000000000;07:...;`. */
-export function expedited(registers: Registers): string {
-  let text = "";
-  for (const { prefix, register } of EXPEDITED) {
-    const value = register.source === "rflags" ? registers.rflags & 0xffff_ffffn : registers[register.source];
-    text += `${prefix}${littleEndianDigits(value, register.bits / 8)};`;
+/** One register's value as bytes, least significant first. */
+const value64 = new BigUint64Array(1);
+const bytes64 = new Uint8Array(value64.buffer);
+
+/**
+ * `head` and the registers of a stop reply. Written byte by byte without strings, since a client that steps gets one for
+ * each instruction.
+ */
+export function withExpedited(head: string, registers: Registers): Uint8Array {
+  const out = new Uint8Array(head.length + EXPEDITED_TEXT.length);
+  for (let i = 0; i < head.length; i++) out[i] = head.charCodeAt(i);
+  let at = head.length;
+  out.set(EXPEDITED_TEXT, at);
+  for (const number of EXPEDITED) {
+    const { source, bits } = LAYOUT[number];
+    value64[0] = registers[source];
+    at += PREFIX;
+    for (let i = 0; i < bits / 8; i++) {
+      out[at++] = HEX_DIGITS[bytes64[i] >> 4];
+      out[at++] = HEX_DIGITS[bytes64[i] & 15];
+    }
+    at++;
   }
-  return text;
+  return out;
 }
+
+/** "10:" */
+const PREFIX = 3;
 
 /** What one written register changes. @throws {PacketError} */
 export function writtenRegister(registers: Registers, number: number, bytes: Uint8Array): RegisterValues {

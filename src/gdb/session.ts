@@ -209,7 +209,7 @@ export class GdbSession {
     return "OK";
   }
 
-  async #standing(): Promise<string> {
+  async #standing(): Promise<Uint8Array> {
     const { vm } = this.#parts;
     const registers = await vm.vcpus[this.#current].registers();
     this.#general = "any";
@@ -230,7 +230,7 @@ export class GdbSession {
     return out;
   }
 
-  async #resume(text: string): Promise<string> {
+  async #resume(text: string): Promise<string | Uint8Array> {
     const letter = text[0];
     const address = /^[cs]/.test(letter) ? text.slice(1) : text.split(";")[1] ?? "";
     if (address !== "") await this.#vcpu.setRegisters({ rip: hexNumber(address) });
@@ -244,7 +244,7 @@ export class GdbSession {
     return await this.#run(alone ? { kind: "alone", vcpu: this.#resumed as number } : { kind: "continue" });
   }
 
-  async #verbose(text: string): Promise<string | typeof LEAVE> {
+  async #verbose(text: string): Promise<string | Uint8Array | typeof LEAVE> {
     const { vm } = this.#parts;
     if (text === "vCont?") return "vCont;c;C;s;S;r";
     if (text.startsWith("vCont;")) return await this.#run(motionOf(text, vm.vcpus.length, this.#current));
@@ -267,7 +267,7 @@ export class GdbSession {
     return "";
   }
 
-  async #run(motion: Motion): Promise<string> {
+  async #run(motion: Motion): Promise<string | Uint8Array> {
     const { vm } = this.#parts;
     const moving = move(vm, motion);
     if (this.#interrupted && vm.state === "running") await vm.pause();
@@ -283,7 +283,7 @@ export class GdbSession {
     }
   }
 
-  async #told(stop: Stop): Promise<string> {
+  async #told(stop: Stop): Promise<string | Uint8Array> {
     this.#general = "any";
     const line = remark(stop);
     if (line !== undefined) await this.#parts.send(`O${hexText(line)}`);

@@ -2,7 +2,7 @@
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import type { StopReason } from "./breakpoints.ts";
-import { expedited } from "./registers.ts";
+import { withExpedited } from "./registers.ts";
 import { threadId } from "./threads.ts";
 
 /** GDB's own numbers of signals (include/gdb/signals.def). */
@@ -18,7 +18,7 @@ export interface StopDetails {
 }
 
 /** The reply to a resume that ended with `stop`. */
-export function stopReply(stop: Stop, details: StopDetails): string {
+export function stopReply(stop: Stop, details: StopDetails): string | Uint8Array {
   const process = details.multiprocess ? ";process:1" : "";
   if (stop.kind === "exit") return `W${hex(stop.code & 0xff)}${process}`;
   if (stop.kind === "shutdown" && stop.reason === "poweroff") return `W00${process}`;
@@ -33,8 +33,8 @@ export function standing(
   registers: Registers,
   { multiprocess }: Pick<StopDetails, "multiprocess">,
   reason = "",
-): string {
-  return `T${hex(signal)}thread:${threadId(vcpu, multiprocess)};${reason}${expedited(registers)}`;
+): Uint8Array {
+  return withExpedited(`T${hex(signal)}thread:${threadId(vcpu, multiprocess)};${reason}`, registers);
 }
 
 /** The signal of a guest that simply stands. */

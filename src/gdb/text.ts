@@ -15,9 +15,19 @@ export class PacketError extends Error {
   }
 }
 
-/** The bytes of ASCII text. */
+/** Characters up to which a loop is quicker than a call of the encoder. */
+const SHORT = 64;
+
+/** The bytes of text, which is ASCII but for what commands print: UTF-8. */
 export function ascii(text: string): Uint8Array {
-  return encoder.encode(text);
+  if (text.length > SHORT) return encoder.encode(text);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f) return encoder.encode(text);
+    bytes[i] = code;
+  }
+  return bytes;
 }
 
 /** Bytes as text, one character each: what can be compared and cut without losing binary data. */
