@@ -33,6 +33,8 @@ export class RemoteVcpu implements BackendVcpu {
   #stepping = false;
   /** Slices since the guest was last stopped: how often it is asked whether it sleeps. */
   #slices = 0;
+  /** It was seen in HLT with interrupts off in the slice before. */
+  #maybeAsleep = false;
 
   constructor(index: number, machine: Machine) {
     this.index = index;
@@ -55,6 +57,7 @@ export class RemoteVcpu implements BackendVcpu {
       if (waiting !== undefined) return waiting;
       if (!session.running) {
         this.#slices = 0;
+        this.#maybeAsleep = false;
         session.resume();
       }
       const reply = this.#machine.wait(SLICE_MS / session.threads.length);
@@ -111,10 +114,14 @@ export class RemoteVcpu implements BackendVcpu {
     if (!session.running) return "no";
     // At once, and then less and less often: asking costs the guest a part of its slice.
     const slice = this.#slices++;
-    if ((slice & (slice - 1)) !== 0 && slice % 8 !== 0) return "no";
+    if ((slice & (slice - 1)) !== 0 && slice % 8 !== 0 && !this.#maybeAsleep) return "no";
     const dump = this.#machine.dump(this.index);
+    const before = this.#maybeAsleep;
+    this.#maybeAsleep = dump?.halted === true && ((dump.values.get("rflags") ?? IF) & IF) === 0n;
     if (dump?.halted !== true) return "no";
-    return ((dump.values.get("rflags") ?? IF) & IF) === 0n ? "halted-forever" : "halted";
+    // A reset or a power-off that the guest asked for just before is told by QEMU a moment later: only what still
+    // sleeps a slice later sleeps for good.
+    return this.#maybeAsleep && before ? "halted-forever" : "halted";
   }
 
   registers(): Registers {
