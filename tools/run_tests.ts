@@ -18,6 +18,7 @@ const KVM_SUITES = [
   "tests/firmware_disk_test.ts",
   "tests/boot_loaders_test.ts",
   "tests/own_chips_test.ts",
+  "tests/memtest_test.ts",
   "tests/gdb_test.ts",
 ];
 

@@ -39,6 +39,7 @@ export const PACKAGES: readonly Package[] = [
   { name: "isolinux", purposes: TESTS, skips: "booting isolinux from a CD" },
   { name: "syslinux-common", purposes: TESTS, skips: "booting isolinux from a CD" },
   { name: "xorriso", purposes: TESTS, skips: "booting isolinux from a CD" },
+  { name: "memtest86+", purposes: TESTS, skips: "booting memtest86+" },
   { name: "gdb", purposes: TESTS, skips: "driving the GDB server with gdb" },
   { name: "lldb", purposes: TESTS, skips: "driving the GDB server with lldb" },
   { name: "tmux", purposes: TESTS, skips: "the shell on a real terminal" },

@@ -1,0 +1,54 @@
+/** Debian's memtest86+, which nobody here wrote: it draws its screen on the VGA, and counts. */
+import "../src/host/preload.ts";
+import assert from "node:assert/strict";
+import { flat, hosts, linux, MiB, open } from "../mod.ts";
+
+const KERNEL = "/boot/memtest86+x64.bin";
+/** Far more than it takes in a lab that others keep busy. */
+const PATIENCE = { timeoutMs: 300_000 };
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+const installed = await Deno.stat(KERNEL).then(() => true, () => false);
+const missing = !kvm?.usable
+  ? `no KVM: ${kvm?.reason}`
+  : !installed
+  ? `no ${KERNEL}: deno task setup`
+  : await runsX87()
+  ? undefined
+  : "this KVM emulates kernels' code, and its emulator does not know FWAIT (Linux, emulate.c)";
+if (missing !== undefined) console.log(`skipped: memtest86+: ${missing}`);
+
+async function runsX87(): Promise<boolean> {
+  // fwait; cli; hlt
+  const boot = flat(Uint8Array.of(0x9b, 0xfa, 0xf4), { mode: "protected", at: 0x1000 });
+  await using vm = await open({ backend: "kvm", memory: MiB(1), boot });
+  const stop = await vm.continue(PATIENCE);
+  assert.ok(stop.kind === "halt" || stop.kind === "fault", stop.kind);
+  return stop.kind === "halt";
+}
+
+Deno.test({
+  name: "memtest86+ draws its screen and counts [kvm]",
+  ignore: missing !== undefined,
+  fn: async () => {
+    await using vm = await open({
+      backend: "kvm",
+      memory: MiB(32),
+      vga: true,
+      boot: linux({ kernel: KERNEL }),
+    });
+    const running = vm.continue(PATIENCE);
+    // A guest that stops by itself draws nothing more: its stop says why.
+    const ended = running.then((stop) => assert.equal(stop.kind, "pause"));
+    const shows = (pattern: RegExp) => Promise.race([vm.screen.expect(pattern, PATIENCE), ended]);
+    await shows(/Memtest86\+ v?6\.\d+/);
+    // What it found out of the memory map: what is left of 32 MiB.
+    await shows(/Memory *: *3\dMB|Memory *: *\d+\.\d+MB|Memory *: *\d+MB/);
+    await shows(/Time: +0:00:0[1-9]/);
+    const before = vm.screen.text;
+    await shows(/Time: +0:00:(0[3-9]|[1-5]\d)/);
+    assert.notEqual(vm.screen.text, before);
+    await vm.pause();
+    await ended;
+  },
+});
