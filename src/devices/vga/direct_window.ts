@@ -1,7 +1,7 @@
 /**
- * The window as plain memory. In text modes and in mode 13h each address of it is one byte of one plane, whatever the
- * processor did before: then the machine can put RAM there, and drawing costs no exits. When the registers say
- * something else, or somebody looks, the bytes go to the planes.
+ * The window as plain memory. In text modes, in mode 13h and while fonts are loaded each address of it is one byte of
+ * one plane, whatever the processor did before: then the machine can put RAM there, and drawing costs no exits. When
+ * the registers say something else, or somebody looks, the bytes go to the planes.
  */
 import type { DeviceHost, LentMemory } from "../../vm/device.ts";
 import { WINDOW, windowMap } from "./data_path.ts";
@@ -15,8 +15,10 @@ const LAST_PATIENCE = 1 << 14;
 
 /** A window that is plain memory. */
 interface Plain {
-  /** How many low bits of an address choose the plane: 1 in odd/even, 2 in chain-4. */
-  readonly planeBits: 1 | 2;
+  /** How many low bits of an address choose the plane: 1 in odd/even, 2 in chain-4; 0 where there is only `plane`. */
+  readonly planeBits: 0 | 1 | 2;
+  /** The plane of addresses whose low bits are 0. */
+  readonly plane: number;
   /** Bytes from `WINDOW`. */
   readonly start: number;
   readonly length: number;
@@ -31,9 +33,16 @@ export function plainWindow(state: VgaState): Plain | undefined {
   const map = sequencer[2] & 0x0f;
   const [start, length] = windowMap(state);
   if (length > 0x1_0000) return undefined;
-  if ((sequencer[4] & 0x08) !== 0) return map === 0x0f ? { planeBits: 2, start, length } : undefined;
-  const oddEven = (sequencer[4] & 0x04) === 0 && (graphics[5] & 0x10) !== 0 && (graphics[4] & 2) === 0;
-  return oddEven && map === 0x03 ? { planeBits: 1, start, length } : undefined;
+  const chained = { plane: 0, start, length };
+  if ((sequencer[4] & 0x08) !== 0) return map === 0x0f ? { planeBits: 2, ...chained } : undefined;
+  const writesOddEven = (sequencer[4] & 0x04) === 0;
+  const readsOddEven = (graphics[5] & 0x10) !== 0;
+  if (writesOddEven !== readsOddEven) return undefined;
+  const plane = graphics[4] & 3;
+  if (writesOddEven) return map === 0x03 && (plane & 2) === 0 ? { planeBits: 1, ...chained } : undefined;
+  // In graphics the latches matter, which RAM does not fill.
+  const text = (graphics[6] & 1) === 0;
+  return text && map === 1 << plane ? { planeBits: 0, plane, start, length } : undefined;
 }
 
 /** Lets the window be RAM while that is the same. */
@@ -66,8 +75,9 @@ export class DirectWindow {
   changed(state: VgaState): void {
     if (this.#loan === undefined) return;
     const now = plainWindow(state);
-    const { planeBits, start, length } = this.#plain!;
-    if (now?.planeBits === planeBits && now.start === start && now.length === length) return;
+    const { planeBits, plane, start, length } = this.#plain!;
+    const same = now?.planeBits === planeBits && now.plane === plane && now.start === start;
+    if (same && now.length === length) return;
     this.end();
     this.#patience = Math.min(LAST_PATIENCE, this.#patience * 2);
   }
@@ -99,8 +109,8 @@ export class DirectWindow {
     this.#accesses = 0;
   }
 
-  #each({ planeBits, length }: Plain, move: (i: number, at: number) => void): void {
+  #each({ planeBits, plane, length }: Plain, move: (i: number, at: number) => void): void {
     const low = (1 << planeBits) - 1;
-    for (let i = 0; i < length; i++) move(i, (i & ~low) * 4 + (i & low));
+    for (let i = 0; i < length; i++) move(i, (i & ~low) * 4 + (i & low) + plane);
   }
 }

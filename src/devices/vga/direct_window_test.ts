@@ -25,6 +25,20 @@ Deno.test("vga: text and mode 13h become RAM after some accesses, and come back 
   assert.equal(screen.guest.loans, 0, "planes are never RAM");
 });
 
+Deno.test("vga: a font that is loaded goes to RAM, and then to its plane", () => {
+  const screen = new MockScreen({ configured: true });
+  screen.guest.lends = true;
+  screen.fontAccess(2);
+  for (let i = 0; i < 16 * 256; i++) screen.poke(0xa0000 + 32 * (i >> 4) + i % 16, i % 255);
+  assert.equal(screen.guest.loans, 1);
+  assert.equal(screen.peek(0xa0000 + 32), 16);
+  screen.fontAccess(3);
+  assert.equal(screen.guest.loans, 0);
+  assert.equal(screen.peek(0xa0000 + 32), 0, "plane 3 has nothing of it");
+  screen.fontAccess(2);
+  assert.equal(screen.peek(0xa0000 + 32 * 255 + 15), (16 * 256 - 1) % 255);
+});
+
 Deno.test("vga: with RAM behind the window the guest sees and shows the same as without", () => {
   const modes = [MODE_13H, MODE_X, MODE_12H, MODE_4];
   const step = fc.oneof(
@@ -38,6 +52,7 @@ Deno.test("vga: with RAM behind the window the guest sees and shows the same as 
       arbitrary: fc.record({ kind: fc.constant("mode" as const), mode: fc.nat(modes.length - 1) }),
     },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant("map" as const), value: fc.nat(15) }) },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant("font" as const), plane: fc.nat(3) }) },
     { weight: 2, arbitrary: fc.record({ kind: fc.constant("window" as const), value: fc.nat(3) }) },
     {
       weight: 1,
@@ -55,6 +70,7 @@ Deno.test("vga: with RAM behind the window the guest sees and shows the same as 
         const [a, b] = [direct, plain].map((screen) => {
           if (s.kind === "mode") screen.mode(modes[s.mode]);
           else if (s.kind === "map") screen.set(0x3c4, 2, s.value);
+          else if (s.kind === "font") screen.fontAccess(s.plane);
           else if (s.kind === "window") screen.set(0x3ce, 6, s.value << 2 | 1);
           else if (s.kind === "text") screen.vga.reset();
           else if (s.kind === "reclaim") screen.guest.reclaim();

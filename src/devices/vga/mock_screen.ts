@@ -89,6 +89,15 @@ export class MockScreen {
     for (let i = 0; i < 256; i++) for (let c = 0; c < 3; c++) guest.out(0x3c9, i >> 2);
   }
 
+  /** Gets at one plane of a text mode, from 0xa0000 on, as a BIOS that loads a font. */
+  fontAccess(plane: number): void {
+    this.set(0x3c4, 2, 1 << plane);
+    this.set(0x3c4, 4, 0x06);
+    this.set(0x3ce, 4, plane);
+    this.set(0x3ce, 5, 0x00);
+    this.set(0x3ce, 6, 0x04);
+  }
+
   /** Sets a register of the Bochs display interface. */
   dispi(index: number, value: number): void {
     this.guest.out(0x1ce, index, 2);
