@@ -1,7 +1,7 @@
 /** SeaBIOS boots disks and CDs through the public API, and boot sectors that only know the BIOS answer. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { type DriveSource, firmware, type GuestMachine, gva, hosts, MiB, open } from "../mod.ts";
+import { type DriveSource, firmware, gpa, type GuestMachine, gva, hosts, MiB, open } from "../mod.ts";
 
 const BIOS = "/usr/share/seabios/bios-256k.bin";
 const SECTOR = 512;
@@ -35,6 +35,20 @@ async function saveLine(vm: GuestMachine, line: string, verdict: string): Promis
   assert.equal((await running).kind, "halt");
 }
 
+/** The firmware's SMBIOS entry point leads to structures that begin with what it was given by fw_cfg and its own. */
+async function usesOurSmbios(vm: GuestMachine): Promise<void> {
+  const segment = await vm.memory.read(gpa(0xf0000n), 0x10000);
+  const view = new DataView(segment.buffer, segment.byteOffset);
+  let at = 0;
+  while (at < segment.length && text(segment, at, 4) !== "_SM_") at += 16;
+  assert.ok(at < segment.length, "an SMBIOS entry point");
+  const structures = await vm.memory.read(
+    gpa(BigInt(view.getUint32(at + 24, true))),
+    view.getUint16(at + 22, true),
+  );
+  assert.match(text(structures, 0, structures.length), /SeaBIOS.*hvsh\0PC \(i440FX, PIIX3\)/s);
+}
+
 const text = (bytes: Uint8Array, at: number, length: number) =>
   new TextDecoder().decode(bytes.subarray(at, at + length));
 
@@ -46,6 +60,7 @@ test("a disk's boot sector is reached at 0x7c00, prints and reads keys by the BI
   assert.equal(stop.kind, "breakpoint");
   assert.equal(stop.registers.rdx & 0xffn, 0x80n, "DL is the first hard disk");
   assert.deepEqual(await vm.vcpus[0].memory.read(gva(0x7c00n), SECTOR), disk.subarray(0, SECTOR));
+  await usesOurSmbios(vm);
   await saveLine(vm, "kept", "saved");
   assert.equal(text(disk, SECTOR, 5), "kept\0");
   assert.deepEqual(vm.drives.map((d) => [d.name, d.kind, d.medium?.size]), [["hda", "disk", 1 << 20]]);

@@ -18,7 +18,6 @@ import type { Shadow } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
-import { smbiosTables } from "../x86/smbios.ts";
 import type { ConsoleEnd } from "./console.ts";
 import { DRIVE_NAMES, type DriveName } from "./drives.ts";
 import type { VgaRom } from "./vga_rom.ts";
@@ -85,7 +84,7 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
     ...await timerAndInterrupts(options),
     uart,
     new Cmos({ memory, cpus, time }),
-    firmwareConfiguration(options),
+    await firmwareConfiguration(options),
     new DebugConsole({ name: "debugcon", port: 0x402, sink: (bytes) => debugLog.print(bytes) }),
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
     new DebugConsole({ name: "debugcon-e9", port: 0xe9, sink: print }),
@@ -134,14 +133,18 @@ async function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions)
 }
 
 /** fw_cfg with the files that SeaBIOS looks for. */
-function firmwareConfiguration({ memory, cpus, bootMenu, serialScreen, bootDrives, vga }: PcOptions): FwCfg {
+async function firmwareConfiguration(options: PcOptions): Promise<FwCfg> {
+  const { memory, cpus, bootMenu, configured, serialScreen, bootDrives, vga } = options;
   const fwCfg = new FwCfg({ memory, cpus, nographic: vga === undefined, bootMenu });
   const map = machineMemoryMap(memory);
   fwCfg.items.addFile("etc/e820", e820Table(map));
-  // Without them SeaBIOS makes some of its own, and clears much memory for them byte by byte.
-  const { anchor, structures } = smbiosTables({ cpus, ram: map.filter(({ type }) => type === E820_RAM) });
-  fwCfg.items.addFile("etc/smbios/smbios-anchor", anchor);
-  fwCfg.items.addFile("etc/smbios/smbios-tables", structures);
+  if (!configured) {
+    // Without them SeaBIOS makes some of its own, and clears much memory for them byte by byte.
+    const { smbiosTables } = await import("../x86/smbios.ts");
+    const { anchor, structures } = smbiosTables({ cpus, ram: map.filter(({ type }) => type === E820_RAM) });
+    fwCfg.items.addFile("etc/smbios/smbios-anchor", anchor);
+    fwCfg.items.addFile("etc/smbios/smbios-tables", structures);
+  }
   if (serialScreen) fwCfg.items.addFile("etc/sercon-port", littleEndian(0x3f8, 8));
   // SeaBIOS looks for a function's option ROM under its vendor and device before it asks the function.
   if (vga?.bytes !== undefined) fwCfg.items.addFile("pci1234,1111.rom", vga.bytes);
