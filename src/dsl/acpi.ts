@@ -1,4 +1,5 @@
 /** The ACPI tables of a guest that is booted without firmware, which would have made them. */
+import { Pvpanic } from "../devices/pvpanic.ts";
 import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
 import type { Device } from "../vm/device.ts";
 import { acpiTables } from "../x86/acpi/pc.ts";
@@ -24,6 +25,12 @@ export function acpiWrite(
     length: BigInt(d.mmio.length),
     gsi: d.irq,
   }));
-  const { at, bytes } = acpiTables({ cpus: machine.cpus, pm: { port: 0x600, sci: 9 }, virtio }, AT);
+  const panic = machine.devices.find((d) => d instanceof Pvpanic);
+  const { at, bytes } = acpiTables({
+    cpus: machine.cpus,
+    pm: { port: 0x600, sci: 9 },
+    ...(panic && { panicPort: panic.ports.start }),
+    virtio,
+  }, AT);
   return { at, bytes, name: "ACPI tables" };
 }

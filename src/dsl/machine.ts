@@ -42,6 +42,7 @@ import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { Lending } from "./lending.ts";
 import { LinuxView } from "./linux.ts";
 import { loadImage } from "./load.ts";
+import { pressPower } from "./power.ts";
 import { Screen } from "./screen.ts";
 
 /** How many notices are kept. */
@@ -233,6 +234,16 @@ export class GuestMachine implements Machine {
   get balloon(): VirtioBalloon | undefined {
     for (const { type } of this.virtio.values()) if (isBalloon(type)) return type;
     return undefined;
+  }
+
+  /**
+   * Presses its power button: a guest with an ACPI driver for it, which then runs, turns itself off in good order.
+   *
+   * @returns Whether the guest has asked to be told of it; undefined where that can't be seen.
+   * @throws {UnsupportedError} If it has none.
+   */
+  pressPower(): boolean | undefined {
+    return pressPower(this.devices.list().map(({ device }) => device), this.monitor);
   }
 
   /** What the user should know of the host's side of its devices, oldest first: at most the newest 100. */

@@ -223,6 +223,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         ...ends,
         stop,
         shadow: machine.shadow.bind(machine),
+        notice: machine.notice.bind(machine),
         onFault: ({ message, remedy }: BlockFault) => machine.notice(`${message}: ${remedy}`),
       };
       // Accesses to RAM never reach a device: where the VGA has its window there is none.

@@ -12,6 +12,7 @@ import { chipset } from "../devices/pci/chipset.ts";
 import type { PamArea } from "../devices/pci/i440fx.ts";
 import { Port92 } from "../devices/port92.ts";
 import { Post } from "../devices/post.ts";
+import { Pvpanic } from "../devices/pvpanic.ts";
 import type { Vga } from "../devices/vga/vga.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
 import type { Shadow } from "../vm/backend.ts";
@@ -53,14 +54,16 @@ export interface PcOptions {
   readonly stop: (cause: StopCause) => void;
   /** Changes what the guest meets in a stretch of its RAM. */
   readonly shadow: (at: bigint, length: number, how: Shadow) => void;
+  /** Tells the user something. */
+  readonly notice: (text: string) => void;
   /** The host's side of a drive failed. */
   readonly onFault: (fault: BlockFault) => void;
 }
 
 /**
  * The devices a guest finds when none are asked for: COM1 with the console, real-time clock, fw_cfg, debug
- * ports, debug exit, the system ports that firmware touches, and a PCI bus with Intel's 440FX, PIIX3 with IDE, and
- * PIIX4's power management. What not every guest has is loaded for those that have it.
+ * ports, debug exit, pvpanic, the system ports that firmware touches, and a PCI bus with Intel's 440FX, PIIX3 with IDE,
+ * and PIIX4's power management. What not every guest has is loaded for those that have it.
  */
 export async function pcDevices(options: PcOptions): Promise<Device[]> {
   const { memory, cpus, configured, time, console, debugLog, stop } = options;
@@ -89,6 +92,10 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
     new DebugConsole({ name: "debugcon-e9", port: 0xe9, sink: print }),
     new DebugExit({ onExit: (code) => stop({ kind: "exit", code }) }),
+    new Pvpanic({
+      onPanic: () => stop({ kind: "shutdown", reason: "crash", detail: "its kernel panicked" }),
+      onCrashLoaded: () => options.notice("the guest's kernel panicked, and its crash kernel takes over"),
+    }),
     new Port92({ onReset }),
     // A20 is always open under a hypervisor; what the guest sets can be read back.
     new I8042({ time, onReset, onA20: () => {}, configured }),

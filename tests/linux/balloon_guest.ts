@@ -16,7 +16,7 @@ poweroff -f
 `;
 await using vm = await open({
   backend: "kvm",
-  memory: MiB(320),
+  memory: MiB(400), // the guest's root is a tmpfs: half of that is all it holds
   boot: linux({
     kernel: kernel.image,
     initrd: await guestInitramfs(kernel, ["virtio_mmio", "virtio_balloon"], SCRIPT),
@@ -50,7 +50,6 @@ const lent = await balloon.statistics({ timeoutMs: 100_000 });
 balloon.target = 0;
 await until(() => balloon.actual === 0);
 await vm.console.send("\n");
-await vm.console.expect("AGAIN", limit);
 const stop = await running;
 console.error(full, reported, statistics, lent, balloon.inspect(), vm.console.text.slice(-500));
 console.log(JSON.stringify({
@@ -58,5 +57,6 @@ console.log(JSON.stringify({
   reported: reported > 100,
   inflated: inflated / MiB(1),
   deflated: balloon.actual === 0,
+  again: vm.console.text.includes("AGAIN"),
   freeFell: Number((statistics.free ?? 0n) - (lent.free ?? 0n)) > MiB(80),
 }));

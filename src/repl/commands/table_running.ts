@@ -94,6 +94,16 @@ export const RUNNING: readonly Command[] = [
     run: async (s) => (await import("./running.ts")).reset(s),
   },
   {
+    names: ["powerdown", "system_powerdown"],
+    group,
+    summary: "presses the guest's power button",
+    usage: ["powerdown"],
+    details:
+      "A guest that listens turns itself off in good order as it runs on; one that does not is not touched.",
+    needsGuest,
+    run: async (s) => (await import("./power.ts")).powerdown(s),
+  },
+  {
     names: ["kill", "k"],
     group,
     summary: "closes the guest",

@@ -6,6 +6,7 @@ const AT = 0xe0000n;
 const PC: AcpiPc = {
   cpus: 3,
   pm: { port: 0x600, sci: 9 },
+  panicPort: 0x505,
   pci: { ramEnd: 0x0800_0000n },
   virtio: [{ at: 0xd000_0000n, length: 0x1000n, gsi: 5 }, { at: 0xd000_1000n, length: 0x1000n, gsi: 6 }],
 };
@@ -98,7 +99,7 @@ Deno.test({
         assert.match(text, /0 Errors, 0 Warnings/, `${signature}: ${text}`);
         if (signature !== "DSDT") continue;
         const source = await Deno.readTextFile(`${folder}/DSDT.dsl`);
-        for (const part of [/LNRO0005/g, /PNP0A03/g, /0xD0001000/g]) assert.match(source, part);
+        for (const part of [/LNRO0005/g, /QEMU0001/g, /PNP0A03/g, /0xD0001000/g]) assert.match(source, part);
       }
     } finally {
       await Deno.remove(folder, { recursive: true });

@@ -35,6 +35,8 @@ export interface AcpiPc {
   readonly pm: { readonly port: number; readonly sci: number };
   /** Whether a PCI bus is there, by ports 0xcf8 and 0xcfc; and where RAM below 4 GiB ends. */
   readonly pci?: { readonly ramEnd: bigint };
+  /** The port that a kernel tells of a panic (QEMU's pvpanic), if there is one. */
+  readonly panicPort?: number;
   /** virtio devices over MMIO. */
   readonly virtio: readonly AcpiVirtio[];
 }
@@ -200,7 +202,7 @@ function serialConsole(): Uint8Array {
 }
 
 /** DSDT: soft-off, ISA devices, the PCI bus, virtio. */
-function description({ pci, virtio }: AcpiPc): Aml {
+function description({ pci, panicPort, virtio }: AcpiPc): Aml {
   const isa = [
     device(
       "COM1",
@@ -211,6 +213,7 @@ function description({ pci, virtio }: AcpiPc): Aml {
     device("RTC", name("_HID", eisaId("PNP0B00")), name("_CRS", resources(io(0x70, 2), irq(8)))),
     device("KBD", name("_HID", eisaId("PNP0303")), name("_CRS", resources(io(0x60, 1), io(0x64, 1), irq(1)))),
   ];
+  if (panicPort !== undefined) isa.push(panic(panicPort));
   const bus = pci === undefined ? [] : [hostBridge(pci.ramEnd)];
   const mmio = virtio.map(({ at, length, gsi }, i) =>
     device(
@@ -224,6 +227,16 @@ function description({ pci, virtio }: AcpiPc): Aml {
     ...name("\\_S5", packageOf(integer(0), integer(0), integer(0), integer(0))),
     ...scope("\\_SB", ...isa, ...bus, ...mmio),
   ];
+}
+
+/** QEMU's pvpanic, by the name that Linux's driver knows it by. */
+function panic(port: number): Aml {
+  return device(
+    "PEVT",
+    name("_HID", string("QEMU0001")),
+    name("_STA", integer(0xf)), // present, enabled, shown, working
+    name("_CRS", resources(io(port, 1))),
+  );
 }
 
 /** The bus behind 0xcf8: what is not RAM, APIC or ROM is its memory; pins go to interrupts 10 and 11 by turns. */
