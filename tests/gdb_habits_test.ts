@@ -53,3 +53,43 @@ delete
   const left = await hvsh("continue &\nquit\n");
   assert.doesNotMatch(left, /No guest|closed/i);
 });
+
+Deno.test("gdb habits: save breakpoints writes what source makes again", async () => {
+  const file = await Deno.makeTempFile({ suffix: ".gdb" });
+  try {
+    const said = await hvsh(`break inner if $rdi == 9
+commands {print 6 * 7; info registers rdi}
+tbreak/s *middle
+watch/8 &total
+catch port 0xf4 write if $value > 1
+break phys(0x200013)
+ignore $bpnum 2
+disable $bpnum
+= await vm.breakpoints.add(gva(0x200027n), { condition: () => true }); 0
+save breakpoints ${file}
+delete
+source ${file}
+info breakpoints
+`);
+    const lines = (await Deno.readTextFile(file)).trimEnd().split("\n");
+    assert.deepEqual(lines.slice(0, 8), [
+      "break *0x200055 if $rdi == 9",
+      "commands {print 6 * 7; info registers rdi}",
+      "tbreak/s *0x20003d",
+      "watch/8 0x201087",
+      "catch port 0xf4 write if $value > 1",
+      "break phys(0x200013)",
+      "ignore $bpnum 2",
+      "disable $bpnum",
+    ]);
+    assert.match(lines[8], /^# Breakpoint 6 has a condition that a script set/);
+    assert.match(said, /Saved 5 breakpoints to file .*Left out, since a script set the condition: 6/);
+    const listed = said.slice(said.indexOf("Num "));
+    assert.match(listed, /^7 .*breakpoint .*inner[^]*stop only if \$rdi == 9[^]*print 6 \* 7/m);
+    assert.match(listed, /^8 .*del {2}y/m);
+    assert.match(listed, /^10 .*catchpoint[^]*stop only if \$value > 1/m);
+    assert.match(listed, /^11 .*keep n .*physical[^]*ignore next 2 hits/m);
+  } finally {
+    await Deno.remove(file);
+  }
+});

@@ -3,6 +3,7 @@ import { checkChoice, checkOptions } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import type { BootModule, ElfProtocol } from "../x86/boot/elf_image.ts";
 import type { BootImage } from "../x86/boot/image.ts";
+import { unreadable } from "./file_error.ts";
 
 // Each boot protocol is loaded when a guest boots by it.
 const elfProtocols = () => import("../x86/boot/elf_image.ts");
@@ -245,13 +246,6 @@ async function load(source: FileOrBytes): Promise<Uint8Array> {
     return await Deno.readFile(source);
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    const why = cause instanceof Deno.errors.NotFound
-      ? "there is no such file"
-      : cause instanceof Deno.errors.PermissionDenied
-      ? "reading it is not permitted"
-      : cause instanceof Error
-      ? cause.message
-      : String(cause);
-    throw new InputError(`${source} can't be read: ${why}`, { cause, remedy: "check the path" });
+    throw unreadable(String(source), cause);
   }
 }

@@ -1,4 +1,5 @@
 import { InputError } from "../vm/errors.ts";
+import { unreadable } from "./file_error.ts";
 
 /** Characters of the longest line that is taken. */
 const LINE_LIMIT = 1 << 20;
@@ -29,7 +30,7 @@ export async function* fileLines(path: string): AsyncGenerator<string, undefined
     }
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    throw new InputError(`${path} can't be read`, { cause, remedy: "check the path" });
+    throw unreadable(path, cause);
   }
   if (rest !== "") yield rest;
 }

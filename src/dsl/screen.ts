@@ -1,7 +1,8 @@
-import { InputError, StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
+import { StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
 import type { Device } from "../vm/device.ts";
 import type { Picture } from "../vm/picture.ts";
 import type { Vga } from "../devices/vga/vga.ts";
+import { unwritable } from "./file_error.ts";
 import { find, searching } from "./pattern.ts";
 import { encodePng } from "./png.ts";
 
@@ -134,12 +135,7 @@ export async function writePng(screen: Screen, path: string): Promise<Picture> {
   try {
     await Deno.writeFile(path, png);
   } catch (cause) {
-    const why = cause instanceof Deno.errors.NotFound
-      ? "there is no such folder"
-      : cause instanceof Error
-      ? cause.message
-      : String(cause);
-    throw new InputError(`${path} can't be written: ${why}`, { cause, remedy: "choose another file" });
+    throw unwritable(path, cause);
   }
   return picture;
 }

@@ -1,5 +1,6 @@
 /** `hvsh trace GUEST -o FILE` and `hvsh diff`: programs of their own on the command line. */
-import { type BackendName, InputError, type OpenOptions } from "../dsl/mod.ts";
+import type { BackendName, OpenOptions } from "../dsl/mod.ts";
+import { unwritable } from "../dsl/file_error.ts";
 import type { Verdict } from "../dsl/traces.ts";
 import { planGuest } from "./boot.ts";
 import { reportError, ShellError } from "./error.ts";
@@ -88,7 +89,7 @@ async function create(path: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path, { write: true, create: true, truncate: true });
   } catch (cause) {
-    throw new InputError(`${path} can't be written`, { cause, remedy: "check the path" });
+    throw unwritable(path, cause);
   }
 }
 

@@ -128,6 +128,8 @@ export interface Breakpoint extends AsyncDisposable {
   ignore: number;
   /** Whether it is in the guest now; see `enable`. */
   readonly enabled: boolean;
+  /** Only this vCPU stops; undefined: any. */
+  readonly vcpu?: number;
   /** The CR3 without which it does not count; undefined: any. */
   readonly cr3?: bigint;
   /** The condition, replaceable; undefined: always. */

@@ -2,7 +2,7 @@
 import type { Breakpoint, GuestMachine } from "../../dsl/mod.ts";
 import { bare, hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { type BreakpointNote, guestState } from "./state.ts";
+import { type BreakpointNote, guestState, stateOf } from "./state.ts";
 import { symbolAt } from "./values.ts";
 
 /** The note of a breakpoint; one made by a script has an empty one. */
@@ -11,6 +11,12 @@ export function noteOf(vm: GuestMachine, breakpoint: Breakpoint): BreakpointNote
   let note = notes.get(breakpoint.id);
   if (note === undefined) notes.set(breakpoint.id, note = { what: "" });
   return note;
+}
+
+/** Keeps how a new breakpoint was written; `$bpnum` is its number from now on. */
+export function keepNote(session: Session, vm: GuestMachine, id: number, note: BreakpointNote): void {
+  guestState(vm).notes.set(id, note);
+  stateOf(session).variables.set("bpnum", BigInt(id));
 }
 
 /** "breakpoint", "hw watchpoint", "catch port", ... as `info breakpoints` heads them. */

@@ -3,9 +3,9 @@ import { type Breakpoint, type BreakpointOptions, type GuestMachine, InputError 
 import type { Answer, Invocation } from "../command.ts";
 import { parsePrefix } from "../expression.ts";
 import type { Session } from "../session.ts";
-import { breakpointData, breakpointTable, howWords, noteOf, whereOf } from "./breakpoint_list.ts";
+import { breakpointData, breakpointTable, howWords, keepNote, noteOf, whereOf } from "./breakpoint_list.ts";
 import { accessCondition, breakpointCondition } from "./condition.ts";
-import { guestState } from "./state.ts";
+import { guestState, stateOf } from "./state.ts";
 import { evaluate, evaluateAddress, evaluateCount, guest } from "./values.ts";
 
 /** What may follow a location. */
@@ -62,18 +62,19 @@ export async function breakAt(session: Session, invocation: Invocation): Promise
   const place = await evaluateAddress(session, location === "" ? "$pc" : location);
   const { condition, ...where } = await readTail(session, tail);
   const hardware = /^t?h/.test(invocation.name);
+  const kind = hardware || invocation.format === "h"
+    ? "hardware"
+    : invocation.format === "s"
+    ? "software"
+    : undefined;
   const options: BreakpointOptions = {
     ...where,
-    kind: hardware || invocation.format === "h"
-      ? "hardware"
-      : invocation.format === "s"
-      ? "software"
-      : "auto",
+    kind: kind ?? "auto",
     once: /^t/.test(invocation.name),
     condition: condition === undefined ? undefined : await breakpointCondition(session, condition),
   };
   const made = await vm.breakpoints.add(place.address, options);
-  guestState(vm).notes.set(made.id, { what: location, condition });
+  keepNote(session, vm, made.id, { what: location, condition, ...(kind && { kind }) });
   const head = hardware
     ? "Hardware assisted breakpoint"
     : options.once
@@ -85,11 +86,13 @@ export async function breakAt(session: Session, invocation: Invocation): Promise
   };
 }
 
-/** The breakpoints that "1 3-5" names; all when it names none. @throws {InputError} */
-export function chosen(vm: GuestMachine, words: readonly string[]): Breakpoint[] {
+/** The breakpoints that "1 3-5" or "$bpnum", the newest, names; all when it names none. @throws {InputError} */
+export function chosen(session: Session, words: readonly string[]): Breakpoint[] {
+  const vm = guest(session);
   if (words.length === 0) return [...vm.breakpoints];
   const ids: number[] = [];
-  for (const word of words.flatMap((w) => w.split(",")).filter((w) => w !== "")) {
+  for (const given of words.flatMap((w) => w.split(",")).filter((w) => w !== "")) {
+    const word = given === "$bpnum" ? String(stateOf(session).variables.get("bpnum") ?? given) : given;
     const range = /^\$?(\d+)(?:-(\d+))?$/.exec(word);
     const [from, to] = range === null ? [NaN, NaN] : [Number(range[1]), Number(range[2] ?? range[1])];
     if (!(from <= to && to - from < 10_000)) {
@@ -113,7 +116,7 @@ export async function remove(session: Session, { words, name, rest }: Invocation
   const vm = guest(session);
   const list = name === "clear"
     ? await atLocation(session, vm, rest)
-    : chosen(vm, words[0] === "breakpoints" ? words.slice(1) : words);
+    : chosen(session, words[0] === "breakpoints" ? words.slice(1) : words);
   for (const breakpoint of list) {
     await breakpoint.remove();
     guestState(vm).notes.delete(breakpoint.id);
@@ -135,11 +138,11 @@ async function atLocation(session: Session, vm: GuestMachine, rest: string): Pro
   return list;
 }
 
-/** `enable [once|delete] [N ...]`, `disable [N ...]`. */
+/** `enable [N ...]`, `disable [N ...]`. */
 export async function enable(session: Session, { words, name }: Invocation): Promise<Answer> {
   const vm = guest(session);
   const on = !name.startsWith("dis");
-  const list = chosen(vm, words[0] === "breakpoints" ? words.slice(1) : words);
+  const list = chosen(session, words[0] === "breakpoints" ? words.slice(1) : words);
   for (const breakpoint of list) await breakpoint.enable(on);
   return { text: "", data: list.map((b) => breakpointData(vm, b)) };
 }
@@ -151,7 +154,7 @@ export async function condition(session: Session, { rest }: Invocation): Promise
   if (id === undefined) {
     throw new InputError("Argument required (breakpoint number).", { remedy: "condition N EXPRESSION" });
   }
-  const [breakpoint] = chosen(vm, [id]);
+  const [breakpoint] = chosen(session, [id]);
   const note = noteOf(vm, breakpoint);
   note.condition = text === "" ? undefined : text;
   if (breakpoint.space !== "gva" && breakpoint.space !== "gpa") {
@@ -173,7 +176,7 @@ export async function ignore(session: Session, { words }: Invocation): Promise<A
   if (words.length < 2) {
     throw new InputError("ignore takes a breakpoint number and a count", { remedy: "ignore N COUNT" });
   }
-  const [breakpoint] = chosen(vm, [words[0]]);
+  const [breakpoint] = chosen(session, [words[0]]);
   const crossings = await evaluateCount(session, words.slice(1).join(" "), "The count");
   breakpoint.ignore = crossings;
   const text = crossings === 0
@@ -192,7 +195,7 @@ export function commands(session: Session, { rest }: Invocation): Answer {
     });
   }
   const id = match[1] ?? String(Math.max(0, ...[...vm.breakpoints].map((b) => b.id)));
-  const [breakpoint] = chosen(vm, [id]);
+  const [breakpoint] = chosen(session, [id]);
   const body = match[2] ?? match[3] ?? match[4] ?? "";
   const lines = body.split(/[;\n]/).map((l) => l.trim()).filter((l) => l !== "");
   noteOf(vm, breakpoint).commands = lines.length === 0 ? undefined : lines;
@@ -202,6 +205,6 @@ export function commands(session: Session, { rest }: Invocation): Answer {
 /** `info breakpoints [N ...]`. */
 export function infoBreakpoints(session: Session, words: readonly string[]): Answer {
   const vm = guest(session);
-  const list = chosen(vm, words);
+  const list = chosen(session, words);
   return { text: breakpointTable(session, vm, list), data: list.map((b) => breakpointData(vm, b)) };
 }

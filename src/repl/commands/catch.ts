@@ -4,9 +4,8 @@ import type { Answer, Invocation } from "../command.ts";
 import { msrNumber } from "../../dsl/x86.ts";
 import type { Session } from "../session.ts";
 import { hex } from "../render/text.ts";
-import { breakpointData } from "./breakpoint_list.ts";
+import { breakpointData, keepNote } from "./breakpoint_list.ts";
 import { accessCondition } from "./condition.ts";
-import { guestState } from "./state.ts";
 import { evaluate, guest, splitExpression } from "./values.ts";
 
 const SPACES: Readonly<Record<string, AccessBreakOptions["space"]>> = {
@@ -44,7 +43,7 @@ export async function catchAccess(session: Session, { name, rest }: Invocation):
   });
   const until = length > 1n ? `-${hex(start + length - 1n)}` : "";
   const what = `${space} ${hex(start)}${until}${direction === undefined ? "" : ` ${direction}`}`;
-  guestState(vm).notes.set(made.id, { what: "", catch: what, condition });
+  keepNote(session, vm, made.id, { what: "", catch: what, condition });
   return { text: `Catchpoint ${made.id} (${what})\n`, data: breakpointData(vm, made) };
 }
 
@@ -87,7 +86,7 @@ export async function breakOn(session: Session, name: string, rest: string): Pro
       once,
       ...(direction && { direction }),
     });
-    guestState(vm).notes.set(one.id, {
+    keepNote(session, vm, one.id, {
       what: "",
       catch: `${rest} (${space} ${hex(BigInt(start))})`,
       condition: undefined,

@@ -33,6 +33,8 @@ export interface GuestState {
 export interface BreakpointNote {
   what: string;
   condition?: string;
+  /** The means that was asked for, if one was. */
+  kind?: "hardware" | "software";
   /** Commands to run when it stops the guest. */
   commands?: readonly string[];
   /** A catch's words: "port 0x402 write". */

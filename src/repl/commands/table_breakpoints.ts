@@ -134,6 +134,15 @@ export const BREAKPOINTS: readonly Command[] = [
     run: async (s, i) => (await import("./breakpoints.ts")).enable(s, i),
   },
   {
+    names: ["save"],
+    group,
+    summary: "saves all breakpoints as commands in a file, for source",
+    usage: ["save breakpoints FILE"],
+    needsGuest,
+    complete: async (_, { words }) => (await import("./files.ts")).completePath(words.at(-1) ?? ""),
+    run: async (s, i) => (await import("./save_breakpoints.ts")).saveBreakpoints(s, i),
+  },
+  {
     names: ["condition"],
     group,
     summary: "gives a breakpoint a condition, or takes it away",

@@ -3,10 +3,10 @@ import { type Condition, type Hit, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { parsePrefix, typeNamed, type Value } from "../expression.ts";
 import type { Session } from "../session.ts";
-import { breakpointData, howWords } from "./breakpoint_list.ts";
+import { breakpointData, howWords, keepNote } from "./breakpoint_list.ts";
 import { readTail } from "./breakpoints.ts";
 import { breakpointCondition } from "./condition.ts";
-import { type BreakpointNote, guestState } from "./state.ts";
+import type { BreakpointNote } from "./state.ts";
 import {
   evaluate,
   guest,
@@ -49,7 +49,7 @@ export async function watch(session: Session, { name, rest, format }: Invocation
       ? following(note, target.place.address, target.size, asked)
       : undefined,
   });
-  guestState(vm).notes.set(made.id, note);
+  keepNote(session, vm, made.id, note);
   const kind = read
     ? "read watchpoint"
     : made.access === "write"
