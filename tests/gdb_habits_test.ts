@@ -93,3 +93,21 @@ info breakpoints
     await Deno.remove(file);
   }
 });
+
+Deno.test("gdb habits: return goes back to the caller with a value, from inner frames too; not out of the outermost", async () => {
+  const said = await hvsh(`break inner
+continue
+stepi 2
+return 0x1234
+print/x $rax
+print $rsp
+up
+return
+info registers rip
+`);
+  // The call's next instruction, with the stack as the call found it.
+  assert.match(said, /^#0 .*0x000000000020004d in middle\+0x10 \(\)$/m);
+  assert.match(said, /= 0x1234$/m);
+  assert.match(said, /^#0 .*in _start\+0x13 \(\)$/m);
+  assert.match(said, /^rip .*_start\+0x13>$/m);
+});

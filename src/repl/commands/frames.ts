@@ -4,7 +4,7 @@ import { bitness } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluateCount, guest, registersOf, symbolAt } from "./values.ts";
+import { evaluate, evaluateCount, guest, registersOf, symbolAt, vcpuOf } from "./values.ts";
 
 type Frame = Backtrace["frames"][number];
 
@@ -121,4 +121,28 @@ export async function infoFrame(session: Session): Promise<Answer> {
 function nameIn(session: Session, address: bigint): string {
   const symbol = symbolAt(session.vm, address);
   return symbol === undefined ? "" : ` in ${symbol}`;
+}
+
+/** `return [VALUE]`: as if the selected frame's function had returned, without running the rest of it. */
+export async function popFrame(session: Session, rest: string): Promise<Answer> {
+  const value = rest === "" ? undefined : (await evaluate(session, rest)).value;
+  const trace = await read(session, session.frame + 2);
+  const caller = trace.frames[session.frame + 1];
+  if (caller === undefined) {
+    throw new InputError("Can not force return in the outermost frame.", {
+      remedy: "bt shows the frames; set $rip = ADDRESS goes anywhere",
+    });
+  }
+  await vcpuOf(session).setRegisters({
+    rip: caller.rip,
+    rsp: caller.stackPointer,
+    rbp: caller.framePointer,
+    ...(value !== undefined && { rax: BigInt.asUintN(64, value) }),
+  });
+  session.frame = 0;
+  const [frame] = (await read(session, SHOWN)).frames;
+  return {
+    text: `${frameLine(session, frame, 0, await addressDigits(session))}\n`,
+    data: frameData(session, frame, 0),
+  };
 }

@@ -44,6 +44,15 @@ export const RUNNING: readonly Command[] = [
     run: async (s) => (await import("./running.ts")).finish(s),
   },
   {
+    names: ["return"],
+    group,
+    summary: "goes back to the caller of the selected frame without running what is left of it",
+    usage: ["return", "return VALUE"],
+    details: "VALUE becomes RAX. Other registers stay as they are: a function's saved ones are not put back.",
+    needsGuest,
+    run: async (s, { rest }) => (await import("./frames.ts")).popFrame(s, rest),
+  },
+  {
     names: ["until", "u"],
     group,
     summary: "runs until a location is reached; alone, until the instruction behind this one",
