@@ -271,7 +271,10 @@ Deno.test("shell: completion of commands, arguments, registers, names and member
   assert.deepEqual(await offered("echo a; conti"), ["echo a; continue"]);
   assert.deepEqual(await offered("help st"), ["help step"]);
   assert.ok((await offered("echo $ri")).includes("echo $rip"));
-  assert.deepEqual(await offered("vm.sta"), ["vm.state"]);
+  // Members are asked for with a limit of 100 ms, which a busy host may miss.
+  let members = await offered("vm.sta");
+  for (let tries = 0; tries < 50 && members.length === 0; tries++) members = await offered("vm.sta");
+  assert.deepEqual(members, ["vm.state"]);
   assert.ok((await offered("await vm.")).includes("await vm.continue"));
   assert.ok((await offered("segm")).includes("segmented"));
   await f.shell.execute("let touched = 0; const trap = { get inside() { touched++; return {} } }");
