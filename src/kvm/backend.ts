@@ -13,6 +13,7 @@ import { checkMemorySize, KvmMemory } from "./memory.ts";
 import { KvmParallel } from "./parallel.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
 import { KvmVcpu } from "./vcpu.ts";
+import { SLICE_MS } from "./vcpu_entry.ts";
 import { VcpuFd } from "./vcpu_fd.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
@@ -22,6 +23,8 @@ import { type ChipState, KvmVm } from "./vm.ts";
 export interface KvmOptions extends BackendOptions {
   /** Path of KVM's device; `/dev/kvm` when left out. */
   readonly device?: string;
+  /** Milliseconds of a time slice, where there is one vCPU; 5 when left out, so that the event loop lives. */
+  readonly sliceMs?: number;
   /** The program of the vCPUs' threads, for tests: hvsh's own when left out. */
   readonly threadProgram?: URL;
 }
@@ -90,6 +93,7 @@ export class KvmBackend implements Backend, Disposable {
     let timer: SliceTimer | undefined;
     const cpuid = chooseFeatures(system.supportedCpuid(), options.cpu ?? "host");
     const context: VcpuContext = {
+      sliceMs: options.sliceMs ?? SLICE_MS,
       timer: () => timer ??= timers.use(new SliceTimer()),
       mapSize: system.vcpuMapSize,
       irqchip: options.irqchip,

@@ -43,13 +43,17 @@ export function toldCapabilities(ask: (cap: number) => number): Map<string, Capa
   return told;
 }
 
+/** Milliseconds that a probe guest runs for at once. */
+const PROBE_SLICE_MS = 50;
+
 /** Asks KVM now, and runs the probe guests when what they find out is asked for. */
 function find(device: string): Capabilities {
   using system = KvmSystem.open(device);
   return new LazyCapabilities(toldCapabilities((cap) => system.capability(cap)), () => {
-    // The probe guest itself is never asked what it can do.
+    // The probe guest itself is never asked what it can do. Nobody has a turn while it runs, and on a busy host an
+    // entry alone may take longer than an ordinary slice.
     using guest = new KvmBackend(
-      { memory: PROBE_MEMORY, cpus: 1, irqchip: false, pit: false, device },
+      { memory: PROBE_MEMORY, cpus: 1, irqchip: false, pit: false, device, sliceMs: PROBE_SLICE_MS },
       () => new Map(),
     );
     return probeAll(new KvmProbeMachine(guest));

@@ -41,12 +41,12 @@ const not = (reason: string): Finding => ({ reason });
 const hex = (value: bigint | number) => `0x${value.toString(16)}`;
 
 /**
- * What a probe of a few instructions may take of a processor, in milliseconds: twenty slices. Slices go by the wall
- * clock, and on a busy host one may be over before the guest has run at all, so that their number says little. Inside of
- * a virtual machine what others take of the processor counts too: a busy one made working features miss 15 ms.
+ * What a probe of a few instructions may take of a processor, in milliseconds: two slices of the probe guest. Slices go
+ * by the wall clock, and on a busy host one may be over before the guest has run at all, so that their number says
+ * little. Inside of a virtual machine what others take of the processor counts too.
  */
 const PROCESSOR_MS = 100;
-/** However little the guest was let run, it is given up after that many slices: two seconds. */
+/** However little the guest was let run, it is given up after that many slices: twenty seconds. */
 const MOST_SLICES = 400;
 
 /** Runs or steps until the guest leaves for a reason; `undefined` if it spins. */

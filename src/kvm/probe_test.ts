@@ -320,7 +320,7 @@ Deno.test("a machine that spins is given up after a few slices", () => {
   const found = failures(new Spins());
   assert.equal(Object.keys(found).length, PROBES.length);
   assert.match(found["breakpoint-hlt"], /never left/);
-  assert.ok(entries <= PROBES.length * 3, `${entries} entries`);
+  assert.ok(entries <= PROBES.length * 20, `${entries} entries`);
 });
 
 Deno.test("on a busy host, where slices end before the guest has run, everything is found all the same", () => {

@@ -15,6 +15,7 @@ export abstract class VcpuEntry extends VcpuGroups {
   protected readonly thread: VcpuThread | undefined;
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
+  readonly #sliceMs: number;
   #timer: SliceTimer | undefined;
 
   protected constructor(
@@ -29,6 +30,7 @@ export abstract class VcpuEntry extends VcpuGroups {
     this.thread = thread;
     this.#number = fd.fd;
     this.#ioctl = libc().ioctl;
+    this.#sliceMs = context.sliceMs;
     if (thread !== undefined) this.#admitSignal();
   }
 
@@ -46,7 +48,7 @@ export abstract class VcpuEntry extends VcpuGroups {
 
   /** Makes sure that the next entry does not last for longer than a slice. */
   protected armSlice(): void {
-    if (this.#local) (this.#timer ?? this.#admitSignal()).arm(SLICE_MS);
+    if (this.#local) (this.#timer ?? this.#admitSignal()).arm(this.#sliceMs);
   }
 
   /** After an entry that a signal ended: takes the signal off this thread. */
