@@ -5,21 +5,25 @@ import { sharedLab } from "./lab/shared.ts";
 
 const kvm = sharedLab("kvm");
 
+/** Runs a program of tests/linux in the lab, and gives what it said at its end. */
+async function said(file: string): Promise<unknown> {
+  const lab = await kvm.get();
+  const { code, stdout, stderr } = await lab.output([
+    "deno",
+    "run",
+    "-A",
+    "--no-check",
+    `tests/linux/${file}`,
+  ]);
+  assert.equal(code, 0, `${stdout}\n${stderr}`);
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+}
+
 Deno.test({
   name: "Debian's kernel finds virtio devices by ACPI, writes ext4 on a virtio disk, and turns the power off",
   ignore: kvm.ignore,
   fn: async () => {
-    const lab = await kvm.get();
-    const { code, stdout, stderr } = await lab.output([
-      "deno",
-      "run",
-      "-A",
-      "--no-check",
-      "tests/linux/guest.ts",
-    ]);
-    assert.equal(code, 0, `${stdout}\n${stderr}`);
-    const said = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Record<string, unknown>;
-    assert.deepEqual(said, {
+    assert.deepEqual(await said("guest.ts"), {
       stop: "poweroff",
       modules: "all",
       devices: "virtio0 virtio1",
@@ -36,17 +40,43 @@ Deno.test({
     "Debian's kernel runs on two vCPUs; a kernel function stops on either, and one is stepped while the other stands",
   ignore: kvm.ignore,
   fn: async () => {
-    const lab = await kvm.get();
-    const command = ["deno", "run", "-A", "--no-check", "tests/linux/two_cpus.ts"];
-    const { code, stdout, stderr } = await lab.output(command);
-    assert.equal(code, 0, `${stdout}\n${stderr}`);
-    assert.deepEqual(JSON.parse(stdout.trim().split("\n").at(-1) ?? ""), {
+    assert.deepEqual(await said("two_cpus.ts"), {
       online: "0-1",
       cores: "0 1",
       both: true,
       held: true,
       after: "go on",
       stop: "poweroff",
+    });
+  },
+});
+
+Deno.test({
+  name: "Debian's kernel lends memory by its balloon, which the host has then, and takes it back",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("balloon_guest.ts"), {
+      stop: "poweroff",
+      reported: true,
+      inflated: 120,
+      deflated: true,
+      again: true,
+      freeFell: true,
+    });
+  },
+});
+
+Deno.test({
+  name: "Debian's kernel has an address by DHCP, fetches files over the user's network and over TAP",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("net_guest.ts"), {
+      stop: "poweroff",
+      dhcp: "10.0.2.15 10.0.2.2 10.0.2.3",
+      user: true,
+      tap: true,
+      forwarded: "forwarded",
+      recorded: true,
     });
   },
 });

@@ -233,9 +233,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     for (const device of devices) await machine.devices.add(device);
     if (image !== undefined && acpi) {
       const { acpiWrite } = await import("./acpi.ts");
+      const { smbiosWrite } = await import("./smbios.ts");
       const all = machine.devices.list().map((handle) => handle.device);
-      const tables = acpiWrite({ cpus, devices: all }, image.writes);
-      if (tables !== undefined) await machine.install(tables);
+      const { writes } = image;
+      const tables = [acpiWrite({ cpus, devices: all }, writes), smbiosWrite({ cpus, memory }, writes)];
+      for (const table of tables) if (table !== undefined) await machine.install(table);
     }
     await backend.ready?.();
     cleanup.move();
