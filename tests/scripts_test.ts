@@ -25,6 +25,7 @@ const EXPECTED: Record<string, { bios?: true; args?: (folder: string) => string[
     args: (folder) => [`${folder}/trace.json`],
     prints: [/\d{4} accesses in/],
   },
+  "virtio_device.ts": { prints: [/sent 14 bytes and got 14 back: HELLO, VIRTIO/] },
   "who_writes.ts": { prints: [/watching total at 0x\w+ by \w+/, /inner\+0x4: add .*<total>.* -> +55\n$/] },
 };
 
