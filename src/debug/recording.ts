@@ -2,10 +2,11 @@ import type { Machine } from "../vm/machine.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { RegisterName, Registers } from "../vm/registers.ts";
 import { GENERAL } from "../vm/registers.ts";
+import type { Stop } from "../vm/stop.ts";
 import { type Bitness, bitness, linearRip } from "../x86/mode.ts";
 import { CarriedCaches } from "./carried.ts";
 import { type Disassembler, disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
-import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
+import { loadOperands, type MemoryOperand, type MemoryOperands } from "./memory_operands.ts";
 
 /** The registers that a recording follows. */
 export const RECORDED: readonly RegisterName[] = [
@@ -15,6 +16,12 @@ export const RECORDED: readonly RegisterName[] = [
 
 /** More than any instruction touches at once, but for those that save a whole state. */
 export const OPERAND_LIMIT = 4096;
+
+/** Bytes of what a REP instruction reads or writes that are recorded at most; of more nothing is. */
+const REPEATED_LIMIT = 256n << 10n;
+/** RFLAGS: interrupts are let in; string instructions go down. */
+const IF = 1n << 9n;
+const DF = 1n << 10n;
 
 /** Decoded instructions that are kept: loops find theirs again. */
 const DECODED = 4096;
@@ -85,6 +92,21 @@ export class Recorder {
     for (const [name, value] of values) this.state.set(name, value);
   }
 
+  /**
+   * A REP instruction to its end: how many iterations one step does is up to the processor, or to who emulates it. No
+   * interrupt comes between them, as none comes with a step.
+   */
+  async #repeated({ rflags }: Registers): Promise<Stop> {
+    const [vcpu] = this.#vm.vcpus;
+    const open = (rflags & IF) !== 0n;
+    if (open) await vcpu.setRegisters({ rflags: rflags & ~IF });
+    const stop = await this.#vm.stepOver({ vcpu: 0 });
+    if (open && this.#vm.state === "paused") {
+      await vcpu.setRegisters({ rflags: (await vcpu.registers()).rflags | IF });
+    }
+    return stop;
+  }
+
   /** Runs one instruction. Gives a text instead if the guest stopped for another reason, or can't go on. */
   async step(): Promise<RecordedStep | string> {
     const [vcpu] = this.#vm.vcpus;
@@ -95,19 +117,26 @@ export class Recorder {
     // Where no code can be read the step is a fault, or an instruction out of a ROM that is no memory.
     const instruction = this.#decodedAt(bytes, bits, address);
     const code = bytes.slice(0, instruction?.length ?? 0);
-    const operands = instruction === undefined || instruction.memory.length === 0
+    const touched = instruction === undefined || instruction.memory.length === 0
       ? []
       : this.#operands(code, bits, address, before).filter(({ size }) => size <= OPERAND_LIMIT);
-    const stop = await this.#vm.step({ vcpu: 0 });
+    const stop = instruction?.rep === undefined
+      ? await this.#vm.step({ vcpu: 0 })
+      : await this.#repeated(before);
     if (stop.kind !== "step") return "reason" in stop ? `${stop.kind}: ${stop.reason}` : stop.kind;
-    this.#registers = this.#caches.after(instruction, stop.registers);
+    const now = instruction?.rep === undefined ? stop.registers : await vcpu.registers();
+    const iterations = instruction?.rep === undefined ? 1n : before.rcx - now.rcx;
+    this.#registers = this.#caches.after(instruction, now);
     const registers = new Map<RegisterName, bigint>();
     for (const name of RECORDED) {
-      const value = stop.registers[name];
+      const value = now[name];
       if (this.state.get(name) === value) continue;
       registers.set(name, value);
       this.state.set(name, value);
     }
+    const operands = touched.flatMap((operand) =>
+      stretched(operand, iterations, (before.rflags & DF) !== 0n)
+    );
     const writes = [];
     for (const { address: at, size, write } of operands) {
       if (write) writes.push({ address: at, bytes: await read(vcpu.memory, at, size) });
@@ -115,6 +144,14 @@ export class Recorder {
     const reads = operands.filter(({ read }) => read).map(({ address, size }) => ({ address, size }));
     return { address, code, bitness: bits, registers, reads, writes };
   }
+}
+
+/** A REP instruction's operand over all its iterations; none where there was no iteration, or far too much. */
+function stretched(operand: MemoryOperand, iterations: bigint, down: boolean): MemoryOperand[] {
+  const size = BigInt(operand.size) * iterations;
+  if (size <= 0n || size > REPEATED_LIMIT) return [];
+  const address = down ? operand.address - size + BigInt(operand.size) : operand.address;
+  return [{ ...operand, address, size: Number(size) }];
 }
 
 /** The instruction of a step; undefined where no code could be read. */
