@@ -83,6 +83,23 @@ Deno.test({
 
 Deno.test({
   name:
+    "Debian's kernel reads SMBIOS, hears the power button, tells of its panic, and ends in a triple fault",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("power_guest.ts"), {
+      dmi: "PC (i440FX, PIIX3)",
+      input: "Power Button",
+      listens: true,
+      event: "1 116 1", // EV_KEY, KEY_POWER, pressed
+      crash: "crash",
+      detail: "its kernel panicked",
+      reset: "triple-fault",
+    });
+  },
+});
+
+Deno.test({
+  name:
     "Debian's kernel, moved by KASLR and seen from outside, is as it says itself: symbols, log, modules, tasks",
   ignore: kvm.ignore,
   fn: async () => {
