@@ -121,3 +121,22 @@ Deno.test("own chips: a line that only the IOAPIC has comes with the vector of i
   assert.ok(stop.kind === "exit", stop.kind);
   assert.equal(stop.code, 11);
 });
+
+for (const backend of ["fake", "kvm"] satisfies BackendName[]) {
+  Deno.test({
+    name: `own chips: what the guest's speaker sounds like is heard, on ${backend}`,
+    ignore: backend === "kvm" && !kvm?.usable,
+    fn: async () => {
+      const code = Uint8Array.of(
+        ...[0xb0, 0xb6, 0xe6, 0x43, 0xb0, 0xa9, 0xe6, 0x42, 0xb0, 0x04, 0xe6, 0x42], // timer 2: mode 3, count 1193
+        ...[0xe4, 0x61, 0x0c, 0x03, 0xe6, 0x61], // in al, 0x61; or al, 3; out 0x61, al
+        ...[0x24, 0xfc, 0xe6, 0x61, 0xfa, 0xf4], // and al, 0xfc; out 0x61, al; cli; hlt
+      );
+      const boot = flat(code, { at: 0x1000 });
+      await using vm = await open({ backend, memory: MiB(1), boot, irqchip: false });
+      assert.equal((await vm.continue(PATIENCE)).kind, "halt");
+      assert.deepEqual(vm.speaker?.tones.map(({ hz }) => Math.round(hz)), [1000, 0]);
+      assert.equal(vm.speaker.hz, 0);
+    },
+  });
+}

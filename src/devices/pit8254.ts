@@ -90,6 +90,8 @@ export interface Pit8254Options {
   readonly irq?: number | InterruptLine;
   /** Whether channel 0 ticks 18.2 times a second as a BIOS leaves it, for a guest started without one. */
   readonly configured?: boolean;
+  /** What channel 2 sounds like may have changed. */
+  readonly onTone?: () => void;
 }
 
 /** The timer at ports 0x40..0x43. Port 0x61 drives channel 2's gate and shows its output. */
@@ -106,6 +108,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
   #raised = false;
   #epoch: bigint;
   readonly #configured: boolean;
+  readonly #onTone: (() => void) | undefined;
   #channels: PitChannel[];
   #registers: Port[] = makePorts();
   #owed = 0;
@@ -120,6 +123,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#time = options.time;
     this.#epoch = this.#time.now();
     this.#configured = options.configured ?? false;
+    this.#onTone = options.onTone;
     this.#channels = makeChannels(this.#configured, 0);
     this.#irq = options.irq ?? 0;
     if (typeof this.#irq !== "number") this.#line = this.#irq;
@@ -133,12 +137,13 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
   /** The tone channel 2 makes, in Hz; undefined while it makes none. */
   get tone(): number | undefined {
     const channel = this.#channels[2];
-    return channel.mode === 3 && channel.running ? PIT_HZ / channel.count : undefined;
+    return channel.mode === 3 && channel.running ? PIT_HZ / channel.written : undefined;
   }
 
   /** Drives channel 2's gate. */
   setGate2(open: boolean): void {
     this.#channels[2].setGate(open, this.#now());
+    this.#onTone?.();
   }
 
   /**
@@ -197,6 +202,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     if (offset === CONTROL) this.#control(value);
     else this.#write(offset, value);
     this.#arm();
+    if (offset >= 2) this.#onTone?.();
   }
 
   /** Power-on state. The data sheet leaves it undefined; here nothing counts, and channel 2's gate is closed. */
@@ -207,6 +213,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#seen = this.#now();
     this.#drive(false);
     this.#arm();
+    this.#onTone?.();
   }
 
   /** Channels with what they have counted. */
@@ -231,6 +238,7 @@ export class Pit8254 extends ByteDevice implements SpeakerTimer {
     this.#seen = 0;
     this.#drive(this.#channels[0].output(0));
     this.#arm();
+    this.#onTone?.();
   }
 
   /** How often channel 0 interrupts, and what channel 2 sounds like. */

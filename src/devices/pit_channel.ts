@@ -91,6 +91,11 @@ export class PitChannel {
     return this.#state.count;
   }
 
+  /** The same of the count that was written last, which a running period or half period may still keep out. */
+  get written(): number {
+    return this.#state.next || this.#state.count;
+  }
+
   /** Whether a count was written that is not loaded (status bit "null count"). */
   nullCount(now: number): boolean {
     this.#settle(now);

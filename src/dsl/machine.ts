@@ -28,6 +28,7 @@ import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
+import type { Sound } from "../devices/speaker.ts";
 import { BusAccess } from "./bus_access.ts";
 import type { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import type { VirtioView } from "../devices/virtio/virtio_type.ts";
@@ -213,6 +214,15 @@ export class GuestMachine implements Machine {
   async install(write: BootWrite): Promise<void> {
     await this.#backend.memory.write(write.at, write.bytes);
     if (this.#image !== undefined) this.#image = { ...this.#image, writes: [...this.#image.writes, write] };
+  }
+
+  /** Its speaker; undefined where the hypervisor has the timer that drives it. */
+  get speaker(): Sound | undefined {
+    // By its shape: the class is loaded for the machines that have one.
+    for (const { device } of this.devices.list()) {
+      if ("tones" in device && "wav" in device) return device as Device & Sound;
+    }
+    return undefined;
   }
 
   /** Its PS/2 keyboard; undefined if it has none. */

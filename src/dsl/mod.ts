@@ -112,6 +112,7 @@ export {
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName } from "./drives.ts";
 export type { Keyboard } from "./keyboard.ts";
+export type { Sound, Tone } from "../devices/speaker.ts";
 export { Screen } from "./screen.ts";
 export { ByteDevice } from "../devices/byte_device.ts";
 export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";

@@ -130,8 +130,11 @@ async function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions)
   if (pit) return [];
   const { Pit8254 } = await import("../devices/pit8254.ts");
   const { Port61 } = await import("../devices/port61.ts");
-  const timer = new Pit8254({ time });
-  const others = [timer, new Port61({ time, timer })];
+  const { Speaker } = await import("../devices/speaker.ts");
+  const timer = new Pit8254({ time, onTone: () => speaker.update() });
+  const speaker = new Speaker({ time, timer });
+  const onSpeaker = (on: boolean) => speaker.connect(on);
+  const others = [timer, new Port61({ time, timer, onSpeaker }), speaker];
   if (irqchip) return others;
   const { Pic8259 } = await import("../devices/pic8259.ts");
   const { IoApic } = await import("../devices/ioapic.ts");
