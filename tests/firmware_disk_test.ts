@@ -1,7 +1,17 @@
 /** SeaBIOS boots disks and CDs through the public API, and boot sectors that only know the BIOS answer. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { type DriveSource, firmware, gpa, type GuestMachine, gva, hosts, MiB, open } from "../mod.ts";
+import {
+  type BlockBacking,
+  type DriveSource,
+  firmware,
+  gpa,
+  type GuestMachine,
+  gva,
+  hosts,
+  MiB,
+  open,
+} from "../mod.ts";
 
 const BIOS = "/usr/share/seabios/bios-256k.bin";
 const SECTOR = 512;
@@ -83,19 +93,50 @@ test("a snapshot keeps the disk's file as it is, until it is committed", async (
   }
 });
 
-test("a disk whose file vanishes: the guest gets an error, the user a notice", async () => {
-  const file = await Deno.makeTempFile({ suffix: ".img" });
-  await Deno.writeFile(file, await helloDisk());
-  await using vm = await open({ backend: "kvm", memory: MiB(32), boot: firmware(BIOS, { disk: file }) });
-  await vm.breakpoints.add(gva(0x7c00n), { once: true });
-  assert.equal((await vm.continue(PATIENCE)).kind, "breakpoint");
-  const heard: string[] = [];
-  using _listener = vm.onNotice((notice) => heard.push(notice));
-  await Deno.remove(file);
-  await saveLine(vm, "lost", "error");
-  assert.deepEqual(heard, vm.notices);
-  assert.match(heard[0], new RegExp(`${file}.*(gone|removed|replaced)`));
-});
+const MISHAPS: {
+  readonly what: string;
+  readonly happens: (file: string) => Promise<void>;
+  readonly told: RegExp;
+}[] = [
+  { what: "vanishes", happens: (file) => Deno.remove(file), told: /was removed or replaced/ },
+  { what: "shrinks", happens: (file) => Deno.truncate(file, SECTOR), told: /now ends at 512/ },
+];
+for (const { what, happens, told } of MISHAPS) {
+  test(`a disk whose file ${what}: the guest gets an error, the user a notice`, async () => {
+    const file = await Deno.makeTempFile({ suffix: ".img" });
+    await Deno.writeFile(file, await helloDisk());
+    await using vm = await open({ backend: "kvm", memory: MiB(32), boot: firmware(BIOS, { disk: file }) });
+    await vm.breakpoints.add(gva(0x7c00n), { once: true });
+    assert.equal((await vm.continue(PATIENCE)).kind, "breakpoint");
+    const heard: string[] = [];
+    using _listener = vm.onNotice((notice) => heard.push(notice));
+    await happens(file);
+    await saveLine(vm, "lost", "error");
+    assert.deepEqual(heard, vm.notices);
+    assert.ok(heard[0].includes(file), heard[0]);
+    assert.match(heard[0], told);
+    await Deno.remove(file).catch(() => {}); // it is gone in one of the two
+  });
+}
+
+/** What the host answers (ENOSPC, EIO) is told to the guest by the drive, and to the user in the host's words. */
+for (const kind of ["full", "unwritable"] as const) {
+  test(`a disk whose file is ${kind}: the guest gets an error, the user a notice`, async () => {
+    const bytes = await helloDisk();
+    const disk: BlockBacking = {
+      name: "disk.img",
+      size: bytes.length,
+      readOnly: false,
+      read: (at, into) => void into.set(bytes.subarray(at, at + into.length)),
+      write: () => ({ kind, message: `disk.img is ${kind}`, remedy: "look at its file system" }),
+      flush: () => undefined,
+    };
+    await using vm = await open({ backend: "kvm", memory: MiB(32), boot: firmware(BIOS, { disk }) });
+    await saveLine(vm, "lost", "error");
+    assert.equal(vm.notices.length, 1);
+    assert.match(vm.notices[0], new RegExp(`disk.img is ${kind}.*look at its file system`, "s"));
+  });
+}
 
 test("a CD with an El Torito boot image is booted before the disk if that is asked for", async () => {
   const cdrom = await bootableCd();
