@@ -68,7 +68,7 @@ export class DirectWindow {
     this.#loan = host.lend(at, plain.length, () => this.#forget());
     if (this.#loan === undefined) return;
     this.#plain = plain;
-    this.#each(plain, (i, at) => this.#loan!.bytes[i] = this.#memory.bytes[at]);
+    this.#move(this.#loan.bytes, plain, true);
   }
 
   /** The guest wrote a register: the window may be something else now. */
@@ -85,7 +85,7 @@ export class DirectWindow {
   /** Brings what the guest drew to the planes. */
   sync(): void {
     const { bytes } = this.#loan ?? {};
-    if (bytes !== undefined) this.#each(this.#plain!, (i, at) => this.#memory.bytes[at] = bytes[i]);
+    if (bytes !== undefined) this.#move(bytes, this.#plain!, false);
   }
 
   /** Accesses come to the device again. */
@@ -109,8 +109,14 @@ export class DirectWindow {
     this.#accesses = 0;
   }
 
-  #each({ planeBits, plane, length }: Plain, move: (i: number, at: number) => void): void {
+  /** Planes to RAM, or back. One loop without calls: a mode that is set goes through it several times. */
+  #move(ram: Uint8Array, { planeBits, plane, length }: Plain, lend: boolean): void {
+    const planes = this.#memory.bytes;
     const low = (1 << planeBits) - 1;
-    for (let i = 0; i < length; i++) move(i, (i & ~low) * 4 + (i & low) + plane);
+    for (let i = 0; i < length; i++) {
+      const at = (i & ~low) * 4 + (i & low) + plane;
+      if (lend) ram[i] = planes[at];
+      else planes[at] = ram[i];
+    }
   }
 }
