@@ -9,6 +9,10 @@ import type { StopCause } from "./stop.ts";
 
 export type { VcpuStop } from "./parallel_run.ts";
 
+/** Every so many exits, less one and a power of two, a burst looks at the clock; and what it lasts at most then. */
+const BURST_CHECK = 0xff;
+const BURST_MS = 50;
+
 /** What `trap` says of an exit that is none of the debugger's. */
 export const NOT_OURS = Symbol("not the debugger's");
 
@@ -252,9 +256,16 @@ export class RunLoop {
     }
   }
 
-  /** One vCPU until the end of its slice (`undefined`), or a stop. */
+  /**
+   * One vCPU until the end of its slice (`undefined`), or a stop. KVM looks at no signal while a string instruction goes
+   * on from one MMIO access to the next, 1024 times at most (Linux, x86_emulate_insn): on a slow host that takes
+   * seconds, and the burst ends by itself before.
+   */
   #burst(vcpu: BackendVcpu): MaybePromise<StopCause | typeof ASLEEP | undefined> {
+    let exits = 0;
+    const began = performance.now();
     for (;;) {
+      if ((++exits & BURST_CHECK) === 0 && performance.now() - began > BURST_MS) return undefined;
       if (this.#request !== undefined) return undefined;
       if (this.#halted.has(vcpu)) {
         if (!this.#backend.interrupts?.pending(vcpu.index)) return ASLEEP;
