@@ -99,6 +99,24 @@ Deno.test({
 });
 
 Deno.test({
+  name: "bash of Debian's packages runs on two vCPUs from an ext4 disk; a function stops on either",
+  ignore: kvm.ignore,
+  fn: async () => {
+    const { backtraces, ...rest } = await said("shell_guest.ts") as { backtraces: string[] };
+    assert.deepEqual(rest, {
+      stop: "poweroff",
+      shell: true,
+      root: "ext4 rw",
+      written: "written by bash",
+    });
+    assert.equal(backtraces.length, 2);
+    for (const calls of backtraces) {
+      assert.match(calls, /^__x64_sys_execve < do_syscall_64 < entry_SYSCALL_64/);
+    }
+  },
+});
+
+Deno.test({
   name:
     "Debian's kernel, moved by KASLR and seen from outside, is as it says itself: symbols, log, modules, tasks",
   ignore: kvm.ignore,
