@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Cmos, type CmosOptions } from "./cmos.ts";
-import { anySequence, refusesForeign } from "./device_contract.ts";
+import { anySequence, refusesForeign, runs } from "./device_contract.ts";
 import { MockGuest } from "./mock_guest.ts";
 
 const SECOND = 1_000_000_000;
@@ -218,7 +218,7 @@ Deno.test("cmos: any sequence of accesses and time keeps every register a byte",
       assert.equal((cmos.inspect().C as number) >> 7 === 1, line.level);
       for (let i = 0; i < 128; i++) assert.ok(Number.isInteger(cmos.peek(i)) && cmos.peek(i) <= 0xff);
     }),
-    { seed: 146818, numRuns: 300 },
+    { seed: 146818, numRuns: runs(300) },
   );
 });
 

@@ -7,6 +7,11 @@ import { MockGuest } from "./mock_guest.ts";
 /** `deno task soak` sets it: how many sequences each device stands. */
 const SOAK = Deno.env.get("HVSH_SOAK");
 
+/** How many sequences a device's property test runs: `usual` ones, or as many as `HVSH_SOAK` says. */
+export function runs(usual: number): number {
+  return SOAK === undefined ? usual : Number(SOAK);
+}
+
 /** How a device is put under the checks. */
 export interface Subject {
   readonly guest: MockGuest;
@@ -67,7 +72,7 @@ export function anySequence(
       const other = make();
       carry(device, other.device);
     }),
-    { seed: options.seed, numRuns: SOAK === undefined ? options.runs ?? 200 : Number(SOAK) },
+    { seed: options.seed, numRuns: runs(options.runs ?? 200) },
   );
 }
 

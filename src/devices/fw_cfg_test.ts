@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { refusesForeign } from "./device_contract.ts";
+import { refusesForeign, runs } from "./device_contract.ts";
 import { FwCfg } from "./fw_cfg.ts";
 import { bootOrder, e820Table, littleEndian, machineMemoryMap } from "./fw_cfg_items.ts";
 import { MockGuest } from "./mock_guest.ts";
@@ -189,6 +189,6 @@ Deno.test("fw_cfg: any sequence stays inside memory and never throws", () => {
       assert.equal(guest.memory.length, 0x10000);
       assert.equal(device.items.files.length, 3);
     }),
-    { seed: 510, numRuns: 300 },
+    { seed: 510, numRuns: runs(300) },
   );
 });

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { anySequence, carry, refusesForeign } from "../device_contract.ts";
+import { anySequence, carry, refusesForeign, runs } from "../device_contract.ts";
 import { COMMAND, CONTROL_SRST_BIT } from "./ata.ts";
 import { BUS_MASTER, MockDriver, TestStore } from "./mock_driver.ts";
 import { OPERATION } from "./scsi.ts";
 
-const SOAK = Deno.env.get("HVSH_SOAK");
 const SECTORS = 300;
 const MEMORY = 0x20000;
 
@@ -210,7 +209,7 @@ Deno.test("ide: commands in the middle of commands, hostile tables, resets at an
       subject.driver.command(COMMAND.READ_SECTORS, 2, 1);
       assert.deepEqual(subject.driver.pull(512), subject.stores[0].sectors(2, 1));
     }),
-    { seed: 52, numRuns: SOAK === undefined ? 150 : Number(SOAK) },
+    { seed: 52, numRuns: runs(150) },
   );
 });
 
@@ -250,6 +249,6 @@ Deno.test("ide: a transfer goes on in another machine as if nothing had happened
         assert.equal(subjects[1].driver.status, 0x50);
       },
     ),
-    { seed: 53, numRuns: SOAK === undefined ? 40 : Number(SOAK) },
+    { seed: 53, numRuns: runs(40) },
   );
 });

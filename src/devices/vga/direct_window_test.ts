@@ -1,6 +1,7 @@
 /** The window as RAM: nothing of what is shown may depend on it. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { runs } from "../device_contract.ts";
 import { MockScreen, MODE_12H, MODE_13H, MODE_4, MODE_X } from "./mock_screen.ts";
 
 Deno.test("vga: text and mode 13h become RAM after some accesses, and come back when registers change", () => {
@@ -87,6 +88,6 @@ Deno.test("vga: with RAM behind the window the guest sees and shows the same as 
       assert.ok(memory(direct).join() === memory(plain).join(), "the planes differ");
       assert.deepEqual(direct.vga.rows(), plain.vga.rows());
     }),
-    { seed: 0xa0000, numRuns: Number(Deno.env.get("HVSH_SOAK") ?? 60) },
+    { seed: 0xa0000, numRuns: runs(60) },
   );
 });
