@@ -6,7 +6,7 @@ import { HvshError, InputError } from "../vm/errors.ts";
 import { chooseFeatures } from "../x86/cpu_choice.ts";
 import { machineClosed } from "./closed.ts";
 import { CAP } from "./abi.ts";
-import { cpuidFor, encodeCpuid } from "./cpuid.ts";
+import { cpuidFor, encodeCpuid, underHypervisor } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
 import { Mailbox } from "./mailbox.ts";
 import { checkMemorySize, KvmMemory } from "./memory.ts";
@@ -91,7 +91,7 @@ export class KvmBackend implements Backend, Disposable {
     this.#vm.createChips();
     const timers = cleanup.use(new DisposableStack());
     let timer: SliceTimer | undefined;
-    const cpuid = chooseFeatures(system.supportedCpuid(), options.cpu ?? "host");
+    const cpuid = chooseFeatures(underHypervisor(system.supportedCpuid()), options.cpu ?? "host");
     const context: VcpuContext = {
       sliceMs: options.sliceMs ?? SLICE_MS,
       timer: () => timer ??= timers.use(new SliceTimer()),

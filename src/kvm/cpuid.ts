@@ -2,6 +2,19 @@ import { withTopology } from "../x86/topology.ts";
 import { FLAG, kvm_cpuid2, kvm_cpuid_entry2 } from "./abi.ts";
 import type { CpuidEntry } from "./system.ts";
 
+/** CPUID.1:ECX: "not used, reads as zero" on processors, and one under a hypervisor (APM vol. 3, E.3.2). */
+const HYPERVISOR_BIT = 1 << 31;
+
+/**
+ * The leaves with the bit that says there is a hypervisor. KVM does not report it, though it has leaves of its own: a
+ * guest that does not see the bit does not look at those, and does without KVM's clock.
+ */
+export function underHypervisor(supported: readonly CpuidEntry[]): CpuidEntry[] {
+  return supported.map((leaf) =>
+    leaf.function === 1 ? { ...leaf, ecx: (leaf.ecx | HYPERVISOR_BIT) >>> 0 } : leaf
+  );
+}
+
 /**
  * The CPUID leaves of one vCPU: what KVM can give, with the fields that name the processor's own place among the others.
  * LAPIC ids count from 0 like vCPUs; the hypervisor's leaves stay.

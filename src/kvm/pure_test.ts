@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { InputError } from "../vm/errors.ts";
 import { REGISTER_NAMES, registerBits, type RegisterName } from "../vm/registers.ts";
 import { CAP, FLAG, kvm_guest_debug, kvm_sregs, kvm_vcpu_events } from "./abi.ts";
-import { cpuidFor, encodeCpuid } from "./cpuid.ts";
+import { cpuidFor, encodeCpuid, underHypervisor } from "./cpuid.ts";
 import { checkTraps, dr7, encodeGuestDebug } from "./debug.ts";
 import { decodeEvents, mergeEvents } from "./events.ts";
 import { isaVector } from "./interrupts.ts";
@@ -33,6 +33,12 @@ Deno.test("MSR filter: too many ranges and impossible numbers are refused", () =
   assert.throws(() => filterRanges(scattered), InputError);
   assert.equal(filterRanges(scattered.slice(1)).length, 16);
   for (const bad of [-1, 1.5, 2 ** 32]) assert.throws(() => filterRanges([bad]), InputError);
+});
+
+Deno.test("CPUID: a guest is told of its hypervisor, which KVM leaves to others", () => {
+  const leaf = { function: 1, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 1, edx: 2, padding: [0, 0, 0] };
+  const [first, other] = underHypervisor([leaf, { ...leaf, function: 7 }]);
+  assert.deepEqual([first.ecx, first.edx, other.ecx], [0x8000_0001, 2, 1]);
 });
 
 Deno.test("CPUID: each vCPU has its own APIC id, the hypervisor's leaf stays", () => {
