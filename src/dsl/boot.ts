@@ -29,6 +29,24 @@ export interface BootSpec {
    * @throws {InputError} If a file can't be read or makes no sense.
    */
   resolve(memory: number): Promise<BootImage>;
+  /**
+   * The kernel and what goes with it as they are, for a hypervisor whose toolstack loads them; `elf` and `linux` have it.
+   *
+   * @throws {InputError} If a file can't be read.
+   */
+  handOver?(): Promise<HandedKernel>;
+}
+
+/** A kernel for somebody else to load. */
+export interface HandedKernel {
+  /** The file's contents; unpacked, where gzip had made it. */
+  readonly image: Uint8Array;
+  /** Initial RAM disk, or modules. */
+  readonly modules: readonly Uint8Array[];
+  /** Its command line. */
+  readonly cmdline: string;
+  /** Which protocol was asked for. */
+  readonly protocol?: ElfProtocol;
 }
 
 /** What firmware is told. */
@@ -144,7 +162,7 @@ export interface ElfBoot {
  * `vm.symbols`.
  */
 export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
-  return spec("elf", image, async (bytes, memory) => {
+  const made = spec("elf", image, async (bytes, memory) => {
     const modules: BootModule[] = [];
     checkOptions("elf()", options, ["cmdline", "modules", "protocol"]);
     for (const module of options.modules ?? []) {
@@ -158,6 +176,13 @@ export function elf(image: FileOrBytes, options: ElfBoot = {}): BootSpec {
       ...(options.protocol !== undefined && { protocol: options.protocol }),
     });
   });
+  const handOver = async (): Promise<HandedKernel> => ({
+    image: await unpacked(await load(image)),
+    modules: await Promise.all((options.modules ?? []).map((module) => load(module.image))),
+    cmdline: options.cmdline ?? "",
+    ...(options.protocol !== undefined && { protocol: options.protocol }),
+  });
+  return { ...made, handOver };
 }
 
 /** How a Linux kernel is started. */
@@ -172,7 +197,7 @@ export interface LinuxBoot {
 
 /** Boots a bzImage by Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst, section 1.15). */
 export function linux(options: LinuxBoot): BootSpec {
-  return spec("linux", options.kernel, async (bytes, memory) => {
+  const made = spec("linux", options.kernel, async (bytes, memory) => {
     checkOptions("linux()", options, ["kernel", "initrd", "cmdline"]);
     return (await linuxProtocol()).linuxImage(bytes, {
       memory,
@@ -180,6 +205,15 @@ export function linux(options: LinuxBoot): BootSpec {
       ...(options.initrd !== undefined && { initrd: await load(options.initrd) }),
     });
   });
+  const handOver = async (): Promise<HandedKernel> => {
+    checkOptions("linux()", options, ["kernel", "initrd", "cmdline"]);
+    return {
+      image: await load(options.kernel),
+      modules: options.initrd === undefined ? [] : [await load(options.initrd)],
+      cmdline: options.cmdline ?? "",
+    };
+  };
+  return { ...made, handOver };
 }
 
 function spec(

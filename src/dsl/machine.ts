@@ -511,7 +511,10 @@ export class GuestMachine implements Machine {
   }
 
   keep(): void {
-    throw new UnsupportedError("keep", `a guest on ${this.backend} lives in this process and ends with it`);
+    if (this.#backend.keep === undefined) {
+      throw new UnsupportedError("keep", `a guest on ${this.backend} lives in this process and ends with it`);
+    }
+    this.#backend.keep();
   }
 
   close(): Promise<void> {

@@ -125,6 +125,7 @@ export { type Disk, type DiskMode, type DiskOptions, type DiskOverlay, openDisk 
 export {
   attach,
   type AttachOptions,
+  cleanDomains,
   type Domain,
   type DomainKind,
   domains,

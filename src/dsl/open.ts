@@ -3,7 +3,8 @@ import type { BlockFault } from "../vm/block.ts";
 import { checkOptions } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import type { Domain } from "../xen/open.ts";
+import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
+import type { XenBoot } from "./xen_boot.ts";
 import type { BootSpec } from "./boot.ts";
 import { bootDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
@@ -70,6 +71,8 @@ interface Opener {
   readonly chips: boolean;
   /** Whether devices are ours; if not, they are the hypervisor's own, console included. */
   readonly devices: boolean;
+  /** What of the boot the hypervisor's toolstack loads, where it has one. */
+  boot?(spec: BootSpec | undefined, memory: number): Promise<XenBoot>;
 }
 
 /** What an opener is asked for. */
@@ -81,6 +84,9 @@ interface OpenRequest extends BackendOptions {
   readonly drives?: readonly QemuDrive[];
   readonly bootOrder?: string;
   readonly screen?: boolean;
+  /** What a toolstack loads. */
+  readonly kernel?: ToolstackKernel;
+  readonly firmware?: Uint8Array;
 }
 
 /** Every backend, best first. */
@@ -97,6 +103,9 @@ const OPENERS: Readonly<Partial<Record<BackendName, Opener>>> = {
     host: async () => (await import("./qemu.ts")).qemuHost(),
     open: async (options) => await (await import("./qemu.ts")).startQemu(options),
   },
+  "xen-pvh": xenOpener("pvh"),
+  "xen-pv": xenOpener("pv"),
+  "xen-hvm": xenOpener("hvm"),
   fake: {
     chips: false,
     devices: true,
@@ -108,8 +117,26 @@ const OPENERS: Readonly<Partial<Record<BackendName, Opener>>> = {
 /** Backends that attach to guests of others and open none. */
 const ATTACHERS: readonly (() => Promise<Host>)[] = [async () => (await import("../xen/open.ts")).xenHost()];
 
-/** Backends that this version knows by name only. */
-const ABSENT: readonly BackendName[] = ["xen-pv", "xen-pvh", "xen-hvm"];
+function xenOpener(kind: DomainKind): Opener {
+  return {
+    chips: true,
+    devices: false,
+    host: async () => (await import("../xen/open.ts")).xenKindHost(kind),
+    boot: async (spec, memory) => await (await import("./xen_boot.ts")).xenBoot(kind, spec, memory),
+    open: async ({ memory, cpus, kernel, firmware, drives = [], bootOrder }) => {
+      const disks = kind === "hvm" ? { drives, ...(drives.length > 0 && bootOrder && { bootOrder }) } : {};
+      const guest = {
+        kind,
+        memory,
+        cpus,
+        ...(kernel && { kernel }),
+        ...(firmware && { firmware }),
+        ...disks,
+      };
+      return await (await import("../xen/open.ts")).openXen(guest);
+    },
+  };
+}
 
 /** Opens what guests take of the C library: for tests, where it must not come with the first guest. */
 export async function openLibraries(): Promise<void> {
@@ -121,14 +148,6 @@ export async function hosts(): Promise<Host[]> {
   const list: Host[] = [];
   for (const opener of Object.values(OPENERS)) list.push(await opener.host());
   for (const host of ATTACHERS) list.push(await host());
-  for (const backend of ABSENT) {
-    list.push({
-      backend,
-      usable: false,
-      reason: "this version of hvsh has no such backend",
-      remedy: "use kvm",
-    });
-  }
   return list;
 }
 
@@ -166,7 +185,10 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;
   const acpi = irqchip && opener.devices && describesHardware(options);
-  const image = await options.boot?.resolve(memory);
+  const told = options.boot?.firmware ?? {};
+  if (opener.boot !== undefined) await usable(name, opener);
+  const taken = await opener.boot?.(options.boot, memory);
+  const image = taken === undefined ? await options.boot?.resolve(memory) : taken.image;
   const { accelerator, devices = [] } = options;
   if (devices.length > 0 && !opener.devices) refuseDevices(name);
   const pc = opener.devices && (options.defaultDevices ?? true);
@@ -175,7 +197,6 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const vga = pc && wantsVga(options.boot, options.vga, image);
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
-  const told = options.boot?.firmware ?? {};
   const { drives, notes, stores } = !opener.devices || (told.disk === undefined && told.cdrom === undefined)
     ? NO_DRIVES
     : openDrives(told, (await import("./disks.ts")).openDisk);
@@ -193,6 +214,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     screen: options.boot?.kind === "firmware",
     ...(options.cpu !== undefined && { cpu: options.cpu }),
     ...(roms && { roms }),
+    ...(taken?.kernel && { kernel: taken.kernel }),
+    ...(taken?.firmware && { firmware: taken.firmware }),
   });
   try {
     if (image !== undefined) {
@@ -284,6 +307,16 @@ export async function domains(): Promise<Domain[]> {
   return (await import("../xen/open.ts")).xenDomains();
 }
 
+/**
+ * Destroys the domains that a killed hvsh had opened and left on this Xen host, but for those that were to be kept.
+ *
+ * @returns Their names.
+ * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
+ */
+export async function cleanDomains(): Promise<string[]> {
+  return (await import("../xen/open.ts")).cleanXen();
+}
+
 /** Ties the machine's console to that of a guest whose console is the hypervisor's. */
 function connectConsole(machine: GuestMachine, { console: own }: Backend): void {
   if (own === undefined) return;
@@ -308,21 +341,26 @@ function refuseDevices(name: BackendName): never {
   );
 }
 
+/** Before files are read for it. @throws {UnsupportedError} If the backend can't be used here. */
+async function usable(name: BackendName, opener: Opener): Promise<void> {
+  const host = await opener.host();
+  if (!host.usable) {
+    throw new UnsupportedError(`opening a guest on ${name}`, host.reason, { remedy: host.remedy });
+  }
+}
+
 async function choose(name: BackendName | undefined): Promise<[BackendName, Opener]> {
   if (name !== undefined) {
     const opener = OPENERS[name];
     if (opener !== undefined) return [name, opener];
     if (name === "xen") {
-      throw new UnsupportedError("opening a guest on xen", "hvsh attaches to the domains of others there", {
-        remedy: 'start one with xl, then attach({ backend: "xen", domain: "NAME" })',
+      throw new UnsupportedError("opening a guest on xen", "its kind has to be told", {
+        remedy:
+          'take xen-pvh, xen-pv or xen-hvm; attach({ backend: "xen", domain }) is for domains of others',
       });
     }
-    const known = [...Object.keys(OPENERS), ...ABSENT];
-    if (!known.includes(name)) {
-      throw new InputError(`there is no backend "${name}"`, { remedy: `take one of ${known.join(", ")}` });
-    }
-    throw new UnsupportedError(`the ${name} backend`, "this version of hvsh has no such backend", {
-      remedy: "see hosts() for what can be used here",
+    throw new InputError(`there is no backend "${name}"`, {
+      remedy: `take one of ${Object.keys(OPENERS).join(", ")}`,
     });
   }
   const kvm = await OPENERS.kvm!.host();

@@ -87,6 +87,8 @@ export interface Backend {
   ready?(): Promise<void>;
   /** Puts vCPUs, interrupt controllers and timers back to power-on. Memory stays. */
   reset(): MaybePromise<void>;
+  /** Makes `close` leave a guest of our own be; left out where it can't outlive this process. */
+  keep?(): void;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
   close(): MaybePromise<void>;
 }

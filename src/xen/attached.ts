@@ -4,12 +4,12 @@ import { DeviceModel } from "../host/xen/device_model.ts";
 import { DomainCalls } from "../host/xen/domctl.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
-import type { Backend } from "../vm/backend.ts";
+import type { Backend, BackendName } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
 import { XenConsole } from "./console.ts";
-import { type DomainKind, type DomainRecord, findDomain, readDomain } from "./domain.ts";
+import { type DomainKind, type DomainRecord, findDomain, readDomain, readFlags } from "./domain.ts";
 import { FrameCache } from "./frames.ts";
 import { GuestFrames, PseudoFrames } from "./guest_frames.ts";
 import { HvmVcpu } from "./hvm_vcpu.ts";
@@ -32,11 +32,13 @@ export interface AttachHow {
   capabilities(kind: DomainKind): Capabilities;
   /** Whether the domain was created paused for us: that pause is taken over. */
   readonly adopt?: boolean;
+  /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
+  readonly own?: { readonly name: BackendName; destroy(): void; forget(): void };
 }
 
-/** A domain that others made, held by this debugger. */
+/** A domain, held by this debugger: one that others made, or one of our own. */
 export class AttachedDomain implements Backend {
-  readonly name = "xen";
+  readonly name: BackendName;
   readonly vcpus: readonly XenVcpu[];
   readonly memory: XenMemory;
   readonly capabilities: Capabilities;
@@ -45,6 +47,8 @@ export class AttachedDomain implements Backend {
   readonly domain: DomainRecord;
   readonly #runner: DomainRunner;
   readonly #resources: DisposableStack;
+  readonly #own: AttachHow["own"];
+  #kept = false;
 
   /**
    * Pauses the domain and looks at it.
@@ -56,6 +60,8 @@ export class AttachedDomain implements Backend {
    * @throws {HostError} If Xen refuses.
    */
   constructor(wanted: string | number, how: AttachHow) {
+    this.#own = how.own;
+    this.name = how.own?.name ?? "xen";
     using cleanup = new DisposableStack();
     const control = cleanup.use(new XenControl());
     const store = cleanup.use(new XenStore());
@@ -86,6 +92,8 @@ export class AttachedDomain implements Backend {
     // What `xl create -p` paused is paused by us from now on.
     if (how.adopt) control.unpause(id);
     cleanup.defer(() => runner.close());
+    // While it is paused still: it runs no instruction more.
+    if (how.own !== undefined) cleanup.defer(() => this.#end(control));
     const parts = { control, calls, domain: id, runner };
     const model = pv ? undefined : cleanup.use(new DeviceModel());
     const count = vcpuCount(control, found);
@@ -103,7 +111,7 @@ export class AttachedDomain implements Backend {
           monitor: () => strategy as Monitor | undefined,
         }));
     this.capabilities = how.capabilities(found.kind);
-    const terminal = store.read(`/local/domain/${id}/console/tty`);
+    const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
     cleanup.defer(closeAtEnd(() => this.close()));
     this.#resources = cleanup.move();
@@ -113,10 +121,27 @@ export class AttachedDomain implements Backend {
     throw new UnsupportedError("reset", "a domain is reset by who made it", { remedy: "use `xl reboot`" });
   }
 
-  /** Takes everything out of the domain that was put in, and lets it go on. Idempotent. */
+  keep(): void {
+    if (this.#own === undefined) return;
+    this.#kept = true;
+    this.#own.forget();
+  }
+
+  #end(control: XenControl): void {
+    if (this.#kept) return;
+    if (readFlags(control, this.domain.id) === undefined) this.#own!.forget();
+    else this.#own!.destroy();
+  }
+
+  /** Takes everything out of the domain that was put in, and lets it go on; ends one of our own. Idempotent. */
   close(): void {
     this.#resources.dispose();
   }
+}
+
+/** Where xenstore tells the pseudo-terminal of a domain's console: COM1's, where there is a device model. */
+export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): string {
+  return `/local/domain/${id}/${kind === "hvm" ? "serial/0" : "console"}/tty`;
 }
 
 /** vCPUs that were ever brought up: others have no context to look at. */

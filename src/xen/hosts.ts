@@ -1,13 +1,46 @@
 import { RELEASES, XenControl } from "../host/xen/control.ts";
 import { HostError } from "../host/error.ts";
+import type { DomainKind } from "./domain.ts";
 
-/** The Xen backend's line in the list of hosts. */
-export type XenHost =
-  | { readonly backend: "xen"; readonly usable: true; readonly detail: string }
-  | { readonly backend: "xen"; readonly usable: false; readonly reason: string; readonly remedy: string };
+/** A line of the Xen backends in the list of hosts. */
+export type XenHost<Name extends string = "xen"> =
+  | { readonly backend: Name; readonly usable: true; readonly detail: string }
+  | { readonly backend: Name; readonly usable: false; readonly reason: string; readonly remedy: string };
 
 /** Where Linux tells what this domain may do; there only under Xen, with xenfs mounted. */
 const CAPABILITIES = "/proc/xen/capabilities";
+
+/** Which kinds of guests Xen runs here: "xen-3.0-x86_64 hvm-3.0-x86_32 ..." (Linux, sysfs-hypervisor-xen). */
+const GUESTS = "/sys/hypervisor/properties/capabilities";
+/** What of that a kind of guest needs. */
+const NEEDS = { pv: "xen-3.0-x86_64", pvh: "hvm-3.0-x86_64", hvm: "hvm-3.0-x86_64" } as const;
+
+/** Whether guests of a kind can be opened here, and if not, why and what to do. */
+export function xenKindHost<K extends DomainKind>(kind: K): XenHost<`xen-${K}`> {
+  const backend = `xen-${kind}` as const;
+  const host = xenHost();
+  if (!host.usable) return { ...host, backend };
+  if (!guestsOf().includes(NEEDS[kind])) {
+    const reason = `this Xen runs no ${kind.toUpperCase()} guests`;
+    const remedy = kind === "pv"
+      ? "use xen-pvh"
+      : "switch the processor's virtualisation on in its firmware, or use xen-pv";
+    return { backend, usable: false, reason, remedy };
+  }
+  const how =
+    { pv: "Linux and kernels with Xen's notes", pvh: "without a device model", hvm: "with QEMU" }[kind];
+  return { backend, usable: true, detail: `${host.detail.split(";")[0]}, by xl; ${how}` };
+}
+
+function guestsOf(): string[] {
+  try {
+    return Deno.readTextFileSync(GUESTS).trim().split(" ");
+  } catch (error) {
+    // A Linux without this folder tells nothing; xl will.
+    if (error instanceof Deno.errors.NotFound) return Object.values(NEEDS);
+    throw error;
+  }
+}
 
 /** Whether Xen's domains can be attached to from here, and if not, why and what to do. Opens nothing that stays open. */
 export function xenHost(capabilities: string = CAPABILITIES): XenHost {

@@ -7,10 +7,14 @@ import { UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { type Domain, listDomains } from "./domain.ts";
-import { xenHost } from "./hosts.ts";
+import type { XenGuest } from "./config.ts";
+import { xenHost, xenKindHost } from "./hosts.ts";
+import { openDomain } from "./own.ts";
+import { cleanDomains } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
-export { type XenHost, xenHost } from "./hosts.ts";
+export type { ToolstackKernel, XenGuest } from "./config.ts";
+export { type XenHost, xenHost, xenKindHost } from "./hosts.ts";
 
 /** @throws {UnsupportedError} Unless this is dom0 of a Xen that hvsh knows. */
 function needXen(): void {
@@ -28,6 +32,26 @@ function needXen(): void {
 export function attachXen(domain: string | number): Backend {
   needXen();
   return new AttachedDomain(domain, { capabilities: capabilitiesOf });
+}
+
+/**
+ * Creates a domain of our own, paused at its first instruction.
+ *
+ * @throws {UnsupportedError} If guests of its kind can't be opened here.
+ * @throws {HvshError} If xl fails, with what it said.
+ */
+export async function openXen(guest: XenGuest): Promise<Backend> {
+  const host = xenKindHost(guest.kind);
+  if (!host.usable) {
+    throw new UnsupportedError(`opening a guest on ${host.backend}`, host.reason, { remedy: host.remedy });
+  }
+  return await openDomain(guest);
+}
+
+/** Destroys the domains that a killed hvsh left; gives their names. @throws {UnsupportedError} If Xen can't be used here. */
+export function cleanXen(): string[] {
+  const names = new Set(xenDomains().map(({ name }) => name));
+  return cleanDomains((name) => names.has(name));
 }
 
 /**

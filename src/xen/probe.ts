@@ -5,8 +5,9 @@ import type { Capabilities, Capability, CapabilityName } from "../vm/capabilitie
 import { HvshError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { AttachedDomain } from "./attached.ts";
+import { configFiles, configLines } from "./config.ts";
 import { ENTRY, pvhElf } from "./tiny_guest.ts";
-import { createPaused, NAME_PREFIX, xl } from "./xl.ts";
+import { createPaused, destroy, NAME_PREFIX } from "./xl.ts";
 
 /** How long a guest of a few instructions is given, in milliseconds. */
 const LIMIT_MS = 3000;
@@ -76,12 +77,10 @@ function tryOne(trial: Trial, index: number): Capability {
     remedy,
   });
   const name = `${NAME_PREFIX}probe-${Deno.pid}-${index}`;
-  const image = Deno.makeTempFileSync({ prefix: "hvsh-probe-" });
   let created = false;
   try {
-    Deno.writeFileSync(image, pvhElf(CODE));
-    const preserve = ["crash", "reboot", "poweroff"].map((event) => `on_${event}="preserve"`);
-    createPaused(name, ['type="pvh"', `kernel="${image}"`, "memory=16", "vcpus=1", ...preserve]);
+    const guest = { kind: "pvh", memory: 16 << 20, cpus: 1, kernel: { image: pvhElf(CODE) } } as const;
+    createPaused(name, configLines(guest), configFiles(guest));
     created = true;
     const last = run(name, trial);
     if (trial.fired(last)) return { usable: true, how, touches };
@@ -95,8 +94,7 @@ function tryOne(trial: Trial, index: number): Capability {
     if (!(error instanceof HvshError)) throw error;
     return no(`it could not be tried: ${error.message}`, error.remedy ?? "see `xl dmesg`");
   } finally {
-    Deno.removeSync(image);
-    if (created) xl("destroy", name);
+    if (created) destroy(name);
   }
 }
 

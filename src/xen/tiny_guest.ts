@@ -10,7 +10,7 @@ const CODE = NOTE + NOTE_SIZE;
 const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 
 /** Guest-physical address that the file is loaded at. */
-const LOAD_ADDRESS = 0x10_0000;
+export const LOAD_ADDRESS = 0x10_0000;
 
 /** Guest-physical address of the first instruction. */
 export const ENTRY = LOAD_ADDRESS + CODE;

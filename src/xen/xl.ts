@@ -1,30 +1,86 @@
 /** Xen's toolstack: domains are created and destroyed by the program that does it right. */
 
 import { HvshError } from "../vm/errors.ts";
+import { note, orphans, strike } from "./journal.ts";
 
 /** What every domain of hvsh's own is called by first. */
 export const NAME_PREFIX = "hvsh-";
 
-/** Runs `xl`. @throws {HvshError} If it fails, with what it said, or is not here. */
-export function xl(...args: string[]): void {
+/** Runs `xl`; gives what it wrote. @throws {HvshError} If it fails, with what it said, or is not here. */
+export function xl(...args: string[]): string {
   let result: Deno.CommandOutput;
   try {
     result = new Deno.Command("xl", { args, stdin: "null" }).outputSync();
   } catch (cause) {
     throw new HvshError("xl can't be run", { cause, remedy: "install it: Debian's package xen-utils" });
   }
-  if (result.success) return;
-  const said = new TextDecoder().decode(result.stderr).trim() || "without a word";
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+  if (result.success) return text(result.stdout);
+  const said = text(result.stderr) || "without a word";
   throw new HvshError(`xl ${args[0]} failed: ${said}`, { remedy: "see `xl dmesg` and /var/log/xen" });
 }
 
-/** Creates a domain, paused; `lines` are its configuration (xl.cfg(5)) but for the name. @throws {HvshError} */
-export function createPaused(name: string, lines: readonly string[]): void {
-  const file = Deno.makeTempFileSync({ prefix: "hvsh-", suffix: ".cfg" });
+/** A file that a configuration names: its line is `KEY="PATH"`. */
+export interface ConfigFile {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Creates a domain, paused; `lines` are its configuration (xl.cfg(5)) but for the name. Files are there, in a folder
+ * that nobody else can enter, until the domain is built. Until `forget` or `destroy` the domain is this process's: if it
+ * is killed, `cleanDomains` finds the domain.
+ *
+ * @throws {HvshError}
+ */
+export function createPaused(
+  name: string,
+  lines: readonly string[],
+  files: readonly ConfigFile[] = [],
+): void {
+  const folder = Deno.makeTempDirSync({ prefix: "hvsh-" });
   try {
-    Deno.writeTextFileSync(file, `${[`name="${name}"`, ...lines].join("\n")}\n`);
-    xl("create", "-q", "-p", file);
+    const paths = files.map(({ key, bytes }) => {
+      const path = `${folder}/${key}`;
+      Deno.writeFileSync(path, bytes, { mode: 0o600 });
+      return `${key}="${path}"`;
+    });
+    const config = `${folder}/domain.cfg`;
+    Deno.writeTextFileSync(config, `${[`name="${name}"`, ...lines, ...paths].join("\n")}\n`);
+    note(name);
+    try {
+      xl("create", "-q", "-p", config);
+    } catch (error) {
+      strike(name);
+      throw error;
+    }
   } finally {
-    Deno.removeSync(file);
+    Deno.removeSync(folder, { recursive: true });
   }
+}
+
+/** Destroys a domain that `createPaused` made. @throws {HvshError} */
+export function destroy(name: string): void {
+  xl("destroy", name);
+  strike(name);
+}
+
+/** The domain is nobody's any more: it goes on when this process ends. */
+export function forget(name: string): void {
+  strike(name);
+}
+
+/**
+ * Destroys the domains that a killed hvsh left.
+ *
+ * @param exists Whether there is a domain of that name still.
+ * @returns Their names, sorted.
+ */
+export function cleanDomains(exists: (name: string) => boolean): string[] {
+  return orphans().filter((name) => {
+    const there = exists(name);
+    if (there) xl("destroy", name);
+    strike(name);
+    return there;
+  });
 }

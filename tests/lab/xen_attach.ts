@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { attach, domains, gpa, type GuestMachine, gva } from "../../mod.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
-import { createPaused, xl } from "../../src/xen/xl.ts";
+import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
 
 /** 1: inc eax; mov [0x8000], eax; jmp 1b; cpuid; jmp 1b */
 const LOOP = [0x40, 0xa3, 0x00, 0x80, 0x00, 0x00, 0xeb, 0xf8, 0x0f, 0xa2, 0xeb, 0xf4];
@@ -48,7 +48,7 @@ async function withDomain(
   try {
     await use(name);
   } finally {
-    xl("destroy", name);
+    destroy(name);
   }
 }
 

@@ -1,5 +1,11 @@
 /** attach, detach and domains: guests that others made. */
-import { attach as attachTo, type Domain, domains as listDomains, InputError } from "../../dsl/mod.ts";
+import {
+  attach as attachTo,
+  cleanDomains,
+  type Domain,
+  domains as listDomains,
+  InputError,
+} from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { showPosition } from "../render/stop.ts";
 import { size, table } from "../render/text.ts";
@@ -35,8 +41,16 @@ export async function detach(session: Session): Promise<Answer> {
   return { text: `Detached from the guest on ${backend}.\n`, data: { backend } };
 }
 
-/** `domains`: the domains of this Xen host. */
-export async function domains(session: Session): Promise<Answer> {
+/** `domains [clean]`: the domains of this Xen host; destroys those that a killed hvsh left. */
+export async function domains(session: Session, rest: string): Promise<Answer> {
+  if (rest === "clean") {
+    const names = await cleanDomains();
+    const text = names.length === 0 ? "No hvsh left any." : `Destroyed ${names.join(", ")}.`;
+    return { text: `${text}\n`, data: names };
+  }
+  if (rest !== "") {
+    throw new InputError(`domains does not know "${rest}"`, { remedy: "domains, domains clean" });
+  }
   const list = await listDomains();
   return { text: domainTable(list, session), data: list };
 }

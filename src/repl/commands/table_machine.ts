@@ -351,10 +351,10 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["domains"],
     group: "guest",
-    summary: "lists the domains of this Xen host",
-    usage: ["domains"],
+    summary: "lists the domains of this Xen host, or destroys those that a killed hvsh left",
+    usage: ["domains", "domains clean"],
     needsGuest: false,
-    run: async (s) => (await import("./attach.ts")).domains(s),
+    run: async (s, { rest }) => (await import("./attach.ts")).domains(s, rest),
   },
   {
     names: ["boot"],

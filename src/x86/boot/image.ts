@@ -24,7 +24,8 @@ export type BootProtocol =
   | "pvh"
   | "elf32"
   | "elf64"
-  | "linux";
+  | "linux"
+  | "xen-pv";
 
 /** A boot specification, resolved. */
 export interface BootImage {

@@ -1,5 +1,5 @@
 /** CPU states in which boot protocols hand over, and the GDT that goes with them. */
-import type { RegisterValues, SegmentName } from "../../vm/registers.ts";
+import { GENERAL, type RegisterValues, type SegmentName } from "../../vm/registers.ts";
 import { encodeDescriptor, type SegmentState } from "../descriptors.ts";
 
 /** Access rights of flat segments, in the layout of `_attributes`; accessed already, as after a load. */
@@ -8,6 +8,8 @@ const DATA16 = 0x93n;
 const CODE32 = 0xc09bn;
 const DATA32 = 0xc093n;
 const CODE64 = 0xa09bn;
+const BUSY_TSS = 0x8bn;
+const LDT = 0x82n;
 
 const FLAT = 0xffff_ffffn;
 const LIMIT16 = 0xffffn;
@@ -46,6 +48,29 @@ const DATA_SEGMENTS = ["ds", "es", "fs", "gs", "ss"] as const;
 
 function data(selector: bigint, state: SegmentState): RegisterValues {
   return Object.assign({}, ...DATA_SEGMENTS.map((name) => segment(name, selector, state)));
+}
+
+/** What a processor has after power-on (SDM vol. 3A, table 9-1), for guests whose hypervisor starts them otherwise. */
+export function powerOn(): RegisterValues {
+  return {
+    ...data(0n, { base: 0n, limit: LIMIT16, attributes: DATA16 }),
+    ...segment("cs", 0xf000n, { base: 0xffff_0000n, limit: LIMIT16, attributes: CODE16 }),
+    ...segment("tr", 0n, { base: 0n, limit: LIMIT16, attributes: BUSY_TSS }),
+    ...segment("ldtr", 0n, { base: 0n, limit: LIMIT16, attributes: LDT }),
+    ...Object.fromEntries(GENERAL.map((name) => [name, 0n])),
+    rdx: 0x600n,
+    rip: 0xfff0n,
+    rflags: 2n,
+    cr0: 0x6000_0010n, // CD, NW, ET
+    cr2: 0n,
+    cr3: 0n,
+    cr4: 0n,
+    efer: 0n,
+    gdtr_base: 0n,
+    gdtr_limit: LIMIT16,
+    idtr_base: 0n,
+    idtr_limit: LIMIT16,
+  };
 }
 
 /** Real mode at `cs:ip`, data segments 0, interrupts off. */

@@ -1,0 +1,168 @@
+/**
+ * Guests of our own on Xen, as a program for dom0 of a Xen lab:
+ * `deno run -A --no-check tests/lab/xen_open.ts [pvh|pv|hvm|left]`.
+ * A line for each case that held; an error for the first that did not. Leaves no domain behind.
+ */
+import assert from "node:assert/strict";
+import {
+  attach,
+  bootSector,
+  cleanDomains,
+  domains,
+  elf,
+  firmware,
+  flat,
+  gpa,
+  hosts,
+  linux,
+  MiB,
+  open,
+} from "../../mod.ts";
+import { destroy } from "../../src/xen/xl.ts";
+
+const FIXTURE = new URL("../../fixtures/three_ways.bin", import.meta.url);
+/** inc eax; mov [0x4000], ax (eax in 32 and 64 bits by a prefix less); 1: jmp 1b */
+const REAL = Uint8Array.of(0x40, 0xa3, 0x00, 0x40, 0xeb, 0xfe);
+/** inc rax; mov [rbx], rax; 1: jmp 1b */
+const LONG = Uint8Array.of(0x48, 0xff, 0xc0, 0x48, 0x89, 0x03, 0xeb, 0xfe);
+const SEABIOS = "/usr/share/seabios/bios-256k.bin";
+
+const say = (what: string) => console.log(`ok ${what}`);
+const ours = async () => (await domains()).filter((d) => d.name.startsWith("hvsh-")).map((d) => d.name);
+
+const PARTS: Record<string, () => Promise<void>> = { pvh, pv, hvm, left };
+
+if (import.meta.main) {
+  const wanted = Deno.args.length === 0 ? Object.keys(PARTS) : Deno.args;
+  for (const part of wanted) await PARTS[part]();
+  assert.deepEqual(await ours(), []);
+  say("no domain is left");
+}
+
+/** Flat code in real and in long mode. */
+async function blank(backend: "xen-pvh" | "xen-hvm"): Promise<void> {
+  {
+    await using vm = await open({ backend, memory: MiB(16), boot: flat(REAL, { at: 0x1000 }) });
+    assert.equal(vm.backend, backend);
+    const stop = await vm.step(2);
+    assert.deepEqual([stop.kind, stop.rip, stop.registers.rax, stop.registers.cr0 & 1n], [
+      "step",
+      0x1004n,
+      1n,
+      0n,
+    ]);
+    assert.equal(await vm.memory.readUint(gpa(0x4000n), 2), 1n);
+    assert.equal(await vm.memory.readUint(gpa(0x10_0000n), 8), 0n);
+  }
+  await using vm = await open({ backend, memory: MiB(16), boot: flat(LONG, { at: 0x1000, mode: "long" }) });
+  await vm.vcpus[0].setRegisters({ rax: -1n & 0xffff_ffffn, rbx: 0x4000n });
+  const stop = await vm.step(2);
+  assert.equal(stop.registers.rax, 0x1_0000_0000n);
+  assert.equal(await vm.memory.readUint(gpa(0x4000n), 8), 0x1_0000_0000n);
+  assert.equal((await vm.continue({ timeoutMs: 50 })).kind, "timeout");
+  say(`${backend}: code in real and long mode`);
+}
+
+async function pvh(): Promise<void> {
+  const host = (await hosts()).find((h) => h.backend === "xen-pvh");
+  assert.ok(host?.usable);
+  say("hosts knows xen-pvh");
+  await blank("xen-pvh");
+  {
+    await using vm = await open({ backend: "xen-pvh", memory: MiB(16), boot: elf(FIXTURE) });
+    assert.equal(vm.boot?.protocol, "pvh");
+    const { rip } = await vm.vcpus[0].registers();
+    assert.equal(rip, vm.symbols.lookup("start")! - 0xffff_ffff_8000_0000n);
+    const stop = await vm.continue({ timeoutMs: 500 });
+    assert.ok(stop.kind === "timeout" && stop.rip >= vm.symbols.lookup("body")!, stop.rip.toString(16));
+  }
+  say("xen-pvh: an ELF kernel by its PVH note");
+  await assert.rejects(open({ backend: "xen-pvh", boot: firmware(SEABIOS) }), { name: "UnsupportedError" });
+  const kernel = linuxImage();
+  await using vm = await open({
+    backend: "xen-pvh",
+    memory: MiB(256),
+    boot: linux({ kernel, cmdline: "console=hvc0 earlyprintk=xen" }),
+  });
+  const running = vm.continue({ timeoutMs: 120_000 });
+  await vm.console.expect(/Linux version/, { timeoutMs: 100_000 });
+  await vm.pause();
+  assert.equal((await running).kind, "pause");
+  say("xen-pvh: Linux prints");
+}
+
+async function pv(): Promise<void> {
+  {
+    await using vm = await open({ backend: "xen-pv", memory: MiB(16), boot: elf(FIXTURE) });
+    assert.equal(vm.boot?.protocol, "xen-pv");
+    assert.equal((await vm.vcpus[0].registers()).rip, vm.symbols.lookup("pv_start"));
+    const running = vm.continue({ timeoutMs: 20_000 });
+    await vm.console.expect(/three ways/, { timeoutMs: 15_000 });
+    await vm.pause();
+    await running;
+  }
+  say("xen-pv: an ELF kernel by its notes, and its console");
+  await assert.rejects(open({ backend: "xen-pv", boot: flat(LONG) }), { name: "UnsupportedError" });
+  await using vm = await open({
+    backend: "xen-pv",
+    memory: MiB(256),
+    boot: linux({ kernel: linuxImage(), cmdline: "console=hvc0 earlyprintk=xen" }),
+  });
+  const running = vm.continue({ timeoutMs: 120_000 });
+  await vm.console.expect(/Linux version/, { timeoutMs: 100_000 });
+  await vm.pause();
+  assert.equal((await running).kind, "pause");
+  say("xen-pv: Linux prints");
+}
+
+async function hvm(): Promise<void> {
+  await blank("xen-hvm");
+  await using sector = await open({ backend: "xen-hvm", memory: MiB(16), boot: bootSector(sectorOf(REAL)) });
+  assert.equal((await sector.vcpus[0].registers()).rip, 0x7c00n);
+  assert.equal((await sector.step()).registers.rip, 0x7c01n);
+  say("xen-hvm: a boot sector");
+}
+
+/** What a killed hvsh leaves is found; what was kept is left alone. */
+async function left(): Promise<void> {
+  const before = await ours();
+  const program = `import { flat, open } from ${
+    JSON.stringify(new URL("../../mod.ts", import.meta.url).href)
+  };
+    const vm = await open({ backend: "xen-pvh", memory: 16 << 20, boot: flat(Uint8Array.of(0xeb, 0xfe)) });
+    if (Deno.args[0] === "keep") { vm.keep(); await vm.close(); } else Deno.kill(Deno.pid, "SIGKILL");`;
+  const file = Deno.makeTempFileSync({ suffix: ".ts" });
+  Deno.writeTextFileSync(file, program);
+  const run = (how: string) =>
+    new Deno.Command(Deno.execPath(), { args: ["run", "-A", "--no-check", file, how] }).output();
+  await run("killed");
+  const after = (await ours()).filter((name) => !before.includes(name));
+  assert.equal(after.length, 1);
+  const { success } = await run("keep");
+  assert.ok(success);
+  assert.deepEqual(await cleanDomains(), after);
+  assert.deepEqual(await cleanDomains(), []);
+  const [kept] = (await ours()).filter((name) => !before.includes(name));
+  {
+    await using vm = await attach({ backend: "xen", domain: kept });
+    assert.equal((await vm.vcpus[0].registers()).rip, 0x1000n);
+  }
+  destroy(kept);
+  Deno.removeSync(file);
+  say("what a killed hvsh left is cleaned, what was kept is left alone");
+}
+
+function linuxImage(): string {
+  const [found] = [...Deno.readDirSync("/boot")].map(({ name }) => name).filter((name) =>
+    /^vmlinuz-.*amd64$/.test(name)
+  );
+  assert.ok(found !== undefined, "Debian's kernel is in /boot");
+  return `/boot/${found}`;
+}
+
+function sectorOf(code: Uint8Array): Uint8Array {
+  const sector = new Uint8Array(512);
+  sector.set(code);
+  sector.set([0x55, 0xaa], 510);
+  return sector;
+}
