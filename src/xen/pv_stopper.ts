@@ -88,6 +88,17 @@ export class PvStopper implements StopStrategy {
     return this.#arrived();
   }
 
+  /**
+   * A vCPU whose registers are not saved yet, or taken back already: RIP and RSP are the stub's, and what the guest has is
+   * in its registers by half.
+   */
+  unsettled(): boolean {
+    for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
+      if (!this.#waiting.has(vcpu) && this.covers(this.#parts.read(vcpu).get("rip"))) return true;
+    }
+    return false;
+  }
+
   release(kept: ReadonlySet<number>): void {
     for (const [vcpu, waiting] of this.#waiting) {
       if (kept.has(vcpu)) continue;

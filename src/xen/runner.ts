@@ -7,6 +7,8 @@ import type { StopStrategy } from "./strategy.ts";
 
 /** A time slice: the longest that the event loop waits for a guest that reports nothing. */
 const SLICE_MS = 5;
+/** How long a vCPU may take through the stop stub's way in and out: some ten instructions, on a busy host. */
+const SETTLE_MS = 2000;
 /** DR6.BS: a single step (SDM vol. 3B, 17.2.3). */
 const DR6_BS = 1n << 14n;
 
@@ -68,8 +70,29 @@ export class DomainRunner {
   #pause(): void {
     if (this.#held) return;
     this.needLiving();
-    this.#parts.control.pause(this.#parts.domain);
+    const { control, domain } = this.#parts;
+    control.pause(domain);
     this.#held = true;
+    this.#gather();
+    // Some instructions of the stub's are before or behind it: it is let go until it stands where it can be looked at.
+    const end = performance.now() + SETTLE_MS;
+    while (this.#strategy?.unsettled?.()) {
+      if (performance.now() > end) {
+        throw new StateError(`Domain ${domain} does not come out of the stop stub`, "running", {
+          remedy: "somebody else may hold it paused: see `domains`, and try again",
+        });
+      }
+      control.unpause(domain);
+      this.#held = false;
+      this.#strategy.wait(1);
+      this.needLiving();
+      control.pause(domain);
+      this.#held = true;
+      this.#gather();
+    }
+  }
+
+  #gather(): void {
     for (const { vcpu, exit } of this.#strategy?.gather() ?? []) this.#stash.set(vcpu, exit);
   }
 

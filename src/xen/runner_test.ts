@@ -12,6 +12,8 @@ class Scene {
   /** Pauses that Xen counts. */
   pauses = 0;
   dying = false;
+  /** How many looks find a vCPU on its way. */
+  unsettled = 0;
   gone = false;
   /** What reports once the domain is let go: one list for each time. */
   readonly script: VcpuEvent[][] = [];
@@ -37,6 +39,7 @@ class Scene {
         return this.#ready.length > 0;
       },
       gather: () => this.#ready.splice(0),
+      unsettled: () => this.unsettled-- > 0,
       release: (kept) => void this.calls.push(`release but ${[...kept]}`),
       refresh: () => void this.calls.push("refresh"),
       setStepping: (vcpu, on) => {
@@ -157,4 +160,17 @@ Deno.test("runner: nothing of a domain that is being destroyed is touched", () =
   assert.equal(other.run(0).kind, "gone");
   other.runner.close();
   assert.equal(other.pauses, 1); // there is nobody to let go
+});
+
+Deno.test("runner: a vCPU on its way into the stub, or out of it, is let go until it can be looked at", () => {
+  const scene = new Scene();
+  scene.arm();
+  assert.equal(scene.run(0).kind, "slice");
+  assert.equal(scene.pauses, 0);
+  // It is seen on its way twice, and then waits with a stop to tell.
+  scene.unsettled = 2;
+  scene.script.push([], [{ vcpu: 0, exit: DB }]);
+  scene.runner.hold();
+  assert.equal(scene.pauses, 1);
+  assert.equal(scene.runner.run(0), DB);
 });

@@ -14,6 +14,11 @@ export interface StopStrategy {
   /** Which vCPUs have stopped since it was last asked. The domain is paused. Waits for nothing. */
   gather(): VcpuEvent[];
   /**
+   * Whether a vCPU stands where it can't be looked at: on the way into what holds it, or out of it. The domain is paused;
+   * let it go for a moment.
+   */
+  unsettled?(): boolean;
+  /**
    * Makes every vCPU that it holds go on once the domain does, but for those in `kept`, whose stop nobody was told yet.
    * The domain is paused.
    */

@@ -6,6 +6,8 @@
 import assert from "node:assert/strict";
 import { attach, domains, gpa, type GuestMachine, gva } from "../../mod.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
+import { AttachedDomain } from "../../src/xen/attached.ts";
+import type { PvVcpu } from "../../src/xen/pv_vcpu.ts";
 import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
 
 /** 1: inc eax; mov [0x8000], eax; jmp 1b; cpuid; jmp 1b */
@@ -115,9 +117,26 @@ async function pv(name: string): Promise<void> {
   assert.equal(listed?.kind, "pv");
   await pvUntouched(listed.id);
   xl("unpause", name);
-  await using vm = await attach({ backend: "xen", domain: name });
-  vm.symbols.add("pv", Deno.readFileSync(IMAGE));
-  await pvSteps(vm);
+  await untilItLoops(name);
+  const before = traces(name);
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    vm.symbols.add("pv", Deno.readFileSync(IMAGE));
+    await pvSteps(vm);
+    await pvBreaks(vm);
+  }
+  await pvLeft(name, before);
+}
+
+/** Its kernel sets the trap table first, and prints. */
+async function untilItLoops(name: string): Promise<void> {
+  for (let tries = 0;; tries++) {
+    await using vm = await attach({ backend: "xen", domain: name });
+    vm.symbols.add("pv", Deno.readFileSync(IMAGE));
+    if ((await vm.vcpus[0].registers()).rip >= symbol(vm, "body")) return;
+    assert.ok(tries < 100, "The guest does not come to its loop.");
+    await vm.continue({ timeoutMs: 100 });
+  }
 }
 
 /** A domain that was never let go. */
@@ -172,8 +191,81 @@ async function pvSteps(vm: GuestMachine): Promise<void> {
   say("continue, a time limit, and steps again");
   await assert.rejects(vm.vcpus[0].setRegisters({ cr3: 0n }), { name: "UnsupportedError" });
   say("registers that Xen keeps are refused");
-  await assert.rejects(vm.breakpoints.add(body), { name: "UnsupportedError" });
-  say("breakpoints are refused");
+}
+
+/** Breakpoints of both kinds and a watchpoint; a condition that says no many times; single pauses in between. */
+async function pvBreaks(vm: GuestMachine): Promise<void> {
+  const body = symbol(vm, "body");
+  const fold = symbol(vm, "fold");
+  const inside = (rip: bigint) => rip >= symbol(vm, "main") && rip < symbol(vm, "main") + 0x100n;
+  for (const kind of ["software", "hardware"] as const) {
+    await using at = await vm.breakpoints.add(fold, { kind });
+    const stop = await vm.continue({ timeoutMs: 5000 });
+    assert.deepEqual([stop.kind, stop.rip], ["breakpoint", fold], kind);
+    const next = await vm.step();
+    assert.deepEqual([next.kind, next.rip], ["step", gva(fold + 4n)]);
+    const again = await vm.continue({ timeoutMs: 5000 });
+    assert.deepEqual([again.kind, again.rip, again.registers.rax], [
+      "breakpoint",
+      fold,
+      stop.registers.rax + 1n,
+    ]);
+    assert.equal(at.hits, 2);
+    await vm.vcpus[0].setRegisters({ rcx: 5n });
+    assert.equal((await vm.step()).registers.rcx, 5n << 7n);
+  }
+  say("breakpoints by INT3 and debug register, a step off them, a register set there");
+  {
+    await using watch = await vm.breakpoints.add(symbol(vm, "counter"), { access: "write", size: 8 });
+    const stop = await vm.continue({ timeoutMs: 5000 });
+    assert.equal(stop.kind, "watchpoint");
+    assert.equal(watch.hits, 1);
+  }
+  say("a watchpoint");
+  let asked = 0;
+  const goal = (await vm.vcpus[0].registers()).rax + 60n;
+  await using when = await vm.breakpoints.add(body, {
+    condition: ({ registers }) => (asked++, registers.rip === body && registers.rax >= goal),
+  });
+  const stop = await vm.continue({ timeoutMs: 60_000 });
+  assert.deepEqual([stop.kind, stop.rip, stop.registers.rax], ["breakpoint", body, goal]);
+  assert.ok(asked >= 59, `${asked}`);
+  say("a condition that says no many times");
+  await using _never = await vm.breakpoints.add(fold, { condition: () => false });
+  await when.remove();
+  for (let round = 0; round < 30; round++) {
+    const paused = await vm.continue({ timeoutMs: round % 7 });
+    assert.ok(
+      paused.kind === "timeout" && inside(paused.rip),
+      `${paused.kind} at ${paused.rip.toString(16)}`,
+    );
+  }
+  say("a time limit beside a condition never ends in the stub");
+}
+
+/** The kernel's text and trap table: as they were, when the debugger has left. */
+async function pvLeft(name: string, before: string): Promise<void> {
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    const { dr7 } = await vm.vcpus[0].registers();
+    assert.equal(dr7 & 0xffn, 0n);
+  }
+  assert.equal(traces(name), before);
+  say("detached, text, trap table and debug registers are as they were");
+}
+
+/** All of a PV guest that must not change: its image but for the data, and the vectors of #DB and #BP. */
+function traces(name: string): string {
+  const domain = new AttachedDomain(name, { capabilities: () => new Map() });
+  try {
+    const text = new Uint8Array(4096);
+    domain.memory.read(0x20_0000n, text);
+    const context = (domain.vcpus[0] as PvVcpu).readContext();
+    const show = (_key: string, value: unknown) => typeof value === "bigint" ? value.toString(16) : value;
+    return `${text} ${JSON.stringify([context.trap(1), context.trap(3)], show)}`;
+  } finally {
+    domain.close();
+  }
 }
 
 function symbol(vm: GuestMachine, name: string) {
