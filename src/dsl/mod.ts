@@ -83,6 +83,7 @@ export {
   type FirmwareBoot,
   flat,
   type FlatBoot,
+  type HandedKernel,
   linux,
   type LinuxBoot,
 } from "./boot.ts";

@@ -28,6 +28,7 @@ export class DebugRegisters {
   readonly #change: Change;
   /** What each vCPU had. */
   readonly #own: Map<RegisterName, bigint>[] = [];
+  #traps: readonly (HardwareTrap | undefined)[] = [];
 
   constructor(vcpus: number, change: Change) {
     this.#vcpus = vcpus;
@@ -39,6 +40,16 @@ export class DebugRegisters {
     return this.#own.length > 0;
   }
 
+  /**
+   * Withholds execute traps from a vCPU that is stepped, or arms them again: one at RIP would fire before the instruction,
+   * for ever.
+   */
+  withhold(vcpu: number, on: boolean): void {
+    if (!this.#traps.some((trap) => trap?.access === "execute")) return;
+    const armed = on ? this.#traps.map((trap) => trap?.access === "execute" ? undefined : trap) : this.#traps;
+    this.#change(vcpu, (context) => context.set("dr7", dr7Of(armed)));
+  }
+
   /** Arms traps, or puts back what the guest had when there are none. */
   set(traps: readonly (HardwareTrap | undefined)[]): void {
     if (traps.every((trap) => trap === undefined)) {
@@ -46,6 +57,7 @@ export class DebugRegisters {
       return;
     }
     const first = !this.armed;
+    this.#traps = [...traps];
     for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) {
       this.#change(vcpu, (context) => {
         if (first) this.#own.push(new Map(NAMES.map((name) => [name, context.get(name)])));
@@ -64,5 +76,6 @@ export class DebugRegisters {
       this.#change(vcpu, (context) => own.forEach((value, name) => context.set(name, value)));
     }
     this.#own.length = 0;
+    this.#traps = [];
   }
 }

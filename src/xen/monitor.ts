@@ -91,7 +91,8 @@ export class Monitor implements StopStrategy {
     // What it set up is Xen's: no guest can undo it.
   }
 
-  setStepping(vcpu: number, on: boolean): void {
+  setStepping(vcpu: number, on: boolean, execute = false): void {
+    if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
     const waiting = this.#waiting.get(vcpu);
     if (on) {
       const own = waiting === undefined

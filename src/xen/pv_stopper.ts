@@ -123,7 +123,8 @@ export class PvStopper implements StopStrategy {
     }
   }
 
-  setStepping(vcpu: number, on: boolean): void {
+  setStepping(vcpu: number, on: boolean, execute = false): void {
+    if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
     const flag = on || (this.#stepping.get(vcpu) ?? false);
     const waiting = this.#waiting.get(vcpu);
     let before = 0n;

@@ -136,14 +136,14 @@ export class DomainRunner {
   }
 
   /** Runs one instruction of a vCPU; the others run meanwhile, which Xen has no way to forbid. */
-  step(vcpu: number, _options: StepOptions = {}): VmExit {
+  step(vcpu: number, options: StepOptions = {}): VmExit {
     this.alive();
     const stashed = this.#take(vcpu);
     if (stashed !== undefined) return stashed;
     if (!this.#living) return this.#over() ?? SLICE;
     if (this.#stepping !== vcpu) {
       this.hold();
-      this.strategy.setStepping(vcpu, true);
+      this.strategy.setStepping(vcpu, true, options.execute === true);
       this.#stepping = vcpu;
     }
     const end = performance.now() + SLICE_MS;

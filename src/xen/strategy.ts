@@ -25,8 +25,12 @@ export interface StopStrategy {
   release(kept: ReadonlySet<number>): void;
   /** Looks whether the guest undid what the strategy needs, before it is let go for long. The domain is paused. */
   refresh(): void;
-  /** Makes a vCPU stop behind its next instruction, or no longer. The domain is paused. */
-  setStepping(vcpu: number, on: boolean): void;
+  /**
+   * Makes a vCPU stop behind its next instruction, or no longer. The domain is paused.
+   *
+   * @param execute Whether execute traps stay armed meanwhile.
+   */
+  setStepping(vcpu: number, on: boolean, execute?: boolean): void;
   /** What else shall be reported. The domain is paused. */
   setTraps(traps: Traps): void;
   /**

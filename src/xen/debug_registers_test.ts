@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { DebugRegisters } from "./debug_registers.ts";
+import { GuestContext } from "./guest_context.ts";
+
+Deno.test("debug registers: a step withholds execute traps, and leaves the guest's own to be put back", () => {
+  const context = new GuestContext();
+  context.set("dr7", 0x401n);
+  context.set("dr0", 0x1111n);
+  let changes = 0;
+  const registers = new DebugRegisters(1, (_, body) => (changes++, body(context)));
+  registers.withhold(0, true);
+  assert.equal(changes, 0);
+  registers.set([{ address: 0x1000n, access: "execute", size: 1 }, {
+    address: 0x2000n,
+    access: "write",
+    size: 8,
+  }]);
+  assert.equal(context.get("dr7") & 0xffn, 0b101n);
+  registers.withhold(0, true);
+  // The data trap stays armed, in its slot.
+  assert.equal(context.get("dr7") & 0xffn, 0b100n);
+  assert.equal(context.get("dr1"), 0x2000n);
+  registers.withhold(0, false);
+  assert.equal(context.get("dr7") & 0xffn, 0b101n);
+  registers.restore();
+  assert.deepEqual([context.get("dr7"), context.get("dr0")], [0x401n, 0x1111n]);
+  const before = changes;
+  registers.withhold(0, false);
+  assert.equal(changes, before);
+});
