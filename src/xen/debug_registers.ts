@@ -50,6 +50,20 @@ export class DebugRegisters {
     this.#change(vcpu, (context) => context.set("dr7", dr7Of(armed)));
   }
 
+  /**
+   * What DR6 says of a #DB while traps are armed, else 0; what the vCPU has is cleared. Processor and Xen only ever add to
+   * it: the BS of a step that is over would make the next trap look like another step.
+   */
+  takeCause(vcpu: number): bigint {
+    if (!this.armed) return 0n;
+    let cause = 0n;
+    this.#change(vcpu, (context) => {
+      cause = context.get("dr6");
+      context.set("dr6", DR6_INITIAL);
+    });
+    return cause;
+  }
+
   /** Arms traps, or puts back what the guest had when there are none. */
   set(traps: readonly (HardwareTrap | undefined)[]): void {
     if (traps.every((trap) => trap === undefined)) {

@@ -22,7 +22,13 @@ Deno.test("debug registers: a step withholds execute traps, and leaves the guest
   assert.equal(context.get("dr1"), 0x2000n);
   registers.withhold(0, false);
   assert.equal(context.get("dr7") & 0xffn, 0b101n);
+  // A step's BS, and then B0: the second is not told with the first.
+  for (const [told, cause] of [[0x4000n, 0xffff_4ff0n], [1n, 0xffff_0ff1n]] as const) {
+    context.set("dr6", context.get("dr6") | told);
+    assert.equal(registers.takeCause(0), cause);
+  }
   registers.restore();
+  assert.equal(registers.takeCause(0), 0n);
   assert.deepEqual([context.get("dr7"), context.get("dr0")], [0x401n, 0x1111n]);
   const before = changes;
   registers.withhold(0, false);

@@ -43,6 +43,8 @@ interface Waiting {
   readonly at: bigint;
   readonly frame: Uint8Array<ArrayBuffer>;
   readonly view: DataView;
+  /** What was taken out of DR6; 0 if nothing was. */
+  readonly dr6: bigint;
 }
 
 /** The stub in a PV guest. */
@@ -195,6 +197,7 @@ export class PvStopper implements StopStrategy {
       for (const name of ["rax", "rsi", "rdi"] as const) {
         context.set(name, view.getBigUint64(FRAME[name], true));
       }
+      if (waiting.dr6 !== 0n) context.set("dr6", waiting.dr6);
       context.set("rip", own.address);
       context.set("rsp", waiting.at + BigInt(FRAME.rcx));
     });
@@ -258,9 +261,9 @@ export class PvStopper implements StopStrategy {
       // Released, but it has had no time to see it.
       if (vector !== 1 && vector !== 3) continue;
       if (vector === 3) view.setBigUint64(FRAME.rip, view.getBigUint64(FRAME.rip, true) - 1n, true);
-      this.#waiting.set(vcpu, { at, frame, view });
       const pc = view.getBigUint64(FRAME.rip, true);
-      const dr6 = vector === 1 && this.#debugRegisters.armed ? context.get("dr6") : 0n;
+      const dr6 = vector === 1 ? this.#debugRegisters.takeCause(vcpu) : 0n;
+      this.#waiting.set(vcpu, { at, frame, view, dr6 });
       events.push({ vcpu, exit: { kind: "debug", exception: vector, dr6, pc } });
     }
     return events;

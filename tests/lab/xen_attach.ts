@@ -200,7 +200,7 @@ async function pvBreaks(vm: GuestMachine): Promise<void> {
   // Addresses as registers have them.
   const [bodyAt, foldAt] = [body + 0n, fold + 0n];
   const inside = (rip: bigint) => rip >= symbol(vm, "main") && rip < symbol(vm, "room");
-  for (const kind of ["software", "hardware"] as const) {
+  for (const kind of ["hardware", "software"] as const) {
     await using at = await vm.breakpoints.add(fold, { kind });
     const stop = await vm.continue({ timeoutMs: 5000 });
     assert.deepEqual([stop.kind, stop.rip], ["breakpoint", foldAt], kind);
