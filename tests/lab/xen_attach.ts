@@ -200,7 +200,7 @@ async function pvBreaks(vm: GuestMachine): Promise<void> {
   // Addresses as registers have them.
   const [bodyAt, foldAt] = [body + 0n, fold + 0n];
   const inside = (rip: bigint) => rip >= symbol(vm, "main") && rip < symbol(vm, "room");
-  for (const kind of ["hardware", "software"] as const) {
+  for (const kind of ["software", "hardware"] as const) {
     await using at = await vm.breakpoints.add(fold, { kind });
     const stop = await vm.continue({ timeoutMs: 5000 });
     assert.deepEqual([stop.kind, stop.rip], ["breakpoint", foldAt], kind);
@@ -224,17 +224,20 @@ async function pvBreaks(vm: GuestMachine): Promise<void> {
     assert.equal(watch.hits, 1);
   }
   say("a watchpoint");
-  let asked = 0;
-  const goal = (await vm.vcpus[0].registers()).rax + 60n;
-  await using when = await vm.breakpoints.add(body, {
-    condition: ({ registers }) => (asked++, registers.rip === bodyAt && registers.rax >= goal),
-  });
-  const stop = await vm.continue({ timeoutMs: 60_000 });
-  assert.deepEqual([stop.kind, stop.rip, stop.registers.rax], ["breakpoint", bodyAt, goal]);
-  assert.ok(asked >= 59, `${asked}`);
-  say("a condition that says no many times");
-  await using _never = await vm.breakpoints.add(fold, { condition: () => false });
-  await when.remove();
+  for (const kind of ["hardware", "software"] as const) {
+    let asked = 0;
+    const goal = (await vm.vcpus[0].registers()).rax + 60n;
+    await using _when = await vm.breakpoints.add(body, {
+      kind,
+      condition: ({ registers }) => (asked++, registers.rip === bodyAt && registers.rax >= goal),
+    });
+    const stop = await vm.continue({ timeoutMs: 60_000 });
+    const why = `${kind}: ${stop.kind === "fault" ? stop.reason : ""}`;
+    assert.deepEqual([stop.kind, stop.rip, stop.registers.rax], ["breakpoint", bodyAt, goal], why);
+    assert.ok(asked >= 59, `${asked}`);
+    say(`a ${kind} breakpoint's condition that says no many times`);
+  }
+  await using _never = await vm.breakpoints.add(fold, { kind: "hardware", condition: () => false });
   for (let round = 0; round < 30; round++) {
     const paused = await vm.continue({ timeoutMs: 1 + round % 7 });
     assert.ok(
