@@ -15,6 +15,6 @@ Deno.test({
       timeoutMs: 600_000,
     });
     assert.equal(code, 0, `${stdout}${stderr}`);
-    assert.equal(stdout.trim().split("\n").length, 21, stdout);
+    assert.equal(stdout.trim().split("\n").length, 18, stdout);
   },
 });

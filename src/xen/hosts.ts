@@ -27,8 +27,11 @@ export function xenKindHost<K extends DomainKind>(kind: K): XenHost<`xen-${K}`> 
       : "switch the processor's virtualisation on in its firmware, or use xen-pv";
     return { backend, usable: false, reason, remedy };
   }
-  const how =
-    { pv: "Linux and kernels with Xen's notes", pvh: "without a device model", hvm: "with QEMU" }[kind];
+  const how = {
+    pv: "Linux and kernels with Xen's notes",
+    pvh: "without a device model",
+    hvm: "with QEMU, not tried in any lab",
+  }[kind];
   return { backend, usable: true, detail: `${host.detail.split(";")[0]}, by xl; ${how}` };
 }
 
