@@ -205,11 +205,11 @@ async function pvLeft(name: string, before: string): Promise<void> {
   say("detached, text, trap table and debug registers are as they were");
 }
 
-/** All of a PV guest that must not change: its image but for the data, and the vectors of #DB and #BP. */
+/** All of a PV guest that must not change: its image in front of the data, and the vectors of #DB and #BP. */
 function traces(name: string): string {
   const domain = new AttachedDomain(name, { capabilities: () => new Map() });
   try {
-    const text = new Uint8Array(4096);
+    const text = new Uint8Array(0x350);
     domain.memory.read(0x20_0000n, text);
     const context = (domain.vcpus[0] as PvVcpu).readContext();
     const show = (_key: string, value: unknown) => typeof value === "bigint" ? value.toString(16) : value;
