@@ -42,9 +42,9 @@ export function toldCapabilities(kind: DomainKind): Capabilities {
   return new Map(all);
 }
 
-/** In the lab a condition that said no ended in a fault at the breakpoint, after a few rounds: see docs/xen.md. */
+/** In the lab a stop whose condition was given up was told with RIP in the stub: see docs/xen.md. */
 const NO_PV_BREAKPOINTS = no(
-  "where a condition says no, a guest did not always get past one",
+  "a stop at one was once told with RIP in the stop stub",
   "use single steps, or pause",
 );
 
