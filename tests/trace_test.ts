@@ -1,7 +1,7 @@
 /** Runs recorded and compared: `hvsh trace` and `hvsh diff`. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, hosts, InputError, open } from "../mod.ts";
+import { flat, gpa, hosts, InputError, open } from "../mod.ts";
 import { compareFiles, compareMachines, traceLines } from "../src/dsl/traces.ts";
 import { runTraces } from "../src/repl/traces.ts";
 
@@ -111,6 +111,20 @@ Deno.test("in lock step: results of the host are taken over, and do not count", 
   const verdict = await compareMachines(a, b, 100);
   assert.equal(verdict.difference, undefined);
   assert.equal(verdict.ended, "both: halt");
+});
+
+Deno.test("in lock step: what a device wrote into memory is taken over where it is read, and told", async () => {
+  // mov dl, 1; mov dl, [0x3000]; mov al, dl; add [0x3002], al; mov bl, [0x3002]; cli; hlt
+  const code = "b2018a16003088d000060230" + "8a1e0230" + "faf4";
+  await using a = await guest(code);
+  await using b = await guest(code);
+  // The first side's byte is what its register holds already: that has to be taken over all the same.
+  await a.memory.write(gpa(0x3000n), Uint8Array.of(1));
+  await b.memory.write(gpa(0x3000n), Uint8Array.of(2));
+  const verdict = await compareMachines(a, b, 100);
+  assert.equal(verdict.difference, undefined);
+  assert.deepEqual([verdict.ended, verdict.devices], ["both: halt", 1]);
+  assert.equal((await b.vcpus[0].registers()).rbx & 0xffn, 1n);
 });
 
 Deno.test("in lock step: a true difference is found at its instruction", async () => {

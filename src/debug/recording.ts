@@ -84,8 +84,8 @@ export class Recorder {
   }
 
   /** Takes registers over from another recording of the same guest. */
-  async adopt(values: ReadonlyMap<RegisterName, bigint>): Promise<void> {
-    if (values.size === 0) return;
+  async adopt(values: readonly (readonly [RegisterName, bigint])[]): Promise<void> {
+    if (values.length === 0) return;
     await this.#vm.vcpus[0].setRegisters(Object.fromEntries(values));
     // None of them is part of a descriptor cache.
     this.#registers = this.#caches.over(await this.#vm.vcpus[0].registers());

@@ -3,6 +3,8 @@ import { Comparison, type Difference } from "../debug/comparison.ts";
 import { disassembler } from "../debug/disassembly.ts";
 import { instructionOf, type RecordedStep, Recorder } from "../debug/recording.ts";
 import { headerLine, readHeader, readStep, stepLine } from "../debug/recording_file.ts";
+import { gva } from "../vm/address.ts";
+import { FaultError } from "../vm/errors.ts";
 import type { Machine } from "../vm/machine.ts";
 import { breather } from "../vm/promise.ts";
 import type { RegisterName } from "../vm/registers.ts";
@@ -17,6 +19,8 @@ const NO_CODE = "(code that can't be read)";
 export interface Verdict {
   /** Instructions that were the same. */
   readonly same: number;
+  /** How often memory that a device had written, or answers for, was taken over; in lock step only. */
+  readonly devices?: number;
   /** Where they differ; undefined if they don't. */
   readonly difference?: {
     readonly address: bigint;
@@ -96,7 +100,7 @@ async function compareLines([a, left]: NamedLines, [b, right]: NamedLines): Prom
 
 /**
  * Runs the same guest on two machines in lock step. What an instruction gets from the host or a device (RDTSC,
- * CPUID, IN and their like) the second takes over from the first.
+ * CPUID, IN and their like, and loads of what a device wrote) the second takes over from the first.
  *
  * @param count The most instructions.
  */
@@ -104,14 +108,15 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
   const [one, other] = [await Recorder.of(a), await Recorder.of(b)];
   const comparison = new Comparison(one.state, other.state);
   const before: string[] = [];
+  let devices = 0;
   const breathe = breather();
   for (let i = 0; i < count; i++) {
     const [left, right] = await Promise.all([one.step(), other.step()]);
     if (typeof left === "string" || typeof right === "string") {
-      if (left === right) return { same: i, ended: `both: ${left}` };
+      if (left === right) return { same: i, devices, ended: `both: ${left}` };
       const said = (name: string, step: RecordedStep | string) =>
         `${name} ${typeof step === "string" ? `stopped by ${step}` : "went on"}`;
-      return { same: i, ended: `${said(a.backend, left)}, ${said(b.backend, right)}` };
+      return { same: i, devices, ended: `${said(a.backend, left)}, ${said(b.backend, right)}` };
     }
     const instruction = one.instruction(left);
     const text = instruction?.text ?? NO_CODE;
@@ -120,19 +125,48 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
       { step: right, state: other.state },
       instruction,
     );
-    if (found.length > 0) {
-      return { same: i, difference: { address: left.address, text, in: found, before } };
+    const fromDevice = found.length > 0 && await takeMemoryOver(left, a, b);
+    if (fromDevice) devices++;
+    if (found.length > 0 && !fromDevice) {
+      return { same: i, devices, difference: { address: left.address, text, in: found, before } };
     }
-    if (comparison.isForeign(instruction)) await other.adopt(differing(left, other.state));
+    if (fromDevice) await other.adopt(found.flatMap(({ what }) => registerOf(what, one.state)));
+    else if (comparison.isForeign(instruction)) await other.adopt(differing(left, other.state));
     remember(before, left.address, text);
     await breathe();
   }
-  return { same: count };
+  return { same: count, devices };
+}
+
+/**
+ * Whether memory that a step read holds something else on the second machine, or is a device's: all that instructions
+ * write is compared when they write it, so that a device wrote it. The second machine then gets what the first has.
+ */
+async function takeMemoryOver({ reads }: RecordedStep, a: Machine, b: Machine): Promise<boolean> {
+  const [mine, its] = [a.vcpus[0].memory, b.vcpus[0].memory];
+  let different = false;
+  for (const { address, size } of reads) {
+    try {
+      const bytes = await mine.read(gva(address), size);
+      if (bytes.toHex() === (await its.read(gva(address), size)).toHex()) continue;
+      await its.write(gva(address), bytes);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+    }
+    different = true;
+  }
+  return different;
 }
 
 /** What the first side's step set, where the other has something else. */
-function differing(left: RecordedStep, state: ReadonlyMap<RegisterName, bigint>): Map<RegisterName, bigint> {
-  return new Map([...left.registers].filter(([name, value]) => name !== "rip" && state.get(name) !== value));
+function differing(left: RecordedStep, state: ReadonlyMap<RegisterName, bigint>): [RegisterName, bigint][] {
+  return [...left.registers].filter(([name, value]) => name !== "rip" && state.get(name) !== value);
+}
+
+/** A register and its value, if `what` is one that can be taken over. */
+function registerOf(what: string, state: ReadonlyMap<RegisterName, bigint>): [RegisterName, bigint][] {
+  const value = what === "rip" ? undefined : state.get(what as RegisterName);
+  return value === undefined ? [] : [[what as RegisterName, value]];
 }
 
 function apply(state: Map<RegisterName, bigint>, step: RecordedStep): void {
