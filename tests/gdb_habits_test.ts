@@ -111,3 +111,28 @@ info registers rip
   assert.match(said, /^#0 .*in _start\+0x13 \(\)$/m);
   assert.match(said, /^rip .*_start\+0x13>$/m);
 });
+
+Deno.test("gdb habits: enable once, count and delete end at a stop", async () => {
+  const said = await hvsh(`break inner
+break middle
+break outer
+enable once 2
+enable count 2 1
+enable delete 3
+info breakpoints
+continue
+continue
+continue
+continue
+continue
+info breakpoints
+`);
+  assert.equal(said.split("Breakpoint 1, ").length, 3, said);
+  const [before, after] = said.split(/^Num /m).slice(1);
+  assert.match(before, /^1 .*dis {2}y[^\n]*\n\tdisable after 2 more hits/m);
+  assert.match(before, /^2 .*dis {2}y/m);
+  assert.match(before, /^3 .*del {2}y/m);
+  assert.match(after, /^1 .*keep n/m);
+  assert.match(after, /^2 .*keep n/m);
+  assert.doesNotMatch(after, /^3 /m);
+});

@@ -67,7 +67,7 @@ export function breakpointTable(session: Session, vm: GuestMachine, list: readon
     const what = linear
       ? [b.space === "gpa" ? "physical" : "", symbolAt(vm, at) ?? "", b.access === "execute" ? "" : note.what]
       : [note.catch ?? `${b.space} ${hex(at)}`];
-    out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(wide)}${b.once ? "del " : "keep"} ${
+    out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(wide)}${disposition(b, note)} ${
       b.enabled ? "y" : "n"
     }   ${style.address(linear ? `0x${bare(at, 16)}` : "".padEnd(18))} ${
       [...what, `(${howWords(b)})`].filter((w) => w !== "").join(" ")
@@ -75,6 +75,21 @@ export function breakpointTable(session: Session, vm: GuestMachine, list: readon
     out += details(b, note);
   }
   return out;
+}
+
+/** What becomes of it when it stops the guest, in gdb's words. */
+function disposition(b: Breakpoint, { after }: BreakpointNote): string {
+  if (b.once || after?.then === "delete") return "del ";
+  return after === undefined ? "keep" : "dis ";
+}
+
+/** Takes note of a stop: `enable once` and its kin end there. */
+export async function stoppedAt(vm: GuestMachine, breakpoint: Breakpoint): Promise<void> {
+  const note = noteOf(vm, breakpoint);
+  if (note.after === undefined || --note.after.stops > 0) return;
+  if (note.after.then === "delete") await breakpoint.remove();
+  else await breakpoint.enable(false);
+  note.after = undefined;
 }
 
 function details(b: Breakpoint, note: BreakpointNote): string {
@@ -86,6 +101,9 @@ function details(b: Breakpoint, note: BreakpointNote): string {
   if (b.matches > 0) out += `\tbreakpoint already hit ${times(b.matches)}\n`;
   const others = b.hits - b.matches;
   if (others > 0) out += `\tcondition was false ${times(others)}\n`;
+  if (note.after !== undefined && note.after.stops > 1) {
+    out += `\tdisable after ${note.after.stops} more hits\n`;
+  }
   if (b.ignore > 0) out += `\tignore next ${b.ignore} hits\n`;
   for (const line of note.commands ?? []) out += `        ${line}\n`;
   return out;

@@ -5,7 +5,7 @@ import { parsePrefix } from "../expression.ts";
 import type { Session } from "../session.ts";
 import { breakpointData, breakpointTable, howWords, keepNote, noteOf, whereOf } from "./breakpoint_list.ts";
 import { accessCondition, breakpointCondition } from "./condition.ts";
-import { guestState, stateOf } from "./state.ts";
+import { type BreakpointNote, guestState, stateOf } from "./state.ts";
 import { evaluate, evaluateAddress, evaluateCount, guest } from "./values.ts";
 
 /** What may follow a location. */
@@ -138,13 +138,40 @@ async function atLocation(session: Session, vm: GuestMachine, rest: string): Pro
   return list;
 }
 
-/** `enable [N ...]`, `disable [N ...]`. */
+/** `enable [once|delete|count COUNT] [N ...]`, `disable [N ...]`. */
 export async function enable(session: Session, { words, name }: Invocation): Promise<Answer> {
   const vm = guest(session);
   const on = !name.startsWith("dis");
-  const list = chosen(session, words[0] === "breakpoints" ? words.slice(1) : words);
-  for (const breakpoint of list) await breakpoint.enable(on);
+  const given = words[0] === "breakpoints" ? words.slice(1) : words;
+  const [after, numbers] = on ? afterwards(given) : [undefined, given];
+  if (after !== undefined && numbers.length === 0) {
+    throw new InputError("Argument required (breakpoint numbers).", { remedy: "enable once 1 2" });
+  }
+  const list = chosen(session, numbers);
+  for (const breakpoint of list) {
+    await breakpoint.enable(on);
+    noteOf(vm, breakpoint).after = after && { ...after };
+  }
   return { text: "", data: list.map((b) => breakpointData(vm, b)) };
+}
+
+/** What `once`, `delete` or `count N` says, and the words behind it. @throws {InputError} */
+function afterwards(words: readonly string[]): [BreakpointNote["after"], readonly string[]] {
+  switch (words[0]) {
+    case "once":
+      return [{ stops: 1, then: "disable" }, words.slice(1)];
+    case "delete":
+      return [{ stops: 1, then: "delete" }, words.slice(1)];
+    case "count": {
+      const stops = Number(words[1]);
+      if (!Number.isInteger(stops) || stops < 1) {
+        throw new InputError("enable count takes a number of stops", { remedy: "enable count 3 1" });
+      }
+      return [{ stops, then: "disable" }, words.slice(2)];
+    }
+    default:
+      return [undefined, words];
+  }
 }
 
 /** `condition N [EXPRESSION]`. */

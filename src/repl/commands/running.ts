@@ -5,6 +5,7 @@ import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { ripFor } from "./assign.ts";
 import { splitLocation } from "./breakpoints.ts";
+import { stoppedAt } from "./breakpoint_list.ts";
 import { guestState } from "./state.ts";
 import { evaluateAddress, evaluateCount, guest, linearPc, vcpuOf } from "./values.ts";
 
@@ -20,6 +21,7 @@ export async function go(session: Session, move: (vm: GuestMachine) => Promise<S
   const breakpoint = "breakpoint" in stop ? stop.breakpoint : undefined;
   const vm = session.vm;
   if (vm === undefined || breakpoint === undefined) return stop;
+  await stoppedAt(vm, breakpoint);
   for (const line of guestState(vm).notes.get(breakpoint.id)?.commands ?? []) {
     if (line !== "silent") await session.execute(line);
   }

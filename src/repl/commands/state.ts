@@ -35,6 +35,8 @@ export interface BreakpointNote {
   condition?: string;
   /** The means that was asked for, if one was. */
   kind?: "hardware" | "software";
+  /** What happens to it after so many more stops (`enable once`, `enable count`, `enable delete`). */
+  after?: { stops: number; then: "disable" | "delete" };
   /** Commands to run when it stops the guest. */
   commands?: readonly string[];
   /** A catch's words: "port 0x402 write". */

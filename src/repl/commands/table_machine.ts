@@ -205,7 +205,7 @@ export const MACHINE: readonly Command[] = [
     run: async (s, i) => (await import("./screen.ts")).screen(s, i),
   },
   {
-    names: ["screenshot"],
+    names: ["screenshot", "screendump"],
     group: "devices",
     summary: "saves what the guest's screen shows",
     usage: ["screenshot FILE.png"],
