@@ -29,6 +29,8 @@ export class MockGuest implements DeviceHost {
   readonly #ports = new Bus("port");
   readonly #mmio = new Bus("mmio");
   readonly #lines = new Map<number, MockLine>();
+  /** Message-signalled interrupts that were sent: address and data. */
+  readonly messages: [address: number, data: number][] = [];
   readonly #loans = new Set<{ start: bigint; bytes: Uint8Array; taken: () => void }>();
   #now = 0n;
   /** Whether devices get RAM behind their addresses. */
@@ -60,6 +62,10 @@ export class MockGuest implements DeviceHost {
 
   write(at: bigint, bytes: Uint8Array): void {
     this.#slice(at, bytes.length).set(bytes);
+  }
+
+  message(address: number, data: number): void {
+    this.messages.push([address, data]);
   }
 
   discard(at: bigint, length: number): void {

@@ -6,6 +6,7 @@ import type { ConsoleEnd } from "../vm/console.ts";
 import type { Device, DeviceHost, DeviceTime, PlacedRange } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
+import { PciHost } from "../devices/pci/pci_host.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
 import { DeviceFront } from "./device_front.ts";
 import type { InterruptInputs } from "./interrupt_inputs.ts";
@@ -79,6 +80,7 @@ export class DeviceSet implements Devices {
     if (device.place !== undefined) {
       this.#ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
     }
+    if (device instanceof PciFunction) this.#join(device);
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
@@ -93,6 +95,7 @@ export class DeviceSet implements Devices {
     } catch (error) {
       port.remove(device);
       mmio.remove(device);
+      this.#leave(device);
       throw error;
     }
     const handle = new Handle(
@@ -196,6 +199,26 @@ export class DeviceSet implements Devices {
     all([...this.#handles.values()].reverse(), ({ device }) => this.#unplug(device));
   }
 
+  /** Puts a PCI function on the bus that is there. @throws {InputError} If there is none, or it is full. */
+  #join(device: PciFunction): void {
+    const bus = this.#pciHost;
+    if (bus === undefined) {
+      throw new InputError(`${device.name} is a PCI function, and this machine has no PCI bus`, {
+        remedy: "open it with the default devices",
+      });
+    }
+    bus.join(device, (start, length) => this.#free(start, start + length));
+  }
+
+  #leave(device: Device): void {
+    if (device instanceof PciFunction) this.#pciHost?.leave(device);
+  }
+
+  get #pciHost(): PciHost | undefined {
+    for (const { device } of this.#handles.values()) if (device instanceof PciHost) return device;
+    return undefined;
+  }
+
   #free(start: bigint, end: bigint): boolean {
     return !this.#parts.mmio.ranges.some((r) => start < r.end && r.start < end) &&
       this.#memoryIn(start, end) === undefined;
@@ -248,6 +271,7 @@ export class DeviceSet implements Devices {
     this.#wrappers.delete(device);
     this.#parts.inputs.unplugged(device);
     this.#ask(device, "detach", () => device.detach?.());
+    this.#leave(device);
   }
 
   /** @throws {InputError} If an MMIO range lies over memory. */
@@ -272,6 +296,7 @@ export class DeviceSet implements Devices {
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
+      message: (address, data) => inputs.message(address, data),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
       ...(backend.memory.discard && { discard: (at, length) => atOnce(memory.discard(at, length)) }),

@@ -1,6 +1,10 @@
 import type { Interrupts } from "../vm/backend.ts";
 import { type Device, type InterruptLine, NO_LINE } from "../vm/device.ts";
 
+/** Delivery modes in a message's data (SDM vol. 3A, 11.11.2). */
+const DELIVERY_MASK = 0x700;
+const DELIVERY_LOWEST = 0x100;
+
 /**
  * Where interrupt lines lead: to the hypervisor's controllers, or where it has none to the devices that are
  * controllers. Lines stay good while these are taken out, plugged in and swapped.
@@ -53,6 +57,12 @@ export class InterruptInputs {
   /** Makes the first vCPU take `vector`. */
   interrupt(vector: number): void {
     if (!this.#direct) this.#interrupts?.inject(0, vector & 0xff);
+  }
+
+  /** A message-signalled interrupt. Without LAPICs the first vCPU takes those of fixed and lowest priority delivery. */
+  message(address: number, data: number): void {
+    if (this.#interrupts?.irqchip) this.#interrupts.message?.(address, data);
+    else if ((data & DELIVERY_MASK) <= DELIVERY_LOWEST) this.interrupt(data);
   }
 
   /** Whether the hypervisor has the controllers, or there is nothing to wire ours to. */

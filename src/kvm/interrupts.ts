@@ -16,6 +16,11 @@ export function isaVector(gsi: number): number {
   return gsi < 8 ? 0x08 + gsi : 0x70 + gsi - 8;
 }
 
+/** Where a vCPU's LAPIC takes messages: physical destination (SDM vol. 3A, 11.11.1). */
+function lapicOf(vcpu: number): number {
+  return (0xfee0_0000 | vcpu << 12) >>> 0;
+}
+
 /** Checks a vCPU's number. @throws {RangeError} If there is none. */
 function vcpuOf(vcpus: readonly KvmVcpu[], index: number): KvmVcpu {
   const vcpu = vcpus[index];
@@ -62,6 +67,10 @@ export class KvmInterrupts implements Interrupts {
     this.#vcpus[0].wire(controller);
   }
 
+  message(address: number, data: number): void {
+    this.#vm.signalMsi(address, data);
+  }
+
   pending(vcpu: number): boolean {
     return vcpuOf(this.#vcpus, vcpu).pending;
   }
@@ -82,7 +91,7 @@ export class KvmInterrupts implements Interrupts {
     const page = target.lapic();
     const spurious = page[SPURIOUS] | (page[SPURIOUS + 1] << 8);
     // Vectors 0 to 15 are illegal for a LAPIC (SDM vol. 3A, 12.5.2).
-    if ((spurious & SOFTWARE_ENABLE) === 0 || vector < 16 || !this.#vm.signalMsi(vcpu, vector)) {
+    if ((spurious & SOFTWARE_ENABLE) === 0 || vector < 16 || !this.#vm.signalMsi(lapicOf(vcpu), vector)) {
       throw new UnsupportedError("inject", `the guest's LAPIC is switched off or refuses vector ${vector}`, {
         remedy: "Raise an interrupt line instead, or open the machine with `irqchip: false`.",
       });

@@ -1,4 +1,5 @@
 import { addressOf } from "../host/address.ts";
+import { HostError } from "../host/error.ts";
 import type { OwnedFd } from "../host/fd.ts";
 import {
   CAP,
@@ -154,13 +155,20 @@ export class KvmVm implements Disposable {
   }
 
   /**
-   * Sends a message-signalled interrupt to a LAPIC: fixed delivery, edge-triggered, physical destination.
+   * Sends a message-signalled interrupt to the LAPICs.
    *
-   * @returns False if no LAPIC takes it (it is switched off).
+   * @param address 0xfeexxxxx (SDM vol. 3A, 11.11.1). @param data Vector, delivery mode, trigger (11.11.2).
+   * @returns False if no LAPIC takes it: there is none of that number, or it is switched off.
    */
-  signalMsi(apicId: number, vector: number): boolean {
-    const message = kvm_msi.encode({ address_lo: (0xfee0_0000 | (apicId << 12)) >>> 0, data: vector });
-    return this.#file.ioctlBuffer("KVM_SIGNAL_MSI", KVM.SIGNAL_MSI, message) > 0;
+  signalMsi(address: number, data: number): boolean {
+    const message = kvm_msi.encode({ address_lo: address, data });
+    try {
+      return this.#file.ioctlBuffer("KVM_SIGNAL_MSI", KVM.SIGNAL_MSI, message) > 0;
+    } catch (error) {
+      // -1 for a message without a taker comes out as an errno.
+      if (error instanceof HostError && error.name === "EPERM") return false;
+      throw error;
+    }
   }
 
   /**

@@ -154,6 +154,11 @@ export interface Interrupts {
   pending(vcpu: number): boolean;
   /** Sends an NMI. @throws {UnsupportedError} */
   nmi(vcpu: number): MaybePromise<void>;
+  /**
+   * Sends a message-signalled interrupt to the LAPICs: `address` 0xfeexxxxx and `data` as SDM vol. 3A, 11.11 has them.
+   * What no LAPIC takes is lost. Only with an irqchip.
+   */
+  message?(address: number, data: number): void;
   /** Makes the vCPU take the external interrupt `vector` as soon as it can. @throws {UnsupportedError} */
   inject(vcpu: number, vector: number): MaybePromise<void>;
 }

@@ -67,6 +67,11 @@ export interface DeviceHost {
   /** Makes the first vCPU take the external interrupt `vector`, 0..255, as soon as it can; for an IOAPIC. */
   interrupt?(vector: number): void;
   /**
+   * Writes `data` to `address`, 0xfee00000 to 0xfeefffff, as message-signalled interrupts do (SDM vol. 3A, 11.11): the
+   * vCPUs that they name take the vector. What the guest chose and nobody takes is lost.
+   */
+  message?(address: number, data: number): void;
+  /**
    * The guest does not need these bytes for now: the host gets their pages back where it can, and they read as zeros
    * until the guest or a device writes them. Only whole pages of 4096 bytes. Undefined where memory can't be given
    * back. @throws {FaultError} If a byte is no memory.

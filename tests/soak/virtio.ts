@@ -1,17 +1,25 @@
 /**
- * Hostile drivers for the virtio devices: whatever they write to registers, rings and buffers, on either ring kind, a
- * device throws nothing, ends, touches nothing but guest memory, and serves a driver that keeps the rules after a
+ * Hostile drivers for the virtio devices: whatever they write to registers, rings and buffers, over either transport,
+ * on either ring kind, a device throws nothing, ends, touches nothing but guest memory, and serves a driver that keeps the rules after a
  * reset. `deno run -A tests/soak/virtio.ts [RUNS [SEED]]` tries 100,000 drivers for each device.
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import type { Device } from "../../src/vm/device.ts";
 import { MockGuest } from "../../src/devices/mock_guest.ts";
 import { type Buffer, MockDriver } from "../../src/devices/virtio/mock_driver.ts";
 import { DESC, FEATURE } from "../../src/devices/virtio/spec.ts";
+import { PciHost } from "../../src/devices/pci/pci_host.ts";
+import { MockMmio, MockPci, type MockTransport } from "../../src/devices/virtio/mock_transport.ts";
 import { VirtioMmio } from "../../src/devices/virtio/virtio_mmio.ts";
+import { VirtioPci } from "../../src/devices/virtio/virtio_pci.ts";
+import type { VirtioType } from "../../src/devices/virtio/virtio_type.ts";
 import { type Subject, SUBJECTS } from "./virtio_subjects.ts";
 
 const AT = 0xd000_0000n;
+/** Over PCI: its slot, and where its MSI-X is. */
+const SLOT = 3;
+const MSIX_AT = 0xd001_0000n;
 const HEAP = 0x1000;
 const MEMORY = 0x40000;
 
@@ -21,7 +29,9 @@ type Step =
   | { kind: "kick"; queue: number }
   | { kind: "poke"; queue: number; area: number; at: number; value: number }
   | { kind: "address"; queue: number; entry: number; at: bigint; length: number; flags: number }
-  | { kind: "register"; offset: number; value: number; size: 1 | 2 | 4 }
+  | { kind: "register"; offset: number; value: number; size: 1 | 2 | 4; read: boolean }
+  | { kind: "msix"; offset: number; value: number }
+  | { kind: "config"; offset: number; value: number; size: 1 | 2 | 4; read: boolean }
   | { kind: "host"; what: number }
   | { kind: "restart"; features: bigint }
   | { kind: "carry" };
@@ -72,6 +82,7 @@ const features = fc.tuple(
 )
   .map(([a, b, c]) => a | FEATURE.INDIRECT_DESC | (b === 0n ? c : b));
 
+const size = fc.constantFrom(1 as const, 2 as const, 4 as const);
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 8,
@@ -109,9 +120,33 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant("register" as const),
-      offset: fc.oneof(fc.nat(0x1ff), fc.constantFrom(0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x100)),
+      offset: fc.oneof(
+        fc.nat(0x1ff),
+        fc.nat(0x3fff),
+        fc.constantFrom(0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x100),
+        fc.constantFrom(0x00, 0x0c, 0x10, 0x14, 0x16, 0x18, 0x1a, 0x1c, 0x20, 0x1000, 0x2000, 0x3000, 0x3004),
+      ),
       value: edge,
-      size: fc.constantFrom(1 as const, 2 as const, 4 as const),
+      size,
+      read: fc.boolean(),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("msix" as const),
+      offset: fc.oneof(fc.nat(15).map((word) => 4 * word), fc.nat(0xfff)),
+      value: fc.oneof(edge, fc.constant(0xfee0_0000)),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("config" as const),
+      offset: fc.oneof(fc.nat(0xff), fc.constantFrom(0x04, 0x10, 0x42, 0x43, 0x9c, 0xa0, 0xa4, 0xa8)),
+      value: edge,
+      size,
+      read: fc.boolean(),
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("host" as const), what: fc.nat(7) }) },
@@ -121,48 +156,89 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** Tries `runs` drivers on each device; the same `seed` gives the same ones. @throws {AssertionError} With the smallest. */
 export function virtioHolds(
-  { runs, seed, only }: { runs: number; seed: number; only?: string },
+  { runs, seed, only, transport }: {
+    runs: number;
+    seed: number;
+    only?: string;
+    transport?: keyof typeof TRANSPORTS;
+  },
 ): void {
   for (const [name, make] of Object.entries(SUBJECTS)) {
     if (only !== undefined && only !== name) continue;
-    fc.assert(
-      fc.property(features, fc.array(step, { maxLength: 40 }), (first, steps) => {
-        const subject = make();
-        try {
-          drive(subject, first, steps);
-        } finally {
-          subject.end?.();
-        }
-      }),
-      { seed, numRuns: runs },
-    );
+    for (const plug of transport === undefined ? Object.values(TRANSPORTS) : [TRANSPORTS[transport]]) {
+      fc.assert(
+        fc.property(features, fc.array(step, { maxLength: 40 }), (first, steps) => {
+          const subject = make();
+          try {
+            drive(subject, plug, first, steps);
+          } finally {
+            subject.end?.();
+          }
+        }),
+        { seed, numRuns: runs },
+      );
+    }
   }
 }
 
-function drive(subject: Subject, first: bigint, steps: readonly Step[]): void {
+/** A device plugged in, and how to find its registers where they shall be. */
+interface Plugged {
+  readonly device: Device;
+  find(): MockTransport;
+}
+
+/** Either transport. */
+export const TRANSPORTS: Readonly<Record<"mmio" | "pci", (guest: MockGuest, type: VirtioType) => Plugged>> = {
+  mmio: (guest, type) => ({
+    device: guest.add(new VirtioMmio(type, { place: { at: AT, irq: 5 } })),
+    find: () => new MockMmio(guest, AT),
+  }),
+  pci: (guest, type) => {
+    const device = new VirtioPci(type);
+    guest.add(new PciHost()).plug({ slot: SLOT }, device);
+    guest.add(device);
+    return { device, find: () => new MockPci(guest, SLOT, [Number(AT), Number(MSIX_AT)]) };
+  },
+};
+
+function drive(
+  subject: Subject,
+  plug: (guest: MockGuest, type: VirtioType) => Plugged,
+  first: bigint,
+  steps: readonly Step[],
+): void {
   const guest = new MockGuest([], MEMORY);
-  const device = guest.add(new VirtioMmio(subject.type, { place: { at: AT, irq: 5 } }));
+  const { device, find } = plug(guest, subject.type);
   const count = subject.type.queues.length;
-  let driver = start(guest, first, count);
+  const start = (features: bigint) =>
+    new MockDriver(guest, { transport: find(), features, heap: HEAP }).start(count);
+  let driver = start(first);
   for (const s of steps) {
-    if (s.kind === "register") guest.store(AT + BigInt(s.offset), s.value, s.size);
+    if (s.kind === "register") {
+      if (s.read) guest.load(AT + BigInt(s.offset), s.size);
+      else guest.store(AT + BigInt(s.offset), s.value, s.size);
+    } else if (s.kind === "msix") guest.store(MSIX_AT + BigInt(s.offset), s.value, 4);
+    else if (s.kind === "config") configure(guest, s);
     else if (s.kind === "host") subject.host(s.what);
-    else if (s.kind === "restart") driver = start(guest, s.features, count);
+    else if (s.kind === "restart") driver = start(s.features);
     else if (s.kind === "carry") {
-      const saved = JSON.parse(JSON.stringify(device.save()));
-      device.restore(saved);
-      assert.deepEqual(JSON.parse(JSON.stringify(device.save())), saved);
+      const saved = JSON.parse(JSON.stringify(device.save?.()));
+      device.restore?.(saved);
+      assert.deepEqual(JSON.parse(JSON.stringify(device.save?.())), saved);
     } else act(driver, s, s.queue % count);
     subject.holds?.();
   }
   // Whatever it was, a reset mends it.
-  subject.works(start(guest, first, count));
+  subject.works(start(first));
   guest.run(2_000_000_000n);
-  device.detach();
+  device.detach?.();
 }
 
-function start(guest: MockGuest, features: bigint, queues: number): MockDriver {
-  return new MockDriver(guest, { at: AT, features, heap: HEAP }).start(queues);
+/** Into configuration space; where there is none the ports are nobody's. */
+function configure(guest: MockGuest, { offset, value, size, read }: Extract<Step, { kind: "config" }>): void {
+  guest.out(0xcf8, (0x8000_0000 | SLOT << 11 | offset & ~3) >>> 0, 4);
+  if (read) guest.in(0xcfc + (offset & 3), size);
+  else guest.out(0xcfc + (offset & 3), value, size);
 }
 
 function act(driver: MockDriver, s: Extract<Step, { queue: number }>, queue: number): void {

@@ -41,8 +41,8 @@ export interface Chipset {
 /** Makes the chipset. 00:01.1 is left free for the IDE function. */
 export function chipset(options: ChipsetOptions): Chipset {
   const { time, onReset, onPowerOff, onSuspend, onPam, configured } = options;
-  const isa = new Piix3();
-  const host = new PciHost({ onReset, router: isa });
+  const isa = new Piix3({ configured });
+  const host = new PciHost({ onReset, router: isa, configured });
   const bridge = new I440fx({ onPam, configured });
   const power = new Piix4Pm({ time, onPowerOff, onSuspend, configured });
   host.plug({ slot: 0 }, bridge);

@@ -19,6 +19,7 @@ export const HEADER_TYPE = 0x0e;
 export const BASE_ADDRESS = 0x10;
 export const SUBSYSTEM_VENDOR_ID = 0x2c;
 export const SUBSYSTEM_ID = 0x2e;
+export const CAPABILITIES_POINTER = 0x34;
 export const INTERRUPT_LINE = 0x3c;
 export const INTERRUPT_PIN = 0x3d;
 
@@ -27,6 +28,9 @@ export const COMMAND_IO_BIT = 0x0001;
 export const COMMAND_MEMORY_BIT = 0x0002;
 export const COMMAND_BUS_MASTER_BIT = 0x0004;
 export const COMMAND_INTX_DISABLE_BIT = 0x0400;
+/** Bits of the status register: the pin is asserted, INTx disable or not (PCI 3.0, 6.2.3); a capabilities list is there. */
+export const STATUS_INTERRUPT_BIT = 0x0008;
+export const STATUS_CAPABILITIES_BIT = 0x0010;
 /** I/O, memory, bus master, parity, SERR#, INTx disable. */
 const COMMAND_MASK = 0x0547;
 /** Error bits, cleared by writing ones. */
@@ -147,6 +151,11 @@ export class ConfigSpace {
       const start = bar.kind === "memory64" ? low | BigInt(this.get(offset + 4, 4)) << 32n : low;
       return start === 0n ? [] : [{ bar: i, kind: io ? "io" : "memory", start, length: BigInt(bar.size) }];
     });
+  }
+
+  /** The base address registers that there are, by index. */
+  get bars(): readonly (Bar | undefined)[] {
+    return this.#bars;
   }
 
   /** As after power-on. */

@@ -9,6 +9,8 @@ import {
   type InterruptLine,
   NO_LINE,
 } from "../../vm/device.ts";
+import { FaultError } from "../../vm/errors.ts";
+import { putNumber } from "../byte_device.ts";
 import { restoreRecord, saveRecord, type Shape } from "../state.ts";
 import {
   COMMAND,
@@ -19,6 +21,9 @@ import {
 } from "./config_space.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { PCI_BITS } from "./pci_bits.ts";
+
+/** The highest bits of the addresses that LAPICs take messages at (SDM vol. 3A, 11.11.1). */
+const LAPICS = 0xfeen;
 
 /** A range that a base address register made. */
 export interface BarRange extends DeviceRange {
@@ -46,6 +51,8 @@ export abstract class PciFunction implements Device {
   readonly bits: Readonly<Record<string, RegisterBits>> = PCI_BITS;
   /** Interrupt pin, 1..4, 0 for none. */
   readonly pin: number;
+  /** The slot it wants, 3..31, if it comes to a bus that has no place for it; any if left out. */
+  readonly slot?: number;
 
   constructor(name: string, identity: PciIdentity) {
     this.name = name;
@@ -71,6 +78,22 @@ export abstract class PciFunction implements Device {
   /** Whether the guest lets it reach memory by itself. */
   protected get busMaster(): boolean {
     return (this.config.get(COMMAND, 2) & COMMAND_BUS_MASTER_BIT) !== 0;
+  }
+
+  /**
+   * Writes 32 bits to an address that the guest chose, as a message-signalled interrupt is (PCI 3.0, 6.8): LAPICs take
+   * what goes to 0xfeexxxxx, memory anything else, and nobody what goes nowhere.
+   */
+  protected message(address: bigint, data: number): void {
+    if (!this.busMaster) return;
+    if (address >> 20n === LAPICS) return this.#host?.message?.(Number(address), data);
+    const bytes = new Uint8Array(4);
+    putNumber(bytes, data);
+    try {
+      this.#host?.write(address, bytes);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+    }
   }
 
   /** Gets access to memory and interrupts. */

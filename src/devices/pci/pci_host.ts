@@ -3,13 +3,14 @@
  *
  * Specification: PCI Local Bus 2.2, 3.2.2.3.2; Intel 82371SB (PIIX3), 2.5.5.5 (reset control at 0xcf9).
  */
-import type { Device, InterruptLine } from "../../vm/device.ts";
+import { type Device, type InterruptLine, NO_LINE } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { ResetControl } from "../reset_control.ts";
 import { bits, restoreRecord, saveRecord, type Shape } from "../state.ts";
 import { HOST_BITS } from "./pci_bits.ts";
+import { assignResources } from "./pci_assign.ts";
 import type { PciFunction } from "./pci_function.ts";
 
 const ADDRESS = 0;
@@ -37,7 +38,24 @@ export interface PciPlace {
 export interface PciInterruptRouter {
   /** The line of pin 1..4 (INTA#..INTD#) in a slot. Every call gives a source of its own. */
   route(slot: number, pin: number): InterruptLine;
+  /** The ISA interrupt that it leads to now; undefined while to none. */
+  irq(slot: number, pin: number): number | undefined;
 }
+
+/** What the bus is made of. */
+export interface PciHostOptions {
+  /** Default "pci". */
+  readonly name?: string;
+  /** The guest asked for a reset through port 0xcf9. */
+  readonly onReset?: () => void;
+  /** Where interrupt pins lead. */
+  readonly router?: PciInterruptRouter;
+  /** Whether functions that join get addresses here, for a guest without firmware. */
+  readonly configured?: boolean;
+}
+
+/** Slots that the chipset and the VGA leave. */
+const FIRST_FREE_SLOT = 3;
 
 /** Bus 0 and its ports 0xcf8..0xcff. */
 export class PciHost implements Device {
@@ -50,16 +68,17 @@ export class PciHost implements Device {
   readonly #functions = new Map<number, PciFunction>();
   readonly #reset: ResetControl;
   readonly #router: PciInterruptRouter | undefined;
+  readonly #configured: boolean;
+  /** Functions that were plugged in where there was room. */
+  readonly #joined = new Map<PciFunction, number>();
   #address = 0;
 
-  /** @param options `onReset`: the guest asked for a reset through port 0xcf9. */
-  constructor(
-    options: { readonly name?: string; readonly onReset?: () => void; readonly router?: PciInterruptRouter } =
-      {},
-  ) {
+  /** @param options What it is made of. */
+  constructor(options: PciHostOptions = {}) {
     this.name = options.name ?? "pci";
     this.#reset = new ResetControl(options.onReset);
     this.#router = options.router;
+    this.#configured = options.configured ?? false;
   }
 
   /** The functions, in the order of their places. */
@@ -96,6 +115,36 @@ export class PciHost implements Device {
     }
     this.#functions.set(slot << 3 | number, device);
     if (device.pin > 0 && this.#router !== undefined) device.intx = this.#router.route(slot, device.pin);
+  }
+
+  /**
+   * Puts a function that has no place yet into a slot; without firmware it gets its addresses too.
+   *
+   * @param free Whether a range of guest-physical addresses has neither memory nor a device.
+   * @throws {InputError} If the slot it wants is taken, or there is none left.
+   */
+  join(device: PciFunction, free: (start: bigint, length: bigint) => boolean): void {
+    if (this.functions.some((each) => each.device === device)) return;
+    const slot = device.slot ?? this.#freeSlot();
+    this.plug({ slot }, device);
+    this.#joined.set(device, slot << 3);
+    if (!this.#configured) return;
+    try {
+      assignResources(device, device.pin > 0 ? this.#router?.irq(slot, device.pin) : undefined, free);
+      device.reset();
+    } catch (error) {
+      this.leave(device);
+      throw error;
+    }
+  }
+
+  /** Lets go of a function that has joined. */
+  leave(device: PciFunction): void {
+    const place = this.#joined.get(device);
+    if (place === undefined) return;
+    this.#joined.delete(device);
+    this.#functions.delete(place);
+    device.intx = NO_LINE;
   }
 
   /** How many functions are there. */
@@ -154,6 +203,14 @@ export class PciHost implements Device {
       shown[place] = `${device.name} ${id}`;
     }
     return shown;
+  }
+
+  /** The first slot without functions; 32, which is none, if all are taken. */
+  #freeSlot(): number {
+    const taken = new Set([...this.#functions.keys()].map((place) => place >> 3));
+    let slot = FIRST_FREE_SLOT;
+    while (taken.has(slot)) slot++;
+    return slot;
   }
 
   /** The function that CONFIG_ADDRESS names; bus 0 is the only one. */

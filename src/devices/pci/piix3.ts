@@ -11,6 +11,8 @@ const PIRQ_ROUTE = 0x60;
 const ROUTE_OFF_BIT = 0x80;
 const ROUTE_IRQ_MASK = 0x0f;
 const PIRQS = 4;
+/** Where PIRQA..PIRQD lead without firmware. */
+const CONFIGURED_ROUTES = [11, 10, 11, 10];
 /** 3..7, 9..12, 14, 15 (2.2.8). */
 const ROUTABLE_MASK = 0xdef8;
 
@@ -22,8 +24,11 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
   /** Which ISA interrupts are raised from here, a bit each. */
   #raised = 0;
 
-  /** @param options `name`: default "piix3". */
-  constructor(options: { readonly name?: string } = {}) {
+  /**
+   * @param options `name`: default "piix3". `configured`: whether the pins lead to interrupts 10 and 11 from the start,
+   * as the ACPI tables for a guest without firmware say.
+   */
+  constructor(options: { readonly name?: string; readonly configured?: boolean } = {}) {
     super(options.name ?? "piix3", {
       vendor: 0x8086,
       device: 0x7000,
@@ -32,7 +37,7 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
       multifunction: true,
     });
     for (let i = 0; i < PIRQS; i++) {
-      this.config.initial(PIRQ_ROUTE + i, ROUTE_OFF_BIT, 1);
+      this.config.initial(PIRQ_ROUTE + i, options.configured ? CONFIGURED_ROUTES[i] : ROUTE_OFF_BIT, 1);
       this.config.allow(PIRQ_ROUTE + i, ROUTE_OFF_BIT | ROUTE_IRQ_MASK, 1);
     }
     this.config.initial(0x4c, 0x4d, 1); // I/O recovery timer
@@ -61,7 +66,7 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
 
   /** Pin 1..4 of a slot: the pins of neighbouring slots go to different PIRQs, as a board's wiring does it. */
   route(slot: number, pin: number): InterruptLine {
-    const holders = this.#holders[(slot - 1 + pin - 1) & 3];
+    const holders = this.#holders[pirq(slot, pin)];
     const source = {};
     return {
       raise: () => {
@@ -73,6 +78,12 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
         this.#update();
       },
     };
+  }
+
+  /** The ISA interrupt that a pin leads to now. */
+  irq(slot: number, pin: number): number | undefined {
+    const route = this.config.get(PIRQ_ROUTE + pirq(slot, pin), 1);
+    return (route & ROUTE_OFF_BIT) !== 0 ? undefined : route & ROUTE_IRQ_MASK;
   }
 
   /** The guest wrote configuration space. */
@@ -120,4 +131,9 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
       else this.#lines[irq].lower();
     }
   }
+}
+
+/** Which of PIRQA..PIRQD, 0..3, a pin is wired to: neighbours differ, so that not all share one. */
+function pirq(slot: number, pin: number): number {
+  return (slot - 1 + pin - 1) & 3;
 }

@@ -1,6 +1,7 @@
-/** The driver's side of virtio over MMIO with either ring format, for tests of devices and queues. */
+/** The driver's side of virtio over either transport with either ring format, for tests of devices and queues. */
 import assert from "node:assert/strict";
 import type { MockGuest } from "../mock_guest.ts";
+import { MockMmio, type MockTransport } from "./mock_transport.ts";
 import { DESC, DESCRIPTOR_BYTES, FEATURE, STATUS } from "./spec.ts";
 
 /** A buffer of a request: bytes to send, or how many bytes may come back. */
@@ -8,8 +9,10 @@ export type Buffer = Uint8Array | number;
 
 /** How a mock driver sets a device up. */
 export interface MockDriverOptions {
-  /** Address of the registers. */
-  readonly at: bigint;
+  /** Address of the registers of virtio over MMIO. */
+  readonly at?: bigint;
+  /** What is there instead. */
+  readonly transport?: MockTransport;
   /** Which features to accept of those offered; VERSION_1 is always. */
   readonly features?: bigint;
   /** Entries of each queue. */
@@ -37,32 +40,35 @@ const RING_BYTES = 0x4000;
 /** A driver that follows the rules, except where a test breaks them through `guest.memory`. */
 export class MockDriver {
   readonly guest: MockGuest;
-  readonly at: bigint;
   readonly size: number;
   readonly rings: Ring[] = [];
   features = 0n;
   #heap: number;
   readonly #heapStart: number;
   readonly #options: MockDriverOptions;
+  readonly #mmio: MockMmio;
+  readonly #transport: MockTransport;
 
   constructor(guest: MockGuest, options: MockDriverOptions) {
     this.guest = guest;
-    this.at = options.at;
+    this.#mmio = new MockMmio(guest, options.at ?? 0n);
+    this.#transport = options.transport ?? this.#mmio;
     this.size = options.size ?? 8;
     this.#heap = this.#heapStart = options.heap ?? 0x1000;
     this.#options = options;
   }
 
+  /** A register of virtio over MMIO. */
   get(offset: number): number {
-    return this.guest.load(this.at + BigInt(offset), 4);
+    return this.#mmio.get(offset);
   }
 
   set(offset: number, value: number): void {
-    this.guest.store(this.at + BigInt(offset), value, 4);
+    this.#mmio.set(offset, value);
   }
 
   get status(): number {
-    return this.get(0x070);
+    return this.#transport.status;
   }
 
   get packed(): boolean {
@@ -71,26 +77,21 @@ export class MockDriver {
 
   /** Reset, features, `queues` queues, DRIVER_OK. */
   start(queues: number): this {
-    this.set(0x070, 0);
+    const to = this.#transport;
+    to.status = 0;
     this.rings.length = 0;
     this.#heap = this.#heapStart;
-    this.set(0x070, STATUS.ACKNOWLEDGE);
-    this.set(0x070, STATUS.ACKNOWLEDGE | STATUS.DRIVER);
+    to.status = STATUS.ACKNOWLEDGE;
+    to.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER;
     let offered = 0n;
-    for (const half of [0, 1]) {
-      this.set(0x014, half);
-      offered |= BigInt(this.get(0x010)) << BigInt(32 * half);
-    }
+    for (const half of [0, 1]) offered |= BigInt(to.offered(half)) << BigInt(32 * half);
     this.features = offered & (this.#options.features ?? 0n) | FEATURE.VERSION_1;
-    for (const half of [0, 1]) {
-      this.set(0x024, half);
-      this.set(0x020, Number(this.features >> BigInt(32 * half) & 0xffff_ffffn));
-    }
+    for (const half of [0, 1]) to.accept(half, Number(this.features >> BigInt(32 * half) & 0xffff_ffffn));
     const negotiated = STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK;
-    this.set(0x070, negotiated);
+    to.status = negotiated;
     assert.equal(this.status, negotiated, "the device refuses the features");
     for (let i = 0; i < queues; i++) this.#makeRing(i);
-    this.set(0x070, negotiated | STATUS.DRIVER_OK);
+    to.status = negotiated | STATUS.DRIVER_OK;
     return this;
   }
 
@@ -120,7 +121,7 @@ export class MockDriver {
 
   /** Tells the device. */
   kick(queue: number): void {
-    this.set(0x050, queue);
+    this.#transport.kick(queue);
   }
 
   /** What has come back since the last call: ID, how many bytes the device says it wrote, and the buffers to write. */
@@ -180,13 +181,8 @@ export class MockDriver {
     };
     this.rings.push(ring);
     this.#heap = base + RING_BYTES;
-    this.set(0x030, index);
-    this.set(0x038, this.size);
-    for (const [offset, at] of [[0x080, ring.desc], [0x090, ring.driver], [0x0a0, ring.device]]) {
-      this.set(offset, at);
-      this.set(offset + 4, 0);
-    }
-    this.set(0x044, 1);
+    const { desc, driver, device } = ring;
+    this.#transport.enable(index, { size: this.size, desc, driver, device });
   }
 
   #offerSplit(

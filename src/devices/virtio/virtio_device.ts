@@ -22,6 +22,8 @@ export interface Notifier {
   queue(index: number): void;
   /** Configuration space or status has changed. */
   config(): void;
+  /** Whether the device may reach memory now; it always may if left out. */
+  mayReachMemory?(): boolean;
 }
 
 /** What a device offers of the reserved features. */
@@ -204,7 +206,7 @@ export class VirtioDevice {
     this.#queues = [];
     for (const [i, queue] of state.queues.entries()) this.setups[i].restore(queue);
     if ((this.#status & STATUS.DRIVER_OK) === 0) return;
-    this.#guarded(() => {
+    this.#caught(() => {
       for (const [i, { progress }] of state.queues.entries()) {
         if (this.setups[i].ready) this.#makeQueue(i).restore(progress);
       }
@@ -334,8 +336,18 @@ export class VirtioDevice {
     };
   }
 
-  /** What the driver did wrong ends in DEVICE_NEEDS_RESET; what the type did wrong is its author's. */
+  /** Does what reaches into the driver's memory, if the transport lets it. */
   #guarded(work: () => void): void {
+    this.#caught(() => {
+      if (this.#notifier.mayReachMemory?.() === false) {
+        throw new DriverFault("the function has work to do, and is no bus master");
+      }
+      work();
+    });
+  }
+
+  /** What the driver did wrong ends in DEVICE_NEEDS_RESET; what the type did wrong is its author's. */
+  #caught(work: () => void): void {
     try {
       work();
     } catch (error) {
