@@ -108,6 +108,8 @@ export {
   virtioNet,
   type VirtioNetOptions,
   type VirtioOptions,
+  type VirtioPciOptions,
+  type VirtioPlaceOptions,
   type VirtioPort,
   virtioRng,
 } from "./virtio.ts";

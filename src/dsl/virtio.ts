@@ -5,7 +5,9 @@ import { VirtioEntropy } from "../devices/virtio/entropy.ts";
 import type { VirtioOptions } from "../devices/virtio/virtio_device.ts";
 import { VirtioNet, type VirtioNetOptions } from "../devices/virtio/net.ts";
 import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmio.ts";
+import { VirtioPci, type VirtioPciOptions } from "../devices/virtio/virtio_pci.ts";
 import type { VirtioType } from "../devices/virtio/virtio_type.ts";
+import { InputError } from "../vm/errors.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { NetBacking } from "../vm/net.ts";
 import type { Device } from "../vm/device.ts";
@@ -15,10 +17,43 @@ import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions }
 export { VirtioNet };
 export type { NetBacking, PortForward, UserNetOptions, VirtioNetOptions };
 export { VirtioBalloon, VirtioConsole };
-export type { VirtioBalloonOptions, VirtioConsoleOptions, VirtioMmioOptions, VirtioOptions, VirtioPort };
+export type {
+  VirtioBalloonOptions,
+  VirtioConsoleOptions,
+  VirtioMmioOptions,
+  VirtioOptions,
+  VirtioPciOptions,
+  VirtioPort,
+};
+
+/** How a virtio device is reached by its driver, and where. */
+export interface VirtioPlaceOptions extends VirtioMmioOptions, VirtioPciOptions {
+  /**
+   * "mmio", a page of registers, if left out: kernels without firmware find it by the ACPI tables. "pci", a function on
+   * the PCI bus, which firmware finds too, with an interrupt for each queue; for a machine with the default devices.
+   */
+  readonly transport?: "mmio" | "pci";
+}
+
+/** A device type with the transport that was chosen. @throws {InputError} If the options don't fit. */
+function onTransport(type: VirtioType, options: VirtioPlaceOptions): Device {
+  const { transport = "mmio", place, slot } = options;
+  if (transport !== "mmio" && transport !== "pci") {
+    throw new InputError(`${type.name}: there is no transport "${String(transport)}"`, {
+      remedy: 'take "mmio" or "pci"',
+    });
+  }
+  const other = transport === "pci" ? place && "place" : slot !== undefined && "slot";
+  if (other) {
+    throw new InputError(`${type.name}: a ${other} is for the other transport than ${transport}`, {
+      remedy: 'give a place for "mmio", a slot for "pci", or neither',
+    });
+  }
+  return transport === "pci" ? new VirtioPci(type, options) : new VirtioMmio(type, options);
+}
 
 /**
- * A virtio device that does what `type` says, over MMIO: for `devices` of `open()`, or `vm.devices.add()`.
+ * A virtio device that does what `type` says: for `devices` of `open()`, or `vm.devices.add()`.
  *
  * @throws {InputError} If the type's description makes no sense.
  * @example
@@ -33,12 +68,12 @@ export type { VirtioBalloonOptions, VirtioConsoleOptions, VirtioMmioOptions, Vir
  * assert.equal(vm.devices.get("zeros")?.ranges[0].start, 0xd000_0000n);
  * ```
  */
-export function virtio(type: VirtioType, options: VirtioMmioOptions = {}): Device {
-  return new VirtioMmio(type, options);
+export function virtio(type: VirtioType, options: VirtioPlaceOptions = {}): Device {
+  return onTransport(type, options);
 }
 
 /** What a disk is and how it looks to its guest. */
-export interface VirtioDiskOptions extends DiskOptions, VirtioMmioOptions {
+export interface VirtioDiskOptions extends DiskOptions, VirtioPlaceOptions {
   /** What GET_ID tells, at most 20 bytes; the name if left out. */
   readonly serial?: string;
   /** How many queues; 1 if left out. */
@@ -61,7 +96,7 @@ export function virtioDisk(
     ? () => openDisk(source, options)
     : source;
   const { name, serial, queues, onFault } = options;
-  return new VirtioMmio(
+  return onTransport(
     new VirtioBlock({
       backing,
       ...(name !== undefined && { name }),
@@ -74,9 +109,9 @@ export function virtioDisk(
 }
 
 /** A virtio source of random numbers. */
-export function virtioRng(options: VirtioMmioOptions & { name?: string } = {}): Device {
+export function virtioRng(options: VirtioPlaceOptions & { name?: string } = {}): Device {
   const { name } = options;
-  return new VirtioMmio(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
+  return onTransport(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
 }
 
 /**
@@ -86,8 +121,8 @@ export function virtioRng(options: VirtioMmioOptions & { name?: string } = {}): 
  *
  * @throws {InputError} If an option makes no sense.
  */
-export function virtioConsole(options: VirtioMmioOptions & VirtioConsoleOptions = {}): Device {
-  return new VirtioMmio(new VirtioConsole(options), options);
+export function virtioConsole(options: VirtioPlaceOptions & VirtioConsoleOptions = {}): Device {
+  return onTransport(new VirtioConsole(options), options);
 }
 
 /**
@@ -95,12 +130,12 @@ export function virtioConsole(options: VirtioMmioOptions & VirtioConsoleOptions 
  * `statistics()` asks the guest how it fares. Free pages that the guest reports go to the host without being asked
  * for.
  */
-export function virtioBalloon(options: VirtioMmioOptions & VirtioBalloonOptions = {}): Device {
-  return new VirtioMmio(new VirtioBalloon(options), options);
+export function virtioBalloon(options: VirtioPlaceOptions & VirtioBalloonOptions = {}): Device {
+  return onTransport(new VirtioBalloon(options), options);
 }
 
 /** Which network a card is on, and how it looks to its guest. */
-export interface VirtioCardOptions extends VirtioMmioOptions, Omit<VirtioNetOptions, "backing"> {
+export interface VirtioCardOptions extends VirtioPlaceOptions, Omit<VirtioNetOptions, "backing"> {
   /** A file that all frames are recorded in, for tcpdump, tshark and Wireshark. */
   readonly pcap?: string;
 }
@@ -133,5 +168,5 @@ export function virtioNet(
     return "receive" in network ? network : openUserNet(network);
   };
   const backing = pcap === undefined ? open : () => recorded(open(), pcap);
-  return new VirtioMmio(new VirtioNet({ ...options, backing }), options);
+  return onTransport(new VirtioNet({ ...options, backing }), options);
 }

@@ -1,8 +1,10 @@
 /** virtio over PCI, without the legacy interface: a function with MSI-X (virtio 1.2, 4.1). */
 import type { DeviceHost, DeviceRange } from "../../vm/device.ts";
+import type { RegisterBits } from "../../vm/register_bits.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { COMMAND, COMMAND_INTX_DISABLE_BIT, STATUS, STATUS_INTERRUPT_BIT } from "../pci/config_space.ts";
 import { Msix, MSIX_VECTORS_LIMIT, msixField, msixSize } from "../pci/msix.ts";
+import { PCI_BITS } from "../pci/pci_bits.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { bits, integer, restoreRecord } from "../state.ts";
 import { CommonConfig } from "./common_config.ts";
@@ -17,7 +19,7 @@ import {
   REGISTERS_BYTES,
   WINDOW,
 } from "./pci_capabilities.ts";
-import { DEVICE_ID, ISR } from "./spec.ts";
+import { DEVICE_ID, ISR, STATUS as STATUS_BITS } from "./spec.ts";
 import { VirtioDevice, type VirtioOptions } from "./virtio_device.ts";
 import type { VirtioType } from "./virtio_type.ts";
 
@@ -39,6 +41,13 @@ export interface VirtioPciOptions extends VirtioOptions {
 
 /** A virtio device that is a PCI function. */
 export class VirtioPci extends PciFunction {
+  /** Names of the bits of its registers. */
+  override readonly bits: Readonly<Record<string, RegisterBits>> = {
+    command: PCI_BITS.command,
+    pciStatus: PCI_BITS.status,
+    status: STATUS_BITS,
+    ISR: { config: ISR.CONFIG, queue: ISR.QUEUE },
+  };
   /** The device behind the registers. */
   readonly virtio: VirtioDevice;
   /** The slot it wants. */
@@ -159,9 +168,10 @@ export class VirtioPci extends PciFunction {
     this.#update();
   }
 
-  /** The header, where interrupts go, then the queues. */
+  /** The header, whose status is `pciStatus`, where interrupts go, then device status and queues. */
   override inspect(): Record<string, number | bigint | string> {
-    return { ...super.inspect(), ISR: this.#isr, ...this.#msix.inspect(), ...this.virtio.inspect() };
+    const { status: pciStatus, ...header } = super.inspect();
+    return { ...header, pciStatus, ISR: this.#isr, ...this.#msix.inspect(), ...this.virtio.inspect() };
   }
 
   /** The guest wrote configuration space. */
