@@ -11,13 +11,17 @@ const LIMIT = { timeoutMs: 500_000 };
 const FUNCTION = "__x64_sys_execve";
 const PROMPT = "shell> ";
 
-/** Process 1 on the disk: a shell on the console; then the power off, as there is no init that would do it. */
+/**
+ * Process 1 on the disk: a shell on the console; then the power off, as there is no init that would do it. That is
+ * told to another thread of the kernel, which takes the disk away first: nothing may want a file from there, and
+ * process 1 may not end, which would be a panic.
+ */
 const ON_DISK = `#!/bin/bash
 export PS1='${PROMPT}' TERM=dumb
 setsid -c bash --norc --noprofile <>/dev/hvc0 >&0 2>&0
 mount -o remount,ro /
-echo o > /proc/sysrq-trigger
-sleep 1000
+(echo o > /proc/sysrq-trigger) &
+while :; do :; done
 `;
 const SCRIPT = `
 mount -t ext4 /dev/vda /mnt
