@@ -1,6 +1,9 @@
 /** Little-endian numbers and copies in the driver's memory, which is where all of virtio's structures lie. */
 import type { DeviceHost } from "../../vm/device.ts";
 
+/** An atomic operation of any word is a full fence to the processor. */
+const FENCE = new Int32Array(new SharedArrayBuffer(4));
+
 /** Guest-physical memory as a device of virtio 1.2 sees it: all numbers little-endian (1.4). */
 export class DriverMemory {
   readonly #host: DeviceHost;
@@ -45,6 +48,14 @@ export class DriverMemory {
   putU16(at: bigint, value: number): void {
     this.#view.setUint16(0, value, true);
     this.#host.write(at, this.#byLength[0]);
+  }
+
+  /**
+   * What was stored before is seen by the driver before anything is loaded after. Needed where either side says
+   * something and then looks at what the other said (2.7.10, 2.7.13.4.1): a processor may do the load first.
+   */
+  fence(): void {
+    Atomics.add(FENCE, 0, 0);
   }
 
   /** Stores two numbers of 32 bits, one behind the other, in one write. @throws {FaultError} */

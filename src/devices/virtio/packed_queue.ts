@@ -101,6 +101,7 @@ export class PackedQueue implements VirtQueue {
     const since = this.#since;
     this.#since = 0;
     if (since === 0) return false;
+    this.#memory.fence(); // the driver asks, then looks at the ring; we do it the other way round
     const { driver } = this.#place;
     const flags = this.#memory.u16(driver + EVENT_FLAGS) & 3;
     if (flags === EVENT_DISABLE) return false;
@@ -118,6 +119,7 @@ export class PackedQueue implements VirtQueue {
       this.#memory.putU16(device + EVENT_OFFSET, this.#avail | (this.#availWrap ? EVENT_WRAP_BIT : 0));
       this.#memory.putU16(device + EVENT_FLAGS, EVENT_DESC);
     } else this.#memory.putU16(device + EVENT_FLAGS, 0);
+    this.#memory.fence(); // and whoever asked looks once more
   }
 
   save(): QueueProgress {

@@ -78,6 +78,7 @@ export class SplitQueue implements VirtQueue {
     const before = this.#notified;
     this.#notified = this.#used;
     if (before === this.#used) return false;
+    this.#memory.fence(); // the driver asks, then looks at the index; we do it the other way round
     if (!this.#eventIndex) return (this.#memory.u16(driver + FLAGS) & AVAIL_NO_INTERRUPT_BIT) === 0;
     const event = this.#memory.u16(driver + RING + BigInt(AVAIL_BYTES * this.size));
     return passed(event, before, this.#used);
@@ -86,6 +87,7 @@ export class SplitQueue implements VirtQueue {
   askForKick(): void {
     if (!this.#eventIndex) return; // flags were never set: the driver always notifies
     this.#memory.putU16(this.#place.device + RING + BigInt(USED_BYTES * this.size), this.#avail);
+    this.#memory.fence(); // and whoever asked looks once more
   }
 
   save(): QueueProgress {
