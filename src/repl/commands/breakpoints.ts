@@ -90,7 +90,7 @@ export async function breakAt(session: Session, invocation: Invocation): Promise
 export function chosen(session: Session, words: readonly string[]): Breakpoint[] {
   const vm = guest(session);
   if (words.length === 0) return [...vm.breakpoints];
-  const ids: number[] = [];
+  const found: Breakpoint[] = [];
   for (const given of words.flatMap((w) => w.split(",")).filter((w) => w !== "")) {
     const word = given === "$bpnum" ? String(stateOf(session).variables.get("bpnum") ?? given) : given;
     const range = /^\$?(\d+)(?:-(\d+))?$/.exec(word);
@@ -100,15 +100,17 @@ export function chosen(session: Session, words: readonly string[]): Breakpoint[]
         remedy: "examples: 1, 2-4; info breakpoints lists them",
       });
     }
-    for (let id = from; id <= to; id++) ids.push(id);
-  }
-  return ids.map((id) => {
-    const found = vm.breakpoints.get(id);
-    if (found === undefined) {
-      throw new InputError(`No breakpoint number ${id}.`, { remedy: "info breakpoints lists them" });
+    // A range may have gaps, as numbers are not given twice.
+    const those = [...vm.breakpoints].filter(({ id }) => id >= from && id <= to);
+    if (those.length === 0) {
+      throw new InputError(
+        from === to ? `No breakpoint number ${from}.` : `No breakpoints with numbers ${from} to ${to}.`,
+        { remedy: "info breakpoints lists them" },
+      );
     }
-    return found;
-  });
+    found.push(...those);
+  }
+  return found;
 }
 
 /** `delete [N ...]`, `clear LOCATION`. */

@@ -1,6 +1,7 @@
 /** info: one word chooses what is shown. */
 import { InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
+import { nearest } from "../nearest.ts";
 import type { Session } from "../session.ts";
 
 type Show = (session: Session, rest: string, words: readonly string[]) => Promise<Answer> | Answer;
@@ -143,6 +144,14 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
     show: async () => (await import("./source.ts")).noSource(),
   },
   {
+    names: ["version"],
+    summary: "this program's version, and what it runs on",
+    show: async () => {
+      const text = await (await import("../usage.ts")).versionText();
+      return { text, data: text.trim() };
+    },
+  },
+  {
     names: ["signals"],
     summary: "nothing: guests have no signals",
     show: async () => (await import("./guest.ts")).infoSignals(),
@@ -163,13 +172,21 @@ export async function info(session: Session, invocation: Invocation): Promise<An
   const inAll = near.every((t) => t.names[0].startsWith(shortest));
   const topic = exact ?? (inAll ? near.find((t) => t.names[0] === shortest) : undefined);
   if (topic !== undefined) return await topic.show(session, after, words.slice(1));
-  const names = near.length > 1 ? near.map((t) => t.names[0]) : TOPICS.map((t) => t.names[0]);
-  throw new InputError(
-    near.length > 1 ? `"info ${word}" may be ${names.join(", ")}` : `"info ${word}" is not known`,
-    {
-      remedy: near.length > 1 ? "write more of it" : `topics: ${names.join(", ")}`,
-    },
-  );
+  if (near.length > 1) {
+    throw new InputError(`"info ${word}" may be ${near.map((t) => t.names[0]).join(", ")}`, {
+      remedy: "write more of it",
+    });
+  }
+  // As QEMU's `info pic`.
+  if (session.vm?.devices.get(word) !== undefined) {
+    return (await import("./devices.ts")).deviceShow(session, word);
+  }
+  const meant = nearest(word, TOPICS.flatMap((t) => t.names));
+  throw new InputError(`"info ${word}" is not known`, {
+    remedy: meant === undefined
+      ? `topics: ${TOPICS.map((t) => t.names[0]).join(", ")}, and devices by their names`
+      : `Did you mean \`info ${meant}\`? \`info\` lists the topics`,
+  });
 }
 
 function list(): Answer {
