@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
+import { PacketReader } from "../abi/rsp.ts";
 import type { RegisterName, Registers } from "../vm/registers.ts";
 import { REGISTER_NAMES, registerBits } from "../vm/registers.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import { LAYOUT, numberOf, TARGET_XML } from "./layout.ts";
 import {
+  expeditedFrame,
   readRegister,
   readRegisters,
   REGISTERS_BYTES,
-  withExpedited,
   writtenRegister,
   writtenRegisters,
 } from "./registers.ts";
@@ -47,10 +48,20 @@ Deno.test("registers are little-endian and lie beside each other", () => {
   assert.equal(readRegister({ ...registers, rax: 0x1122_3344_5566_7788n }, 0), "8877665544332211");
   assert.equal(readRegister({ ...registers, fip: 0xaaaa_bbbb_cccc_ddddn }, numberOf("fioff")), "ddddcccc");
   assert.equal(readRegister({ ...registers, fip: 0xaaaa_bbbb_cccc_ddddn }, numberOf("fiseg")), "bbbb0000");
-  assert.match(
-    new TextDecoder().decode(withExpedited("T05", registers)),
-    /^T0510:[0-9a-f]{16};07:[0-9a-f]{16};/,
-  );
+});
+
+Deno.test("a stop reply is a packet of its own, with the registers that a client wants at once", () => {
+  for (const values of [registers, { ...registers, rax: 0n, rip: 0xffff_ffff_ffff_ffffn, rflags: 2n }]) {
+    const reader = new PacketReader({ limit: 4096, runLengths: false });
+    const [event] = reader.feed(expeditedFrame("T05thread:1;", values));
+    assert(event.kind === "packet", event.kind);
+    const [, ...told] = new TextDecoder().decode(event.payload).split(/(?<=^T05thread:1;)|;/).filter(Boolean);
+    assert.equal(told.length, 18);
+    for (const pair of told) {
+      const [number, digits] = pair.split(":");
+      assert.equal(digits, readRegister(values, parseInt(number, 16)), number);
+    }
+  }
 });
 
 Deno.test("what is written without a change changes nothing; what is changed alone is written", () => {

@@ -1,5 +1,5 @@
 /** Registers in packets: little-endian bytes in the order of the layout (GDB manual, E.2, packets `g` and `p`). */
-import { HEX_DIGITS, toHex } from "../abi/rsp.ts";
+import { checksum, HEX_DIGITS, toHex } from "../abi/rsp.ts";
 import { HvshError } from "../vm/errors.ts";
 import type { RegisterName, Registers, RegisterValues } from "../vm/registers.ts";
 import { type GdbRegister, LAYOUT, numberOf } from "./layout.ts";
@@ -39,30 +39,60 @@ export function readRegisters(registers: Registers): string {
 const value64 = new BigUint64Array(1);
 const bytes64 = new Uint8Array(value64.buffer);
 
+/** What those digits, all of them 0, and what stands between them add to a checksum. */
+const EXPEDITED_SUM = checksum(EXPEDITED_TEXT);
+
+/** The expedited registers' names here, and how many bytes of each are shown. */
+const EXPEDITED_SOURCES = EXPEDITED.map((number) => ({
+  source: LAYOUT[number].source,
+  bytes: LAYOUT[number].bits / 8,
+}));
+
+/** A byte's digits, the first in the low half as a little-endian word has it, and what they add to a sum of zeros. */
+const DIGITS_OF = Uint16Array.from(
+  { length: 256 },
+  (_, byte) => HEX_DIGITS[byte >> 4] | HEX_DIGITS[byte & 15] << 8,
+);
+const SUM_OF = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => HEX_DIGITS[byte >> 4] + HEX_DIGITS[byte & 15] - 2 * HEX_DIGITS[0],
+);
+
 /**
- * `head` and the registers of a stop reply. Written byte by byte without strings, since a client that steps gets one for
- * each instruction.
+ * A stop reply as a packet: `head`, ASCII without anything to escape, and the registers. Written in one pass without
+ * strings, since a client that steps gets one for each instruction.
  */
-export function withExpedited(head: string, registers: Registers): Uint8Array {
-  const out = new Uint8Array(head.length + EXPEDITED_TEXT.length);
-  for (let i = 0; i < head.length; i++) out[i] = head.charCodeAt(i);
-  let at = head.length;
-  out.set(EXPEDITED_TEXT, at);
-  for (const number of EXPEDITED) {
-    const { source, bits } = LAYOUT[number];
+export function expeditedFrame(head: string, registers: Registers): Uint8Array {
+  const packet = new Uint8Array(head.length + EXPEDITED_TEXT.length + 4);
+  packet[0] = DOLLAR;
+  let sum = EXPEDITED_SUM;
+  for (let i = 0; i < head.length; i++) sum += packet[i + 1] = head.charCodeAt(i);
+  let at = head.length + 1;
+  packet.set(EXPEDITED_TEXT, at);
+  for (const { source, bytes } of EXPEDITED_SOURCES) {
     value64[0] = registers[source];
     at += PREFIX;
-    for (let i = 0; i < bits / 8; i++) {
-      out[at++] = HEX_DIGITS[bytes64[i] >> 4];
-      out[at++] = HEX_DIGITS[bytes64[i] & 15];
+    for (let i = 0; i < bytes; i++, at += 2) {
+      const byte = bytes64[i];
+      // Most bytes of most registers are the zeros that are there.
+      if (byte === 0) continue;
+      const digits = DIGITS_OF[byte];
+      packet[at] = digits & 0xff;
+      packet[at + 1] = digits >> 8;
+      sum += SUM_OF[byte];
     }
     at++;
   }
-  return out;
+  packet[at] = HASH;
+  packet[at + 1] = HEX_DIGITS[sum >> 4 & 15];
+  packet[at + 2] = HEX_DIGITS[sum & 15];
+  return packet;
 }
 
 /** "10:" */
 const PREFIX = 3;
+const DOLLAR = 0x24;
+const HASH = 0x23;
 
 /** What one written register changes. @throws {PacketError} */
 export function writtenRegister(registers: Registers, number: number, bytes: Uint8Array): RegisterValues {

@@ -70,6 +70,8 @@ export class GdbSession {
   #outside = 0;
   /** Whether `x` answers without its `b`: what lldb expects that asked for it by `x0,0`. */
   #bareBinary = false;
+  /** The vCont before. */
+  #asked: { readonly text: string; readonly current: number; readonly motion: Motion } | undefined;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
@@ -122,7 +124,7 @@ export class GdbSession {
     const text = () => latin1(packet.subarray(1));
     switch (String.fromCharCode(packet[0] ?? 0)) {
       case "?":
-        return await this.#standing();
+        return await this.#sent(await this.#standing());
       case "g":
         return readRegisters(await this.#vcpu.registers());
       case "G": {
@@ -141,10 +143,9 @@ export class GdbSession {
         return "OK";
       }
       case "m":
-        await this.#parts.sendFrame(
+        return await this.#sent(
           frameHex(await this.#memory.read(this.#vcpu.index, text(), DATA_BYTES / 2)),
         );
-        return SILENT;
       case "x":
         return await this.#binaryRead(text());
       case "M":
@@ -193,6 +194,12 @@ export class GdbSession {
     }
   }
 
+  /** An answer that is a packet already. */
+  async #sent(frame: Uint8Array): Promise<typeof SILENT> {
+    await this.#parts.sendFrame(frame);
+    return SILENT;
+  }
+
   get #vcpu(): Vcpu {
     return this.#parts.vm.vcpus[typeof this.#general === "number" ? this.#general : this.#current];
   }
@@ -230,7 +237,7 @@ export class GdbSession {
     return out;
   }
 
-  async #resume(text: string): Promise<string | Uint8Array> {
+  async #resume(text: string): Promise<typeof SILENT> {
     const letter = text[0];
     const address = /^[cs]/.test(letter) ? text.slice(1) : text.split(";")[1] ?? "";
     if (address !== "") await this.#vcpu.setRegisters({ rip: hexNumber(address) });
@@ -244,10 +251,10 @@ export class GdbSession {
     return await this.#run(alone ? { kind: "alone", vcpu: this.#resumed as number } : { kind: "continue" });
   }
 
-  async #verbose(text: string): Promise<string | Uint8Array | typeof LEAVE> {
+  async #verbose(text: string): Promise<string | typeof LEAVE | typeof SILENT> {
     const { vm } = this.#parts;
     if (text === "vCont?") return "vCont;c;C;s;S;r";
-    if (text.startsWith("vCont;")) return await this.#run(motionOf(text, vm.vcpus.length, this.#current));
+    if (text.startsWith("vCont;")) return await this.#run(this.#motion(text));
     if (text.startsWith("vKill;")) {
       if (this.#extended) {
         // The connection outlives what is killed, which `run` starts again.
@@ -259,19 +266,28 @@ export class GdbSession {
       await this.#waiting(vm.close());
       return LEAVE;
     }
-    if (text.startsWith("vAttach;")) return await this.#standing();
+    if (text.startsWith("vAttach;")) return await this.#sent(await this.#standing());
     if (text.startsWith("vRun;")) {
       await vm.reset();
-      return await this.#standing();
+      return await this.#sent(await this.#standing());
     }
     return "";
   }
 
-  async #run(motion: Motion): Promise<string | Uint8Array> {
+  /** What a vCont asks for. A client that steps sends the same one again and again: it is read once. */
+  #motion(text: string): Motion {
+    const current = this.#current;
+    if (text !== this.#asked?.text || current !== this.#asked.current) {
+      this.#asked = { text, current, motion: motionOf(text, this.#parts.vm.vcpus.length, current) };
+    }
+    return this.#asked.motion;
+  }
+
+  async #run(motion: Motion): Promise<typeof SILENT> {
     const { vm } = this.#parts;
     const moving = move(vm, motion);
     if (this.#interrupted && vm.state === "running") await vm.pause();
-    return await this.#told(await this.#waiting(moving));
+    return await this.#sent(await this.#told(await this.#waiting(moving)));
   }
 
   async #waiting<T>(promise: Promise<T>): Promise<T> {
@@ -283,7 +299,7 @@ export class GdbSession {
     }
   }
 
-  async #told(stop: Stop): Promise<string | Uint8Array> {
+  async #told(stop: Stop): Promise<Uint8Array> {
     this.#general = "any";
     const line = remark(stop);
     if (line !== undefined) await this.#parts.send(`O${hexText(line)}`);

@@ -1,8 +1,10 @@
-/** How a stop is told to gdb (GDB manual, E.3 "Stop Reply Packets"). */
+/** How a stop is told to gdb (GDB manual, E.3 "Stop Reply Packets"): whole packets. */
+import { framePacket } from "../abi/rsp.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import type { StopReason } from "./breakpoints.ts";
-import { withExpedited } from "./registers.ts";
+import { expeditedFrame } from "./registers.ts";
+import { ascii } from "./text.ts";
 import { threadId } from "./threads.ts";
 
 /** GDB's own numbers of signals (include/gdb/signals.def). */
@@ -18,11 +20,11 @@ export interface StopDetails {
 }
 
 /** The reply to a resume that ended with `stop`. */
-export function stopReply(stop: Stop, details: StopDetails): string | Uint8Array {
-  const process = details.multiprocess ? ";process:1" : "";
-  if (stop.kind === "exit") return `W${hex(stop.code & 0xff)}${process}`;
-  if (stop.kind === "shutdown" && stop.reason === "poweroff") return `W00${process}`;
-  if (stop.kind === "gone") return `X${hex(SIGNAL.KILL)}${process}`;
+export function stopReply(stop: Stop, details: StopDetails): Uint8Array {
+  const ended = (how: string) => framePacket(ascii(`${how}${details.multiprocess ? ";process:1" : ""}`));
+  if (stop.kind === "exit") return ended(`W${hex(stop.code & 0xff)}`);
+  if (stop.kind === "shutdown" && stop.reason === "poweroff") return ended("W00");
+  if (stop.kind === "gone") return ended(`X${hex(SIGNAL.KILL)}`);
   return standing(stop.vcpu.index, signalOf(stop), stop.registers, details, reasonText(stop, details));
 }
 
@@ -34,7 +36,7 @@ export function standing(
   { multiprocess }: Pick<StopDetails, "multiprocess">,
   reason = "",
 ): Uint8Array {
-  return withExpedited(`T${hex(signal)}thread:${threadId(vcpu, multiprocess)};${reason}`, registers);
+  return expeditedFrame(`T${hex(signal)}thread:${threadId(vcpu, multiprocess)};${reason}`, registers);
 }
 
 /** The signal of a guest that simply stands. */
