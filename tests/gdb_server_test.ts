@@ -432,7 +432,12 @@ Deno.test("gdb server: closing it, or the guest, hangs up on a client whose gues
   await client.send("vCont;c");
   await until(() => vm.state === "running");
   await vm.close();
-  assert.equal(await client.reply(), undefined);
+  // It may be told that the guest was killed, before it is hung up on.
+  const told = await client.reply();
+  if (told !== undefined) {
+    assert.equal(told, "X09;process:1");
+    assert.equal(await client.next(), undefined);
+  }
 });
 
 Deno.test("gdb server: two vCPUs are two threads, each with its registers and steps", async () => {

@@ -124,7 +124,7 @@ Deno.test("property: escapes, run lengths and hexadecimal undo each other", () =
 });
 
 Deno.test("digits framed at once are the digits, framed", () => {
-  for (const length of [0, 1, 2, 3, 255, 256, 4097]) {
+  for (const length of [0, 1, 2, 3, 255, 256, 4097, 16 * 1024, 40_000]) {
     const all = Uint8Array.from({ length: length + 1 }, (_, i) => i * 37 + (i >> 3));
     for (const bytes of [all.subarray(0, length), all.subarray(1)]) {
       assert.deepEqual(frameHex(bytes), framePacket(toHex(bytes)));

@@ -1,7 +1,8 @@
 /** One client on its connection: bytes to packets and back, acknowledgements, order, and bounds on what it may send. */
-import { framePacket, PacketReader, type RspEvent } from "../abi/rsp.ts";
+import { frameHex, framePacket, hexParts, PacketReader, type RspEvent } from "../abi/rsp.ts";
 import type { Machine } from "../vm/machine.ts";
-import { PACKET_BYTES } from "./queries.ts";
+import { turn } from "../vm/promise.ts";
+import { PACKET_BYTES } from "./sizes.ts";
 import { GdbSession, type Monitor } from "./session.ts";
 import { ascii } from "./text.ts";
 
@@ -64,6 +65,7 @@ export class GdbConnection {
       ...(monitor && { monitor }),
       send: (payload) => this.#send(typeof payload === "string" ? ascii(payload) : payload),
       sendFrame: (packet) => this.#sendFrame(packet),
+      sendHex: (bytes) => this.#sendHex(bytes),
       acknowledgementsOff: () => void (this.#acknowledges = false),
       tell,
     });
@@ -79,7 +81,9 @@ export class GdbConnection {
         if (length === null) break;
         // Payloads are copies already: the buffer is used again.
         for (const event of this.#reader.feed(buffer.subarray(0, length))) this.#take(event);
-        if (this.#line.direct !== undefined) await this.#burst(this.#line.direct);
+        const { direct } = this.#line;
+        // A turn of the event loop is enough between bursts: a read of Deno's costs as much as several answers.
+        if (direct !== undefined) { while (await this.#burst(direct)) await turn(); }
       }
     } finally {
       this.close();
@@ -92,18 +96,21 @@ export class GdbConnection {
   /**
    * Answers what comes as soon as the answer before is sent. Nobody else reads meanwhile: what comes, comes in order.
    * It ends with the first answer that takes longer, for which a Ctrl-C has to be listened for.
+   *
+   * @returns Whether only its time was over.
    */
-  async #burst(direct: DirectLine): Promise<void> {
+  async #burst(direct: DirectLine): Promise<boolean> {
     for (const end = performance.now() + BURST_MS; performance.now() < end;) {
       for (let turns = 0; this.#worker !== undefined; turns++) {
-        if (turns === QUICK_TURNS) return;
+        if (turns === QUICK_TURNS) return false;
         await undefined;
       }
-      if (this.#closed) return;
+      if (this.#closed) return false;
       const bytes = direct.receive(NEXT_MS);
-      if (bytes === undefined) return;
+      if (bytes === undefined) return false;
       for (const event of this.#reader.feed(bytes)) this.#take(event);
     }
+    return true;
   }
 
   /** Throws the client out. */
@@ -159,19 +166,21 @@ export class GdbConnection {
     if (this.#waiting.length > WAITING_PACKETS || this.#waitingBytes > WAITING_BYTES) {
       return this.#throwOut("it sends without waiting for answers");
     }
-    this.#worker ??= this.#work().finally(() => this.#worker = undefined);
+    this.#worker ??= this.#work();
   }
 
+  /** Answers what waits. It waits itself at least once, so that it is noted before it is over. */
   async #work(): Promise<void> {
-    for (;;) {
-      const packet = this.#waiting.shift();
-      if (packet === undefined || this.#closed) return;
-      this.#waitingBytes -= packet.length;
-      if (packet === "oversized") {
-        await this.#send(ascii("E07")); // E2BIG
-        continue;
+    try {
+      for (;;) {
+        const packet = this.#waiting.shift();
+        if (packet === undefined || this.#closed) return;
+        this.#waitingBytes -= packet.length;
+        if (packet === "oversized") await this.#send(ascii("E07")); // E2BIG
+        else if (await this.#session.answer(packet) === "leave") return this.close();
       }
-      if (await this.#session.answer(packet) === "leave") return this.close();
+    } finally {
+      this.#worker = undefined;
     }
   }
 
@@ -184,9 +193,17 @@ export class GdbConnection {
     return this.#sendFrame(framePacket(payload));
   }
 
+  /** @param packet It may change once this has returned. */
   #sendFrame(packet: Uint8Array): Promise<void> {
-    if (this.#acknowledges) this.#newest = packet;
+    if (this.#acknowledges) this.#newest = packet.slice();
     return this.#write(packet);
+  }
+
+  #sendHex(bytes: Uint8Array): Promise<void> {
+    if (this.#acknowledges) return this.#sendFrame(frameHex(bytes));
+    let written = WRITTEN;
+    for (const part of hexParts(bytes)) written = this.#write(part);
+    return written;
   }
 
   /** Writes in order; what goes to a client that is gone is dropped. */
@@ -197,6 +214,7 @@ export class GdbConnection {
       rest = bytes.subarray(direct.send(bytes));
       if (rest.length === 0) return WRITTEN;
     }
+    rest = rest.slice();
     this.#writes++;
     return this.#writing = this.#writing.then(() => this.#writeRest(rest)).finally(() => this.#writes--);
   }

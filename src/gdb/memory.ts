@@ -2,32 +2,41 @@
 import { gpa, gva } from "../vm/address.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { Machine } from "../vm/machine.ts";
+import { DATA_BYTES } from "./sizes.ts";
 import { addressAndLength, hexBytes, latin1, PacketError, positionOf } from "./text.ts";
+
+/** Bytes whose digits fit one packet. */
+const MOST_BYTES = DATA_BYTES / 2;
 
 /** Reads and writes as one vCPU sees memory. */
 export class GdbMemory {
   /** Whether addresses are guest-physical: QEMU's `Qqemu.PhyMemMode`, which other clients know too. */
   physical = false;
   readonly #vm: Machine;
+  /** Where reads go: room of its own for each would cost more than the reading. */
+  readonly #bytes = new Uint8Array(MOST_BYTES);
 
   constructor(vm: Machine) {
     this.#vm = vm;
   }
 
   /**
-   * Reads `ADDRESS,LENGTH`: as much as there is up to the first byte that is not, at most `limit` bytes.
+   * Reads `ADDRESS,LENGTH`: as much as there is up to the first byte that is not, and as one packet holds in digits.
    *
+   * @returns Valid until the next read.
    * @throws {FaultError} If not even the first byte is there.
    */
-  async read(vcpu: number, text: string, limit: number): Promise<Uint8Array> {
+  async read(vcpu: number, text: string): Promise<Uint8Array> {
     const { address, length } = addressAndLength(text);
     const room = length === 0 ? 0n : (1n << 64n) - address;
-    const wanted = Math.min(length, limit, room > BigInt(limit) ? limit : Number(room));
+    const wanted = Math.min(length, MOST_BYTES, room > BigInt(MOST_BYTES) ? MOST_BYTES : Number(room));
+    const into = this.#bytes.subarray(0, wanted);
     try {
-      return await this.#read(vcpu, address, wanted);
+      await this.#readInto(vcpu, address, into);
+      return into;
     } catch (error) {
       if (!(error instanceof FaultError)) throw error;
-      return await this.#byPages(vcpu, address, wanted, error);
+      return await this.#byPages(vcpu, address, into, error);
     }
   }
 
@@ -48,22 +57,20 @@ export class GdbMemory {
     else await this.#vm.vcpus[vcpu].memory.write(gva(address), bytes);
   }
 
-  #read(vcpu: number, address: bigint, length: number): Promise<Uint8Array> {
-    if (length === 0) return Promise.resolve(new Uint8Array(0));
-    return this.physical
-      ? this.#vm.memory.read(gpa(address), length)
-      : this.#vm.vcpus[vcpu].memory.read(gva(address), length);
+  async #readInto(vcpu: number, address: bigint, into: Uint8Array): Promise<void> {
+    if (into.length === 0) return;
+    if (this.physical) await this.#vm.memory.readInto(gpa(address), into);
+    else await this.#vm.vcpus[vcpu].memory.readInto(gva(address), into);
   }
 
   /** Whole pages up to the first that is not there: memory comes and goes by pages. */
-  async #byPages(vcpu: number, address: bigint, wanted: number, error: FaultError): Promise<Uint8Array> {
-    const there = new Uint8Array(wanted);
+  async #byPages(vcpu: number, address: bigint, into: Uint8Array, error: FaultError): Promise<Uint8Array> {
     let length = 0;
-    while (length < wanted) {
+    while (length < into.length) {
       const at = address + BigInt(length);
-      const size = Math.min(wanted - length, Number(4096n - (at & 4095n)));
+      const size = Math.min(into.length - length, Number(4096n - (at & 4095n)));
       try {
-        there.set(await this.#read(vcpu, at, size), length);
+        await this.#readInto(vcpu, at, into.subarray(length, length + size));
       } catch (next) {
         if (!(next instanceof FaultError)) throw next;
         if (length === 0) throw error;
@@ -71,7 +78,7 @@ export class GdbMemory {
       }
       length += size;
     }
-    return there.subarray(0, length);
+    return into.subarray(0, length);
   }
 }
 

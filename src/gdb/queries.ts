@@ -1,14 +1,10 @@
 /** General queries: q and Q packets that ask about the target (GDB manual, E.4). */
 import { addressAndLength, ascii, hexText, PacketError } from "./text.ts";
 import { MEMORY_MAP } from "./memory.ts";
+import { DATA_BYTES, PACKET_BYTES } from "./sizes.ts";
 import { TARGET_XML } from "./layout.ts";
 import { threadChoice, threadId } from "./threads.ts";
 import type { Machine } from "../vm/machine.ts";
-
-/** Largest packet in either direction, framing included; told to the client in `qSupported`. */
-export const PACKET_BYTES = 0x40000;
-/** Most bytes of one answer's data. */
-export const DATA_BYTES = PACKET_BYTES - 64;
 
 /** What the client said it can do. */
 export interface ClientFeatures {

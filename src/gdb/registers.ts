@@ -59,11 +59,14 @@ const SUM_OF = Uint8Array.from(
 );
 
 /**
- * A stop reply as a packet: `head`, ASCII without anything to escape, and the registers. Written in one pass without
- * strings, since a client that steps gets one for each instruction.
+ * A stop reply as a packet: `head`, at most 256 characters of ASCII without anything to escape, and the registers.
+ * Written in one pass without strings and always in the same place, since a client that steps gets one for each
+ * instruction.
+ *
+ * @returns Valid until the next call.
  */
 export function expeditedFrame(head: string, registers: Registers): Uint8Array {
-  const packet = new Uint8Array(head.length + EXPEDITED_TEXT.length + 4);
+  const packet = replies.subarray(0, head.length + EXPEDITED_TEXT.length + 4);
   packet[0] = DOLLAR;
   let sum = EXPEDITED_SUM;
   for (let i = 0; i < head.length; i++) sum += packet[i + 1] = head.charCodeAt(i);
@@ -88,6 +91,9 @@ export function expeditedFrame(head: string, registers: Registers): Uint8Array {
   packet[at + 2] = HEX_DIGITS[sum & 15];
   return packet;
 }
+
+/** Where stop replies are written. */
+const replies = new Uint8Array(EXPEDITED_TEXT.length + 4 + 256);
 
 /** "10:" */
 const PREFIX = 3;

@@ -72,30 +72,32 @@ function parse(text: string, vcpus: number): Action {
 }
 
 /** Moves the guest; a guest that runs already is joined: the next stop, whoever causes it, ends the run for all. */
-export async function move(vm: Machine, motion: Motion): Promise<Stop> {
-  if (vm.state === "running") {
-    const stops = vm.stops();
-    try {
-      const { value } = await stops.next();
-      if (value !== undefined) return value;
-    } finally {
-      await stops.return?.();
-    }
-    throw new PacketError("the machine was closed", 3);
-  }
+export function move(vm: Machine, motion: Motion): Promise<Stop> {
+  if (vm.state === "running") return join(vm);
   switch (motion.kind) {
     case "continue":
-      return await vm.continue();
+      return vm.continue();
     case "step":
       // Of the vCPU that stopped last it is a shorter way.
-      return await vm.step(motion.vcpu === (vm.lastStop?.vcpu.index ?? 0) ? 1 : { vcpu: motion.vcpu });
+      return vm.step(motion.vcpu === (vm.lastStop?.vcpu.index ?? 0) ? 1 : { vcpu: motion.vcpu });
     case "alone":
-      return await vm.step({ count: Number.MAX_SAFE_INTEGER, vcpu: motion.vcpu, interrupts: true });
+      return vm.step({ count: Number.MAX_SAFE_INTEGER, vcpu: motion.vcpu, interrupts: true });
     case "range":
-      return await vm.step({
+      return vm.step({
         count: Number.MAX_SAFE_INTEGER,
         vcpu: motion.vcpu,
         each: ({ rip }) => rip >= motion.start && rip < motion.end,
       });
   }
+}
+
+async function join(vm: Machine): Promise<Stop> {
+  const stops = vm.stops();
+  try {
+    const { value } = await stops.next();
+    if (value !== undefined) return value;
+  } finally {
+    await stops.return?.();
+  }
+  throw new PacketError("the machine was closed", 3);
 }

@@ -1,11 +1,10 @@
 /** One client's session: what each packet asks for, and the answer. It knows nothing of sockets. */
-import { frameHex } from "../abi/rsp.ts";
 import { FaultError, HvshError, StateError, UnsupportedError } from "../vm/errors.ts";
 import type { Machine, Vcpu } from "../vm/machine.ts";
 import type { Stop } from "../vm/stop.ts";
-import { GdbBreakpoints } from "./breakpoints.ts";
+import { GdbBreakpoints, type StopReason } from "./breakpoints.ts";
 import { GdbMemory } from "./memory.ts";
-import { type ClientFeatures, DATA_BYTES, query, supported, transfer } from "./queries.ts";
+import { type ClientFeatures, query, supported, transfer } from "./queries.ts";
 import { readRegister, readRegisters, writtenRegister, writtenRegisters } from "./registers.ts";
 import { type Motion, motionOf, move } from "./resume.ts";
 import { remark, standing, STANDS, stopReply } from "./stop_reply.ts";
@@ -32,8 +31,10 @@ export interface SessionParts {
   readonly monitor?: Monitor;
   /** Sends one packet; resolves when there is room for more. */
   send(payload: string | Uint8Array): Promise<void>;
-  /** Sends what is a packet already. */
+  /** Sends what is a packet already, which may change later. */
   sendFrame(packet: Uint8Array): Promise<void>;
+  /** Sends one packet of these bytes' hexadecimal digits. */
+  sendHex(bytes: Uint8Array): Promise<void>;
   /** No more acknowledgements, from the answer on. */
   acknowledgementsOff(): void;
   /** Tells the user of the server something. */
@@ -119,10 +120,19 @@ export class GdbSession {
     return after;
   }
 
-  async #answer(packet: Uint8Array): Promise<string | Uint8Array | typeof LEAVE | typeof SILENT> {
+  /** What makes the guest run goes the shortest way: a client that steps waits for nothing else. */
+  #answer(packet: Uint8Array): Promise<Answer> {
+    const letter = String.fromCharCode(packet[0] ?? 0);
+    if (/[cCsS]/.test(letter)) return this.#resume(latin1(packet));
+    if (letter !== "v") return this.#other(letter, packet);
+    const text = latin1(packet);
+    return text.startsWith("vCont;") ? this.#run(this.#motion(text)) : this.#verbose(text);
+  }
+
+  async #other(letter: string, packet: Uint8Array): Promise<Answer> {
     const { vm } = this.#parts;
     const text = () => latin1(packet.subarray(1));
-    switch (String.fromCharCode(packet[0] ?? 0)) {
+    switch (letter) {
       case "?":
         return await this.#sent(await this.#standing());
       case "g":
@@ -143,9 +153,8 @@ export class GdbSession {
         return "OK";
       }
       case "m":
-        return await this.#sent(
-          frameHex(await this.#memory.read(this.#vcpu.index, text(), DATA_BYTES / 2)),
-        );
+        await this.#parts.sendHex(await this.#memory.read(this.#vcpu.index, text()));
+        return SILENT;
       case "x":
         return await this.#binaryRead(text());
       case "M":
@@ -165,13 +174,6 @@ export class GdbSession {
       case "T":
         threadChoice(text(), vm.vcpus.length);
         return "OK";
-      case "c":
-      case "C":
-      case "s":
-      case "S":
-        return await this.#resume(latin1(packet));
-      case "v":
-        return await this.#verbose(latin1(packet));
       case "q":
       case "Q":
         return await this.#query(packet);
@@ -195,7 +197,7 @@ export class GdbSession {
   }
 
   /** An answer that is a packet already. */
-  async #sent(frame: Uint8Array): Promise<typeof SILENT> {
+  async #sent(frame: Uint8Array): Promise<Answer> {
     await this.#parts.sendFrame(frame);
     return SILENT;
   }
@@ -229,7 +231,7 @@ export class GdbSession {
       this.#bareBinary = true;
       return ascii("OK");
     }
-    const bytes = await this.#memory.read(this.#vcpu.index, text, DATA_BYTES / 2);
+    const bytes = await this.#memory.read(this.#vcpu.index, text);
     if (this.#bareBinary) return bytes;
     const out = new Uint8Array(bytes.length + 1);
     out[0] = "b".charCodeAt(0);
@@ -237,24 +239,25 @@ export class GdbSession {
     return out;
   }
 
-  async #resume(text: string): Promise<typeof SILENT> {
-    const letter = text[0];
-    const address = /^[cs]/.test(letter) ? text.slice(1) : text.split(";")[1] ?? "";
-    if (address !== "") await this.#vcpu.setRegisters({ rip: hexNumber(address) });
-    const { vm } = this.#parts;
-    const current = this.#current;
-    if (letter.toLowerCase() === "s") {
-      const vcpu = typeof this.#resumed === "number" ? this.#resumed : current;
-      return await this.#run({ kind: "step", vcpu });
-    }
-    const alone = typeof this.#resumed === "number" && vm.vcpus.length > 1;
-    return await this.#run(alone ? { kind: "alone", vcpu: this.#resumed as number } : { kind: "continue" });
+  #resume(text: string): Promise<Answer> {
+    const chosen = typeof this.#resumed === "number" ? this.#resumed : undefined;
+    const motion: Motion = /[sS]/.test(text[0])
+      ? { kind: "step", vcpu: chosen ?? this.#current }
+      : chosen !== undefined && this.#parts.vm.vcpus.length > 1
+      ? { kind: "alone", vcpu: chosen }
+      : { kind: "continue" };
+    const address = /^[cs]/.test(text) ? text.slice(1) : text.split(";")[1] ?? "";
+    return address === "" ? this.#run(motion) : this.#runFrom(hexNumber(address), motion);
   }
 
-  async #verbose(text: string): Promise<string | typeof LEAVE | typeof SILENT> {
+  async #runFrom(rip: bigint, motion: Motion): Promise<Answer> {
+    await this.#vcpu.setRegisters({ rip });
+    return await this.#run(motion);
+  }
+
+  async #verbose(text: string): Promise<Answer> {
     const { vm } = this.#parts;
     if (text === "vCont?") return "vCont;c;C;s;S;r";
-    if (text.startsWith("vCont;")) return await this.#run(this.#motion(text));
     if (text.startsWith("vKill;")) {
       if (this.#extended) {
         // The connection outlives what is killed, which `run` starts again.
@@ -283,11 +286,22 @@ export class GdbSession {
     return this.#asked.motion;
   }
 
-  async #run(motion: Motion): Promise<typeof SILENT> {
-    const { vm } = this.#parts;
+  async #run(motion: Motion): Promise<Answer> {
+    const { vm, sendFrame } = this.#parts;
     const moving = move(vm, motion);
     if (this.#interrupted && vm.state === "running") await vm.pause();
-    return await this.#sent(await this.#told(await this.#waiting(moving)));
+    let stop: Stop;
+    this.#outside++;
+    try {
+      stop = await moving;
+    } finally {
+      this.#outside--;
+    }
+    this.#general = "any";
+    const line = remark(stop);
+    if (line !== undefined) await this.#parts.send(`O${hexText(line)}`);
+    await sendFrame(stopReply(stop, this.#features, this.#reasonOf(stop)));
+    return SILENT;
   }
 
   async #waiting<T>(promise: Promise<T>): Promise<T> {
@@ -299,14 +313,10 @@ export class GdbSession {
     }
   }
 
-  async #told(stop: Stop): Promise<Uint8Array> {
-    this.#general = "any";
-    const line = remark(stop);
-    if (line !== undefined) await this.#parts.send(`O${hexText(line)}`);
-    const reason = "breakpoint" in stop && stop.breakpoint !== undefined
+  #reasonOf(stop: Stop): StopReason | undefined {
+    return "breakpoint" in stop && stop.breakpoint !== undefined
       ? this.#breakpoints.reasonOf(stop.breakpoint)
       : undefined;
-    return stopReply(stop, { ...this.#features, ...(reason && { reason }) });
   }
 
   async #query(packet: Uint8Array): Promise<string | Uint8Array> {
@@ -394,8 +404,10 @@ const READ_WATCHPOINT = 0x33;
 /** The client leaves: there is no (further) answer. */
 const LEAVE = Symbol("leave");
 
-/** A packet without an answer. */
+/** A packet without an answer, or that has been answered. */
 const SILENT = Symbol("silent");
+
+type Answer = string | Uint8Array | typeof LEAVE | typeof SILENT;
 
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -3,6 +3,7 @@ import { framePacket } from "../abi/rsp.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import type { StopReason } from "./breakpoints.ts";
+import type { ClientFeatures } from "./queries.ts";
 import { expeditedFrame } from "./registers.ts";
 import { ascii } from "./text.ts";
 import { threadId } from "./threads.ts";
@@ -10,22 +11,21 @@ import { threadId } from "./threads.ts";
 /** GDB's own numbers of signals (include/gdb/signals.def). */
 const SIGNAL = { INT: 2, ILL: 4, TRAP: 5, ABRT: 6, KILL: 9, SEGV: 11, TERM: 15 } as const;
 
-/** What a reply is made of. */
-export interface StopDetails {
-  readonly multiprocess: boolean;
-  /** What gdb calls the breakpoint or watchpoint that stopped, if it set it. */
-  readonly reason?: StopReason;
-  /** Whether the client wants to hear of `swbreak` and `hwbreak`. */
-  readonly breakpointReasons: boolean;
-}
+/** What the client said that it understands. */
+type Understood = Pick<ClientFeatures, "multiprocess" | "breakpointReasons">;
 
-/** The reply to a resume that ended with `stop`. */
-export function stopReply(stop: Stop, details: StopDetails): Uint8Array {
-  const ended = (how: string) => framePacket(ascii(`${how}${details.multiprocess ? ";process:1" : ""}`));
+/**
+ * The reply to a resume that ended with `stop`.
+ *
+ * @param reason What gdb calls the breakpoint or watchpoint that stopped, if it set it.
+ */
+export function stopReply(stop: Stop, client: Understood, reason?: StopReason): Uint8Array {
+  const ended = (how: string) => framePacket(ascii(`${how}${client.multiprocess ? ";process:1" : ""}`));
   if (stop.kind === "exit") return ended(`W${hex(stop.code & 0xff)}`);
   if (stop.kind === "shutdown" && stop.reason === "poweroff") return ended("W00");
   if (stop.kind === "gone") return ended(`X${hex(SIGNAL.KILL)}`);
-  return standing(stop.vcpu.index, signalOf(stop), stop.registers, details, reasonText(stop, details));
+  const text = reason === undefined ? "" : reasonText(stop, reason, client);
+  return standing(stop.vcpu.index, signalOf(stop), stop.registers, client, text);
 }
 
 /** The reply to `?` of a guest that has not stopped yet, or has been changed since. */
@@ -33,7 +33,7 @@ export function standing(
   vcpu: number,
   signal: number,
   registers: Registers,
-  { multiprocess }: Pick<StopDetails, "multiprocess">,
+  { multiprocess }: Pick<Understood, "multiprocess">,
   reason = "",
 ): Uint8Array {
   return expeditedFrame(`T${hex(signal)}thread:${threadId(vcpu, multiprocess)};${reason}`, registers);
@@ -81,8 +81,7 @@ function signalOf(stop: Stop): number {
   }
 }
 
-function reasonText(stop: Stop, { reason, breakpointReasons }: StopDetails): string {
-  if (reason === undefined) return "";
+function reasonText(stop: Stop, reason: StopReason, { breakpointReasons }: Understood): string {
   if (reason === "swbreak" || reason === "hwbreak") return breakpointReasons ? `${reason}:;` : "";
   return stop.kind === "watchpoint" ? `${reason}:${stop.address.toString(16)};` : "";
 }
