@@ -242,6 +242,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         bootDrives: bootDrives(drives, told.order),
         ...(videoRom && { vga: videoRom }),
         configured: options.boot !== undefined && options.boot.kind !== "firmware",
+        ecam: acpi,
         time,
         ...ends,
         stop,

@@ -46,6 +46,8 @@ export interface PcOptions {
   readonly vga?: VgaRom;
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
+  /** Whether the PCI bus is reached by addresses too, as the ACPI tables of a guest without firmware say. */
+  readonly ecam: boolean;
   readonly time: Timebase;
   readonly console: ConsoleEnd;
   /** What firmware tells whoever debugs it. */
@@ -75,6 +77,7 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
   const pci = chipset({
     time,
     configured,
+    ecam: options.ecam,
     onReset,
     onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }),
     onPam: (area) => options.shadow(BigInt(area.start), area.length, shadowOf(area)),

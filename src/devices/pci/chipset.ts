@@ -23,6 +23,8 @@ export interface ChipsetOptions {
    * guest without it.
    */
   readonly configured?: boolean;
+  /** Whether configuration space is reached by addresses too: for a guest with tables that say so. */
+  readonly ecam?: boolean;
 }
 
 /** The functions by what they are; further ones are plugged into `host` and the machine alike. */
@@ -40,9 +42,9 @@ export interface Chipset {
 
 /** Makes the chipset. 00:01.1 is left free for the IDE function. */
 export function chipset(options: ChipsetOptions): Chipset {
-  const { time, onReset, onPowerOff, onSuspend, onPam, configured } = options;
+  const { time, onReset, onPowerOff, onSuspend, onPam, configured, ecam } = options;
   const isa = new Piix3({ configured });
-  const host = new PciHost({ onReset, router: isa, configured });
+  const host = new PciHost({ onReset, router: isa, configured, ecam });
   const bridge = new I440fx({ onPam, configured });
   const power = new Piix4Pm({ time, onPowerOff, onSuspend, configured });
   host.plug({ slot: 0 }, bridge);

@@ -3,9 +3,9 @@ import { InputError } from "../../vm/errors.ts";
 import { BASE_ADDRESS, COMMAND, COMMAND_MEMORY_BIT, INTERRUPT_LINE } from "./config_space.ts";
 import type { PciFunction } from "./pci_function.ts";
 
-/** Where firmware of PCs has functions' memory, clear of what the default devices have. */
-const MEMORY_START = 0xe000_0000n;
-const MEMORY_END = 0xfb00_0000n;
+/** Where functions' memory is, clear of what the default devices have. */
+export const PCI_MEMORY_START = 0xe000_0000n;
+const PCI_MEMORY_END = 0xfb00_0000n;
 const PAGE_BYTES = 4096n;
 
 /**
@@ -21,13 +21,13 @@ export function assignResources(
   irq: number | undefined,
   free: (start: bigint, length: bigint) => boolean,
 ): void {
-  let next = MEMORY_START;
+  let next = PCI_MEMORY_START;
   for (const [i, bar] of config.bars.entries()) {
     if (bar === undefined || bar.kind === "io") continue;
     const size = BigInt(bar.size) > PAGE_BYTES ? BigInt(bar.size) : PAGE_BYTES;
     let at = (next + size - 1n) / size * size;
-    while (at + size <= MEMORY_END && !free(at, size)) at += size;
-    if (at + size > MEMORY_END) {
+    while (at + size <= PCI_MEMORY_END && !free(at, size)) at += size;
+    if (at + size > PCI_MEMORY_END) {
       throw new InputError(`there is no room left for ${name} among the PCI functions' addresses`, {
         remedy: 'remove a device, or take transport: "mmio"',
       });

@@ -1,9 +1,10 @@
 /**
- * Configuration mechanism #1: the ports through which the guest reaches every function's configuration space.
+ * The ports through which the guest reaches every function's configuration space (configuration mechanism #1), and for
+ * kernels without firmware the addresses too (the enhanced mechanism).
  *
- * Specification: PCI Local Bus 2.2, 3.2.2.3.2; Intel 82371SB (PIIX3), 2.5.5.5 (reset control at 0xcf9).
+ * Specification: PCI Local Bus 2.2, 3.2.2.3.2; PCI Express 3.0, 7.2.2; Intel 82371SB (PIIX3), 2.5.5.5 (reset control at 0xcf9).
  */
-import { type Device, type InterruptLine, NO_LINE } from "../../vm/device.ts";
+import { type Device, type DeviceRange, type InterruptLine, NO_LINE } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
@@ -50,9 +51,19 @@ export interface PciHostOptions {
   readonly onReset?: () => void;
   /** Where interrupt pins lead. */
   readonly router?: PciInterruptRouter;
+  /** Whether configuration space is at `ECAM_START` too, which only tables that describe it lead to. */
+  readonly ecam?: boolean;
   /** Whether functions that join get addresses here, for a guest without firmware. */
   readonly configured?: boolean;
 }
+
+/** Configuration space by addresses: 4 KiB for each function of bus 0. */
+export const ECAM_START = 0xfb00_0000n;
+/** Bytes of it. */
+export const ECAM_BYTES = 0x10_0000n;
+const ECAM_FUNCTION_BYTES = 0x1000;
+/** What conventional functions have of them; the rest reads as ones, as if nobody was there. */
+const CONFIG_BYTES = 0x100;
 
 /** Slots that the chipset and the VGA leave. */
 const FIRST_FREE_SLOT = 3;
@@ -65,6 +76,8 @@ export class PciHost implements Device {
   readonly name: string;
   /** The ports it answers at. */
   readonly ports: { readonly start: number; readonly length: number } = { start: 0xcf8, length: 8 };
+  /** Configuration space by addresses, where it is there. */
+  readonly mmio: readonly DeviceRange[];
   readonly #functions = new Map<number, PciFunction>();
   readonly #reset: ResetControl;
   readonly #router: PciInterruptRouter | undefined;
@@ -78,6 +91,7 @@ export class PciHost implements Device {
     this.name = options.name ?? "pci";
     this.#reset = new ResetControl(options.onReset);
     this.#router = options.router;
+    this.mmio = options.ecam ? [{ start: ECAM_START, length: ECAM_BYTES }] : [];
     this.#configured = options.configured ?? false;
   }
 
@@ -92,6 +106,11 @@ export class PciHost implements Device {
       function: place & 7,
       device,
     }));
+  }
+
+  /** Whether functions have joined those that were here from the start. */
+  get crowded(): boolean {
+    return this.#joined.size > 0;
   }
 
   /**
@@ -153,23 +172,20 @@ export class PciHost implements Device {
   }
 
   /** The guest reads the address, the reset control register, or configuration space. */
-  read(offset: number, data: Uint8Array): void {
-    if (offset >= DATA) {
-      const size = width(data);
-      const found = this.#selected();
-      if (found !== undefined && size !== undefined) {
-        putNumber(data, found.configRead(this.#register(offset), size));
-      }
-    } else if (offset === ADDRESS && data.length === 4) putNumber(data, this.#address);
+  read(offset: number, data: Uint8Array, range: DeviceRange): void {
+    const named = this.#named(offset, data, range);
+    if (named !== undefined) putNumber(data, named.device.configRead(named.register, named.size));
+    else if (this.mmio.includes(range) || offset >= DATA) return;
+    else if (offset === ADDRESS && data.length === 4) putNumber(data, this.#address);
     else if (offset === RESET_CONTROL && data.length === 1) data[0] = this.#reset.value;
   }
 
   /** The guest writes them. */
-  write(offset: number, data: Uint8Array): void {
-    if (offset >= DATA) {
-      const size = width(data);
-      if (size !== undefined) this.#selected()?.configWrite(this.#register(offset), numberOf(data), size);
-    } else if (offset === ADDRESS && data.length === 4) this.#address = (numberOf(data) & ADDRESS_MASK) >>> 0;
+  write(offset: number, data: Uint8Array, range: DeviceRange): void {
+    const named = this.#named(offset, data, range);
+    if (named !== undefined) named.device.configWrite(named.register, numberOf(data), named.size);
+    else if (this.mmio.includes(range) || offset >= DATA) return;
+    else if (offset === ADDRESS && data.length === 4) this.#address = (numberOf(data) & ADDRESS_MASK) >>> 0;
     else if (offset === RESET_CONTROL && data.length === 1) this.#reset.write(data[0]);
   }
 
@@ -213,16 +229,32 @@ export class PciHost implements Device {
     return slot;
   }
 
-  /** The function that CONFIG_ADDRESS names; bus 0 is the only one. */
-  #selected(): PciFunction | undefined {
-    const bus = this.#address >>> 16 & 0xff;
-    if ((this.#address & ENABLE_BIT) === 0 || bus !== 0) return undefined;
-    return this.#functions.get(this.#address >> 8 & 0xff);
+  /** The function and the register that an access to configuration space means; bus 0 is the only one. */
+  #named(offset: number, data: Uint8Array, range: DeviceRange): Named | undefined {
+    const size = width(data);
+    if (size === undefined) return undefined;
+    let place: number;
+    let register: number;
+    if (this.mmio.includes(range)) {
+      register = offset % ECAM_FUNCTION_BYTES;
+      place = (offset - register) / ECAM_FUNCTION_BYTES;
+      if (register + size > CONFIG_BYTES) return undefined;
+    } else {
+      const bus = this.#address >>> 16 & 0xff;
+      if (offset < DATA || (this.#address & ENABLE_BIT) === 0 || bus !== 0) return undefined;
+      register = (this.#address & 0xfc) | (offset - DATA);
+      place = this.#address >> 8 & 0xff;
+    }
+    const device = this.#functions.get(place);
+    return device && { device, register, size };
   }
+}
 
-  #register(offset: number): number {
-    return (this.#address & 0xfc) | (offset - DATA);
-  }
+/** An access to configuration space. */
+interface Named {
+  readonly device: PciFunction;
+  readonly register: number;
+  readonly size: 1 | 2 | 4;
 }
 
 function width(data: Uint8Array): 1 | 2 | 4 | undefined {

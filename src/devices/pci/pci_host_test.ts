@@ -4,7 +4,7 @@ import { MockGuest } from "../mock_guest.ts";
 import type { DeviceRange } from "../../vm/device.ts";
 import { I440fx, type PamArea } from "./i440fx.ts";
 import { type BarRange, PciFunction } from "./pci_function.ts";
-import { PciHost } from "./pci_host.ts";
+import { ECAM_START, PciHost } from "./pci_host.ts";
 import { Piix3 } from "./piix3.ts";
 
 /** A function with an I/O and a 64-bit memory range that remembers what was written where. */
@@ -202,4 +202,65 @@ Deno.test("pci: any sequence of configuration accesses to any function, saved st
   }
   const { host, bridge, piix3, probe } = machine();
   for (const device of [host, bridge, piix3, probe]) refusesForeign(device);
+});
+
+class Card extends PciFunction {
+  override readonly slot?: number;
+
+  constructor(name: string, slot?: number) {
+    const bars = [{ kind: "memory" as const, size: 0x100 }, { kind: "memory64" as const, size: 0x10000 }];
+    super(name, { vendor: 0x1234, device: 0x5678, classCode: 0xff0000, pin: 1, bars });
+    this.slot = slot;
+  }
+}
+
+Deno.test("pci: functions join where there is room, and leave", () => {
+  const host = new PciHost();
+  const cards = [new Card("a"), new Card("b", 4), new Card("c")];
+  for (const card of cards) host.join(card, () => true);
+  host.join(cards[0], () => true); // it is there
+  assert.deepEqual(host.functions.map(({ slot, device }) => [slot, device.name]), [[3, "a"], [4, "b"], [
+    5,
+    "c",
+  ]]);
+  assert.throws(() => host.join(new Card("d", 5), () => true), /d can't be PCI function 5.0: c is there/);
+  assert.deepEqual(cards[0].config.mappings, [], "firmware gives addresses");
+  host.leave(cards[0]);
+  host.leave(cards[0]);
+  host.join(new Card("e"), () => true);
+  assert.equal(host.functions[0].device.name, "e");
+  for (let slot = 6; slot < 32; slot++) host.join(new Card(`more${slot}`), () => true);
+  assert.throws(() => host.join(new Card("f"), () => true), /no such place/);
+});
+
+Deno.test("pci: without firmware a function that joins has addresses and an interrupt, and keeps them", () => {
+  const isa = new Piix3({ configured: true });
+  const host = new PciHost({ configured: true, router: isa });
+  const card = new Card("a");
+  host.join(card, (start) => start >= 0xe000_1000n);
+  const mapped = () => card.config.mappings.map(({ bar, start }) => [bar, start]);
+  assert.deepEqual([mapped(), card.config.get(0x3c, 1)], [[[0, 0xe000_1000n], [1, 0xe001_0000n]], 11]);
+  card.configWrite(0x10, 0xf000_0000, 4);
+  card.reset();
+  assert.deepEqual(mapped(), [[0, 0xe000_1000n], [1, 0xe001_0000n]]);
+  assert.throws(() => host.join(new Card("b"), () => false), /no room left for b/);
+  assert.equal(host.functions.length, 1);
+});
+
+Deno.test("pci: configuration space is reached by addresses, where tables say so", () => {
+  const guest = new MockGuest();
+  const host = guest.add(new PciHost({ ecam: true }));
+  host.join(guest.add(new Card("a")), () => true);
+  const at = ECAM_START + (3n << 15n);
+  assert.deepEqual([guest.load(at, 4), guest.load(at + 2n, 2), guest.load(at + 1n, 1)], [
+    0x5678_1234,
+    0x5678,
+    0x12,
+  ]);
+  guest.store(at + 4n, 2, 2);
+  guest.out(0xcf8, 0x8000_1804, 4);
+  assert.equal(guest.in(0xcfc, 2), 2);
+  assert.deepEqual([guest.load(at + 0x100n, 4), guest.load(at + 0x8000n, 4)], [0xffff_ffff, 0xffff_ffff]);
+  guest.store(at + 0xffcn, 0, 4);
+  guest.store(at + 0xf_8000n - (3n << 15n), 0, 4);
 });

@@ -7,7 +7,10 @@ const PC: AcpiPc = {
   cpus: 3,
   pm: { port: 0x600, sci: 9 },
   panicPort: 0x505,
-  pci: { ramEnd: 0x0800_0000n },
+  pci: {
+    memory: [{ first: 0xe000_0000n, last: 0xfaff_ffffn }],
+    ecam: { at: 0xfb00_0000n, length: 0x10_0000n },
+  },
   virtio: [{ at: 0xd000_0000n, length: 0x1000n, gsi: 5 }, { at: 0xd000_1000n, length: 0x1000n, gsi: 6 }],
 };
 
@@ -40,7 +43,8 @@ function found(pc: AcpiPc): Map<string, Uint8Array> {
 }
 
 Deno.test("acpi: the root pointer leads to every table, and all checksums are right", () => {
-  assert.deepEqual([...found(PC).keys()].sort(), ["APIC", "DSDT", "FACP", "FACS", "SPCR", "XSDT"]);
+  assert.deepEqual([...found(PC).keys()].sort(), ["APIC", "DSDT", "FACP", "FACS", "MCFG", "SPCR", "XSDT"]);
+  assert.equal(found({ ...PC, pci: undefined }).has("MCFG"), false);
   assert.equal(found(PC).get("FACP")!.length, 244); // revision 3
   assert.equal(found(PC).get("SPCR")!.length, 80); // revision 2
 });
@@ -99,7 +103,9 @@ Deno.test({
         assert.match(text, /0 Errors, 0 Warnings/, `${signature}: ${text}`);
         if (signature !== "DSDT") continue;
         const source = await Deno.readTextFile(`${folder}/DSDT.dsl`);
-        for (const part of [/LNRO0005/g, /QEMU0001/g, /PNP0A03/g, /0xD0001000/g]) assert.match(source, part);
+        for (const part of [/LNRO0005/g, /QEMU0001/g, /PNP0A03/g, /PNP0C02/g, /0xD0001000/g]) {
+          assert.match(source, part);
+        }
       }
     } finally {
       await Deno.remove(folder, { recursive: true });

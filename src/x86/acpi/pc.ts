@@ -27,14 +27,22 @@ export interface AcpiVirtio {
   readonly gsi: number;
 }
 
+/** PCI bus 0, by ports 0xcf8 and 0xcfc and by addresses. */
+export interface AcpiPci {
+  /** Where its functions' memory may be. */
+  readonly memory: readonly { readonly first: bigint; readonly last: bigint }[];
+  /** Where its configuration space is, a MiB for the bus. */
+  readonly ecam: { readonly at: bigint; readonly length: bigint };
+}
+
 /** A PC, as its tables describe it. */
 export interface AcpiPc {
   /** Number of vCPUs; their APIC IDs count from 0. */
   readonly cpus: number;
   /** First port of the power management registers (PIIX4, 7.2), and their interrupt. */
   readonly pm: { readonly port: number; readonly sci: number };
-  /** Whether a PCI bus is there, by ports 0xcf8 and 0xcfc; and where RAM below 4 GiB ends. */
-  readonly pci?: { readonly ramEnd: bigint };
+  /** The PCI bus, if there is one. */
+  readonly pci?: AcpiPci;
   /** The port that a kernel tells of a panic (QEMU's pvpanic), if there is one. */
   readonly panicPort?: number;
   /** virtio devices over MMIO. */
@@ -84,7 +92,9 @@ export function acpiTables(pc: AcpiPc, at: bigint): AcpiImage {
   };
   const facs = place(firmwareControl());
   const dsdt = place(table("DSDT", 2, [Uint8Array.from(description(pc))]));
-  const entries = [fixed(pc, facs, dsdt), interrupts(pc), serialConsole()].map(place);
+  const described = [fixed(pc, facs, dsdt), interrupts(pc), serialConsole()];
+  if (pc.pci !== undefined) described.push(configurationSpace(pc.pci));
+  const entries = described.map(place);
   const xsdt = place(table("XSDT", 1, entries.map((entry): Field => [entry, 8])));
   const bytes = new Uint8Array(Number(next - at));
   bytes.set(rootPointer(xsdt));
@@ -201,6 +211,11 @@ function serialConsole(): Uint8Array {
   ]);
 }
 
+/** MCFG (PCI Firmware 3.2, 4.1.2): segment 0, bus 0. */
+function configurationSpace({ ecam }: AcpiPci): Uint8Array {
+  return table("MCFG", 1, [[0, 8], [ecam.at, 8], [0, 2], [0, 1], [0, 1], [0, 4]]);
+}
+
 /** DSDT: soft-off, ISA devices, the PCI bus, virtio. */
 function description({ pci, panicPort, virtio }: AcpiPc): Aml {
   const isa = [
@@ -214,7 +229,7 @@ function description({ pci, panicPort, virtio }: AcpiPc): Aml {
     device("KBD", name("_HID", eisaId("PNP0303")), name("_CRS", resources(io(0x60, 1), io(0x64, 1), irq(1)))),
   ];
   if (panicPort !== undefined) isa.push(panic(panicPort));
-  const bus = pci === undefined ? [] : [hostBridge(pci.ramEnd)];
+  const bus = pci === undefined ? [] : [hostBridge(pci), motherboard(pci)];
   const mmio = virtio.map(({ at, length, gsi }, i) =>
     device(
       `VR${i.toString(16).toUpperCase().padStart(2, "0")}`,
@@ -239,8 +254,18 @@ function panic(port: number): Aml {
   );
 }
 
-/** The bus behind 0xcf8: what is not RAM, APIC or ROM is its memory; pins go to interrupts 10 and 11 by turns. */
-function hostBridge(ramEnd: bigint): Aml {
+/** What belongs to no device of the bus: configuration space (PCI Firmware 3.2, 4.1.2 wants it told here). */
+function motherboard({ ecam }: AcpiPci): Aml {
+  return device(
+    "MBRD",
+    name("_HID", eisaId("PNP0C02")),
+    name("_UID", integer(0)),
+    name("_CRS", resources(memory32(ecam.at, ecam.length))),
+  );
+}
+
+/** The bus behind 0xcf8; pins go to interrupts 10 and 11 by turns. */
+function hostBridge({ memory }: AcpiPci): Aml {
   const routes: Aml[] = [];
   for (let slot = 1; slot < 32; slot++) {
     for (let pin = 0; pin < 4; pin++) {
@@ -255,12 +280,12 @@ function hostBridge(ramEnd: bigint): Aml {
     name(
       "_CRS",
       resources(
-        window({ kind: "bus", first: 0n, last: 0xffn }),
+        window({ kind: "bus", first: 0n, last: 0n }),
         io(0xcf8, 8),
         window({ kind: "io", first: 0n, last: 0xcf7n }),
         window({ kind: "io", first: 0xd00n, last: 0xffffn }),
         window({ kind: "memory", first: 0xa0000n, last: 0xbffffn }),
-        window({ kind: "memory", first: ramEnd, last: BigInt(IO_APIC) - 1n }),
+        ...memory.map((range) => window({ kind: "memory", ...range })),
       ),
     ),
     name("_PRT", packageOf(...routes)),
