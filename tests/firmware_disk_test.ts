@@ -45,6 +45,34 @@ async function saveLine(vm: GuestMachine, line: string, verdict: string): Promis
   assert.equal((await running).kind, "halt");
 }
 
+/** The firmware has put the tables that it was given by fw_cfg where it likes, and they lead to each other. */
+async function usesOurAcpi(vm: GuestMachine): Promise<void> {
+  const segment = await vm.memory.read(gpa(0xf0000n), 0x10000);
+  let at = 0;
+  while (at < segment.length && text(segment, at, 8) !== "RSD PTR ") at += 16;
+  const root = new DataView(segment.slice(at, at + 36).buffer);
+  const sum = (bytes: Uint8Array) => bytes.reduce((a, b) => a + b, 0) & 0xff;
+  assert.equal(sum(new Uint8Array(root.buffer)), 0);
+  const signatures: string[] = [];
+  const table = async (address: bigint) => {
+    const length = new DataView((await vm.memory.read(gpa(address), 8)).slice().buffer).getUint32(4, true);
+    const bytes = (await vm.memory.read(gpa(address), length)).slice();
+    const signature = text(bytes, 0, 4);
+    signatures.push(signature);
+    if (signature !== "FACS") assert.deepEqual([sum(bytes), text(bytes, 10, 4)], [0, "HVSH"], signature);
+    return new DataView(bytes.buffer);
+  };
+  const xsdt = await table(root.getBigUint64(24, true));
+  for (let entry = 36; entry < xsdt.byteLength; entry += 8) {
+    const found = await table(xsdt.getBigUint64(entry, true));
+    if (signatures.at(-1) !== "FACP") continue;
+    await table(BigInt(found.getUint32(36, true)));
+    await table(BigInt(found.getUint32(40, true)));
+    assert.equal(found.getUint32(76, true), 0x608, "the port of the timer, where SeaBIOS put it");
+  }
+  assert.deepEqual(signatures, ["XSDT", "FACP", "FACS", "DSDT", "APIC", "SPCR"]);
+}
+
 /** The firmware's SMBIOS entry point leads to structures that begin with what it was given by fw_cfg and its own. */
 async function usesOurSmbios(vm: GuestMachine): Promise<void> {
   const segment = await vm.memory.read(gpa(0xf0000n), 0x10000);
@@ -71,6 +99,7 @@ test("a disk's boot sector is reached at 0x7c00, prints and reads keys by the BI
   assert.equal(stop.registers.rdx & 0xffn, 0x80n, "DL is the first hard disk");
   assert.deepEqual(await vm.vcpus[0].memory.read(gva(0x7c00n), SECTOR), disk.subarray(0, SECTOR));
   await usesOurSmbios(vm);
+  await usesOurAcpi(vm);
   await saveLine(vm, "kept", "saved");
   assert.equal(text(disk, SECTOR, 5), "kept\0");
   assert.deepEqual(vm.drives.map((d) => [d.name, d.kind, d.medium?.size]), [["hda", "disk", 1 << 20]]);

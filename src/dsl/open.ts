@@ -11,6 +11,7 @@ import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
+import { FwCfg } from "../devices/fw_cfg.ts";
 import { pcDevices } from "./pc.ts";
 import { VGA_WINDOW, VGA_WINDOW_BYTES, wantsVga } from "./vga.ts";
 import { vgaRom } from "./vga_rom.ts";
@@ -255,10 +256,14 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       machine.plugOwn(await pcDevices(pcOptions));
     }
     for (const device of devices) await machine.devices.add(device);
+    const all = machine.devices.list().map((handle) => handle.device);
+    const fwCfg = all.find((device) => device instanceof FwCfg);
+    if (pc && options.boot?.kind === "firmware" && fwCfg !== undefined) {
+      (await import("./acpi.ts")).acpiForFirmware(fwCfg, { cpus, memory, devices: all });
+    }
     if (image !== undefined && acpi) {
       const { acpiWrite } = await import("./acpi.ts");
       const { smbiosWrite } = await import("./smbios.ts");
-      const all = machine.devices.list().map((handle) => handle.device);
       const { writes } = image;
       const tables = [acpiWrite({ cpus, devices: all }, writes), smbiosWrite({ cpus, memory }, writes)];
       for (const table of tables) if (table !== undefined) await machine.install(table);

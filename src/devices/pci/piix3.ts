@@ -12,7 +12,7 @@ const ROUTE_OFF_BIT = 0x80;
 const ROUTE_IRQ_MASK = 0x0f;
 const PIRQS = 4;
 /** Where PIRQA..PIRQD lead without firmware. */
-const CONFIGURED_ROUTES = [11, 10, 11, 10];
+export const CONFIGURED_ROUTES: readonly [number, number, number, number] = [11, 10, 11, 10];
 /** 3..7, 9..12, 14, 15 (2.2.8). */
 const ROUTABLE_MASK = 0xdef8;
 

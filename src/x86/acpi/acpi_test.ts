@@ -10,6 +10,7 @@ const PC: AcpiPc = {
   pci: {
     memory: [{ first: 0xe000_0000n, last: 0xfaff_ffffn }],
     ecam: { at: 0xfb00_0000n, length: 0x10_0000n },
+    pirqs: [11, 10, 11, 10],
   },
   virtio: [{ at: 0xd000_0000n, length: 0x1000n, gsi: 5 }, { at: 0xd000_1000n, length: 0x1000n, gsi: 6 }],
 };
@@ -33,9 +34,14 @@ function found(pc: AcpiPc): Map<string, Uint8Array> {
     tables.set(signature, bytes.slice(offset, offset + length));
     return offset;
   };
+  const rsdt = take(BigInt(view.getUint32(16, true)));
   const xsdt = take(view.getBigUint64(24, true));
   const length = view.getUint32(xsdt + 4, true);
-  for (let i = xsdt + 36; i < xsdt + length; i += 8) take(view.getBigUint64(i, true));
+  for (let i = 0; i < (length - 36) / 8; i++) {
+    const address = view.getBigUint64(xsdt + 36 + 8 * i, true);
+    assert.equal(BigInt(view.getUint32(rsdt + 36 + 4 * i, true)), address, "RSDT and XSDT list the same");
+    take(address);
+  }
   const fadt = new DataView(tables.get("FACP")!.buffer);
   take(BigInt(fadt.getUint32(36, true)));
   take(fadt.getBigUint64(140, true));
@@ -43,7 +49,16 @@ function found(pc: AcpiPc): Map<string, Uint8Array> {
 }
 
 Deno.test("acpi: the root pointer leads to every table, and all checksums are right", () => {
-  assert.deepEqual([...found(PC).keys()].sort(), ["APIC", "DSDT", "FACP", "FACS", "MCFG", "SPCR", "XSDT"]);
+  assert.deepEqual([...found(PC).keys()].sort(), [
+    "APIC",
+    "DSDT",
+    "FACP",
+    "FACS",
+    "MCFG",
+    "RSDT",
+    "SPCR",
+    "XSDT",
+  ]);
   assert.equal(found({ ...PC, pci: undefined }).has("MCFG"), false);
   assert.equal(found(PC).get("FACP")!.length, 244); // revision 3
   assert.equal(found(PC).get("SPCR")!.length, 80); // revision 2

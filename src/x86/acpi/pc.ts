@@ -27,12 +27,14 @@ export interface AcpiVirtio {
   readonly gsi: number;
 }
 
-/** PCI bus 0, by ports 0xcf8 and 0xcfc and by addresses. */
+/** PCI bus 0, by ports 0xcf8 and 0xcfc and perhaps by addresses. */
 export interface AcpiPci {
   /** Where its functions' memory may be. */
   readonly memory: readonly { readonly first: bigint; readonly last: bigint }[];
-  /** Where its configuration space is, a MiB for the bus. */
-  readonly ecam: { readonly at: bigint; readonly length: bigint };
+  /** Where its configuration space is, a MiB for the bus; none if left out. */
+  readonly ecam?: { readonly at: bigint; readonly length: bigint };
+  /** The interrupts that PIRQ A to D lead to (PIIX3, 2.2.9): pin A of slot 1 is at PIRQ A, the next at B. */
+  readonly pirqs: readonly [number, number, number, number];
 }
 
 /** A PC, as its tables describe it. */
@@ -53,9 +55,22 @@ export interface AcpiPc {
 export interface AcpiImage {
   /** Guest-physical address: a multiple of 16, for a root pointer that is searched for. */
   readonly at: bigint;
-  /** The root pointer first, then the tables. */
+  /** The root pointer first, then, from `TABLES` on, the tables. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Where in `bytes` another one's address stands, and how many bytes it takes. */
+  readonly pointers: readonly AcpiPointer[];
+  /** Where in `bytes` tables with a checksum begin (at their offset 9, over all of their length). */
+  readonly summed: readonly { readonly offset: number; readonly length: number }[];
 }
+
+/** A place that holds an address. */
+export interface AcpiPointer {
+  readonly offset: number;
+  readonly bytes: 4 | 8;
+}
+
+/** Offset of the tables behind the root pointer: the FACS is the first, and wants a multiple of 64 (5.2.10). */
+export const TABLES = 64;
 
 const LOCAL_APIC = 0xfee0_0000;
 const IO_APIC = 0xfec0_0000;
@@ -76,34 +91,53 @@ const FADT_FLAG = { WBINVD: 1 << 0, PROC_C1: 1 << 2, SLP_BUTTON: 1 << 5, RESET_R
 /** IA-PC boot architecture flags: legacy devices and a keyboard controller are there (table 5.11). */
 const BOOT_ARCH = { LEGACY_DEVICES: 1 << 0, KEYBOARD: 1 << 1 } as const;
 
+/** Offsets of FIRMWARE_CTRL, DSDT and X_DSDT in the FADT (5.2.9), and of the entries of RSDT and XSDT (5.2.7, 5.2.8). */
+const FADT_POINTERS: readonly AcpiPointer[] = [
+  { offset: 36, bytes: 4 },
+  { offset: 40, bytes: 4 },
+  { offset: 140, bytes: 8 },
+];
+const ENTRIES = 36;
+/** Offsets of both tables of tables in the root pointer (5.2.5.3). */
+const ROOT_POINTERS: readonly AcpiPointer[] = [{ offset: 16, bytes: 4 }, { offset: 24, bytes: 8 }];
+
 /**
- * The tables for `pc` at `at`, where a kernel searches for them in 0xe0000 to 0xfffff (5.2.5.1).
+ * The tables for `pc` at `at`, where a kernel searches for them in 0xe0000 to 0xfffff (5.2.5.1), or wherever firmware
+ * moves them to.
  *
- * @param at A multiple of 16.
+ * @param at A multiple of 64.
  */
 export function acpiTables(pc: AcpiPc, at: bigint): AcpiImage {
-  const placed: Uint8Array[] = [];
-  let next = at + 64n; // behind the root pointer
-  const place = (bytes: Uint8Array): bigint => {
-    const here = next;
-    placed.push(bytes);
-    next = here + BigInt(bytes.length) + 15n & ~15n;
-    return here;
+  const placed: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
+  const pointers: AcpiPointer[] = [...ROOT_POINTERS];
+  let next = TABLES;
+  /** Puts a table behind the others, and gives its address. */
+  const place = (bytes: Uint8Array, addresses: readonly AcpiPointer[] = []): bigint => {
+    const offset = next;
+    placed.push({ offset, bytes });
+    for (const each of addresses) pointers.push({ ...each, offset: offset + each.offset });
+    next = offset + bytes.length + 15 & ~15;
+    return at + BigInt(offset);
   };
   const facs = place(firmwareControl());
   const dsdt = place(table("DSDT", 2, [Uint8Array.from(description(pc))]));
-  const described = [fixed(pc, facs, dsdt), interrupts(pc), serialConsole()];
-  if (pc.pci !== undefined) described.push(configurationSpace(pc.pci));
-  const entries = described.map(place);
-  const xsdt = place(table("XSDT", 1, entries.map((entry): Field => [entry, 8])));
-  const bytes = new Uint8Array(Number(next - at));
-  bytes.set(rootPointer(xsdt));
-  let to = 64;
-  for (const each of placed) {
-    bytes.set(each, to);
-    to = to + each.length + 15 & ~15;
-  }
-  return { at, bytes };
+  const described = [
+    place(fixed(pc, facs, dsdt), FADT_POINTERS),
+    place(interrupts(pc)),
+    place(serialConsole()),
+  ];
+  if (pc.pci?.ecam !== undefined) described.push(place(configurationSpace(pc.pci.ecam)));
+  const listed = (signature: string, bytes: 4 | 8) =>
+    place(
+      table(signature, 1, described.map((address): Field => [address, bytes])),
+      described.map((_, i) => ({ offset: ENTRIES + bytes * i, bytes })),
+    );
+  const root = rootPointer(listed("RSDT", 4), listed("XSDT", 8));
+  const bytes = new Uint8Array(next);
+  bytes.set(root);
+  for (const each of placed) bytes.set(each.bytes, each.offset);
+  const [, ...summed] = placed.map((each) => ({ offset: each.offset, length: each.bytes.length }));
+  return { at, bytes, pointers, summed };
 }
 
 /** FACS (5.2.10), version 2: nothing wakes up through it, but a kernel wants one. */
@@ -212,8 +246,8 @@ function serialConsole(): Uint8Array {
 }
 
 /** MCFG (PCI Firmware 3.2, 4.1.2): segment 0, bus 0. */
-function configurationSpace({ ecam }: AcpiPci): Uint8Array {
-  return table("MCFG", 1, [[0, 8], [ecam.at, 8], [0, 2], [0, 1], [0, 1], [0, 4]]);
+function configurationSpace({ at }: { readonly at: bigint }): Uint8Array {
+  return table("MCFG", 1, [[0, 8], [at, 8], [0, 2], [0, 1], [0, 1], [0, 4]]);
 }
 
 /** DSDT: soft-off, ISA devices, the PCI bus, virtio. */
@@ -229,7 +263,9 @@ function description({ pci, panicPort, virtio }: AcpiPc): Aml {
     device("KBD", name("_HID", eisaId("PNP0303")), name("_CRS", resources(io(0x60, 1), io(0x64, 1), irq(1)))),
   ];
   if (panicPort !== undefined) isa.push(panic(panicPort));
-  const bus = pci === undefined ? [] : [hostBridge(pci), motherboard(pci)];
+  const bus = pci === undefined
+    ? []
+    : [hostBridge(pci), ...pci.ecam === undefined ? [] : [motherboard(pci.ecam)]];
   const mmio = virtio.map(({ at, length, gsi }, i) =>
     device(
       `VR${i.toString(16).toUpperCase().padStart(2, "0")}`,
@@ -255,7 +291,7 @@ function panic(port: number): Aml {
 }
 
 /** What belongs to no device of the bus: configuration space (PCI Firmware 3.2, 4.1.2 wants it told here). */
-function motherboard({ ecam }: AcpiPci): Aml {
+function motherboard(ecam: { readonly at: bigint; readonly length: bigint }): Aml {
   return device(
     "MBRD",
     name("_HID", eisaId("PNP0C02")),
@@ -264,12 +300,12 @@ function motherboard({ ecam }: AcpiPci): Aml {
   );
 }
 
-/** The bus behind 0xcf8; pins go to interrupts 10 and 11 by turns. */
-function hostBridge({ memory }: AcpiPci): Aml {
+/** The bus behind 0xcf8. */
+function hostBridge({ memory, pirqs }: AcpiPci): Aml {
   const routes: Aml[] = [];
   for (let slot = 1; slot < 32; slot++) {
     for (let pin = 0; pin < 4; pin++) {
-      const gsi = (slot + pin & 1) === 0 ? 10 : 11;
+      const gsi = pirqs[slot - 1 + pin & 3];
       routes.push(packageOf(integer(slot << 16 | 0xffff), integer(pin), integer(0), integer(gsi)));
     }
   }

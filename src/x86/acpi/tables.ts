@@ -55,14 +55,14 @@ export function portAddress(port: number, bytes: 0 | 1 | 2 | 4): Field[] {
   return [[1, 1], [8 * bytes, 1], [0, 1], [access, 1], [port, 8]];
 }
 
-/** The root pointer, version 2 (5.2.5.3): two checksums, the XSDT alone. */
-export function rootPointer(xsdt: bigint): Uint8Array<ArrayBuffer> {
+/** The root pointer, version 2 (5.2.5.3), with both its checksums. */
+export function rootPointer(rsdt: bigint, xsdt: bigint): Uint8Array<ArrayBuffer> {
   const bytes = lay([
     ascii("RSD PTR "),
     [0, 1],
     ascii(OEM_ID),
     [2, 1],
-    [0, 4],
+    [rsdt, 4],
     [36, 4],
     [xsdt, 8],
     [0, 1],
