@@ -9,6 +9,7 @@ import { SlirpConfig } from "../src/abi/slirp.ts";
 import { TUNSETIFF } from "../src/abi/tun.ts";
 import {
   HVM_SAVE,
+  ioreq,
   VM_EVENT,
   vm_event_regs_x86,
   VM_EVENT_RING,
@@ -169,13 +170,28 @@ Deno.test("Xen's structures and constants are those of libxen-dev's headers", as
   const { size: domctl, ...head } = XEN_DOMCTL;
   const offsets = (of: string, table: Readonly<Record<string, number>>): Question[] =>
     Object.entries(table).map(([name, ours]) => ({ expression: `offsetof(${of}, ${name})`, ours }));
-  await compare(["xenctrl.h", "xen/vm_event.h", "xen/hvm/save.h", "xen/event_channel.h"], [
+  const headers = [
+    "xenctrl.h",
+    "xen/vm_event.h",
+    "xen/hvm/save.h",
+    "xen/event_channel.h",
+    "xen/hvm/ioreq.h",
+    "xen/hvm/params.h",
+  ];
+  await compare(headers, [
     ...Object.entries(XEN_STRUCTURES).flatMap(([name, layout]) => structure(name, layout)),
     // hvsh reads the front of it only.
     ...structure("vm_event_regs_x86", vm_event_regs_x86).filter((q) =>
       q.expression !== "sizeof(struct vm_event_regs_x86)"
     ),
-    ...constants(XEN),
+    // Bit-fields have no offset.
+    ...structure("ioreq", ioreq).filter((q) => !q.expression.includes("bits")),
+    // It is a function of a number there.
+    ...constants(XEN).filter((q) => !q.expression.includes("frame_ioreq0")),
+    {
+      expression: "XENMEM_resource_ioreq_server_frame_ioreq(0)",
+      ours: XEN.XENMEM_resource_ioreq_server_frame_ioreq0,
+    },
     ...offsets("vm_event_request_t", event),
     { expression: "sizeof(vm_event_request_t)", ours: size },
     ...offsets("struct vm_event_sring", VM_EVENT_RING),

@@ -115,21 +115,9 @@ function pvh(mode: Mode, place: string): ContractBackend {
     mode,
     modes: ALL_MODES,
     open: (options) => open({ ...options, backend: "xen-pvh" }),
-    skip: [
-      {
-        reason: "hvsh has no ioreq server: accesses of a domain do not come to its devices",
-        tests: ["devices: *", "console: *", "access breaks: *"],
-      },
-      {
-        reason: "Xen's toolstack counts memory in MiB: there is RAM where the case wants none",
-        tests: XEN_ROUNDS,
-      },
-    ],
+    skip: [],
   };
 }
-
-/** Cases that reach for memory right behind 512 KiB. */
-const XEN_ROUNDS: readonly string[] = [];
 
 /** What this place is called in the table: the lab that the program runs in, if it does. */
 export function placeName(): string {

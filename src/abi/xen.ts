@@ -122,6 +122,30 @@ export const vm_event_debug = struct({
 /** The page that a vm_event ring is (DEFINE_RING_TYPES of xen/io/ring.h): indices, then slots at `ring`. */
 export const VM_EVENT_RING = { req_prod: 0, req_event: 4, rsp_prod: 8, rsp_event: 12, ring: 64 } as const;
 
+/**
+ * `struct ioreq` (xen/hvm/ioreq.h): a vCPU's request to a device model. The byte `bits`, whose members have no offset in
+ * C: `IOREQ_STATE_MASK` is its state, `IOREQ_DATA_IS_PTR`, `IOREQ_READ` and `IOREQ_DF` are flags.
+ */
+export const ioreq = struct({
+  addr: u64,
+  data: u64,
+  count: u32,
+  size: u32,
+  vp_eport: u32,
+  _pad0: u16,
+  bits: u8,
+  type: u8,
+});
+
+/** What the bit-fields of `struct ioreq` are, lowest bit first: state:4, data_is_ptr:1, dir:1, df:1. */
+export const IOREQ_STATE_MASK = 15;
+/** `data` is the guest-physical address of the data. */
+export const IOREQ_DATA_IS_PTR = 1 << 4;
+/** `dir`: the guest reads. */
+export const IOREQ_DIR_READ = 1 << 5;
+/** Addresses go down from one access to the next. */
+export const IOREQ_DF = 1 << 6;
+
 /** `struct evtchn_send`: the port an event is sent to. */
 export const evtchn_send = struct({ port: u32 });
 
@@ -134,6 +158,7 @@ export const XEN_DOMCTL = { cmd: 0, interface_version: 4, domain: 8, u: 16, size
 /** Numbers that have a name in Xen's headers; each is compared with it. */
 export const XEN = {
   XEN_DOMCTL_INTERFACE_VERSION: 0x15,
+  XEN_DOMCTL_resumedomain: 27,
   XEN_DOMCTL_setvcpuextstate: 62,
   XEN_DOMCTL_getvcpuextstate: 63,
   XEN_DOMCTL_gdbsx_domstatus: 1003,
@@ -169,6 +194,15 @@ export const XEN = {
   __HYPERVISOR_sched_op: 29,
   __HYPERVISOR_event_channel_op: 32,
   SCHEDOP_yield: 0,
+  XENMEM_resource_ioreq_server: 0,
+  XENMEM_resource_ioreq_server_frame_ioreq0: 1,
+  STATE_IOREQ_NONE: 0,
+  STATE_IOREQ_READY: 1,
+  STATE_IOREQ_INPROCESS: 2,
+  STATE_IORESP_READY: 3,
+  HVM_PARAM_TRIPLE_FAULT_REASON: 31,
+  IOREQ_TYPE_PIO: 0,
+  IOREQ_TYPE_COPY: 1,
   EVTCHNOP_send: 4,
 } as const;
 

@@ -72,6 +72,8 @@ interface Opener {
   readonly chips: boolean;
   /** Whether devices are ours; if not, they are the hypervisor's own, console included. */
   readonly devices: boolean;
+  /** Whether RAM can be hidden, as a PC's VGA needs it; left out where it can. */
+  readonly shadow?: false;
   /** What of the boot the hypervisor's toolstack loads, where it has one. */
   boot?(spec: BootSpec | undefined, memory: number): Promise<XenBoot>;
 }
@@ -120,8 +122,10 @@ const ATTACHERS: readonly (() => Promise<Host>)[] = [async () => (await import("
 
 function xenOpener(kind: DomainKind): Opener {
   return {
-    chips: true,
-    devices: false,
+    // A PVH guest has LAPICs alone, and no device model but hvsh.
+    chips: kind !== "pvh",
+    devices: kind === "pvh",
+    shadow: false,
     host: async () => (await import("../xen/open.ts")).xenKindHost(kind),
     boot: async (spec, memory) => await (await import("./xen_boot.ts")).xenBoot(kind, spec, memory),
     open: async ({ memory, cpus, kernel, firmware, drives = [], bootOrder }) => {
@@ -134,7 +138,11 @@ function xenOpener(kind: DomainKind): Opener {
         ...(firmware && { firmware }),
         ...disks,
       };
-      return await (await import("../xen/open.ts")).openXen(guest);
+      const { disassembler } = await import("../debug/disassembly.ts");
+      return await (await import("../xen/open.ts")).openXen(
+        guest,
+        async (code, bits) => (await disassembler()).decode(code, bits, 0n).length,
+      );
     },
   };
 }
@@ -192,10 +200,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const image = taken === undefined ? await options.boot?.resolve(memory) : taken.image;
   const { accelerator, devices = [] } = options;
   if (devices.length > 0 && !opener.devices) refuseDevices(name);
-  const pc = opener.devices && (options.defaultDevices ?? true);
+  // A kernel that Xen's toolstack starts is told by Xen what there is.
+  const pc = opener.devices && taken?.kernel === undefined && (options.defaultDevices ?? true);
   // ROM over RAM needs the chipset's memory attributes to get at the RAM.
   const roms = image?.roms?.filter((rom) => pc || !rom.shadow);
-  const vga = pc && wantsVga(options.boot, options.vga, image);
+  const vga = pc && opener.shadow !== false && wantsVga(options.boot, options.vga, image);
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
   const { drives, notes, stores } = !opener.devices || (told.disk === undefined && told.cdrom === undefined)

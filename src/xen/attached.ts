@@ -2,17 +2,29 @@ import { HostError } from "../host/error.ts";
 import { XenControl } from "../host/xen/control.ts";
 import { DeviceModel } from "../host/xen/device_model.ts";
 import { DomainCalls } from "../host/xen/domctl.ts";
+import { EventChannels } from "../host/xen/event_channels.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
-import type { Backend, BackendName } from "../vm/backend.ts";
+import type { Backend, BackendName, Interrupts } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
 import { XenConsole } from "./console.ts";
-import { type DomainKind, type DomainRecord, findDomain, readDomain, readFlags } from "./domain.ts";
+import type { InstructionLength } from "./crossing.ts";
+import {
+  type DomainKind,
+  type DomainRecord,
+  findDomain,
+  readDomain,
+  readFlags,
+  TRIPLE_FAULT,
+} from "./domain.ts";
 import { FrameCache } from "./frames.ts";
 import { GuestFrames, PseudoFrames } from "./guest_frames.ts";
+import { HvmStopper } from "./hvm_stopper.ts";
 import { HvmVcpu } from "./hvm_vcpu.ts";
+import { DomainInterrupts } from "./interrupts.ts";
+import { IoreqServer } from "./ioreq_server.ts";
 import { closeAtEnd } from "./leaving.ts";
 import { XenMemory } from "./memory.ts";
 import { Monitor } from "./monitor.ts";
@@ -33,6 +45,12 @@ export interface AttachHow {
   /** Whether the domain was created paused for us: that pause is taken over. */
   readonly adopt?: boolean;
   /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
+  /** Decodes; without it, some instructions of HVM guests can't be stepped. */
+  readonly lengthOf?: InstructionLength;
+  /** Whether hvsh is the device model of the domain. */
+  readonly devices?: boolean;
+  /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
+  readonly memory?: number;
   readonly own?: { readonly name: BackendName; destroy(): void; forget(): void };
 }
 
@@ -43,6 +61,7 @@ export class AttachedDomain implements Backend {
   readonly memory: XenMemory;
   readonly capabilities: Capabilities;
   readonly console?: XenConsole;
+  readonly interrupts?: Interrupts;
   /** What it was when it was attached to. */
   readonly domain: DomainRecord;
   readonly #runner: DomainRunner;
@@ -74,10 +93,12 @@ export class AttachedDomain implements Backend {
       });
     }
     const calls = cleanup.use(new DomainCalls());
-    const frames = cleanup.use(new FrameCache(cleanup.use(new ForeignMemory()), id));
-    const kind = pv
+    const foreign = cleanup.use(new ForeignMemory());
+    const frames = cleanup.use(new FrameCache(foreign, id));
+    const model = pv ? undefined : cleanup.use(new DeviceModel());
+    const kind = model === undefined
       ? cleanup.use(pvKind(control, store, found, frames))
-      : { ...hvmKind(control, id, frames), [Symbol.dispose]: () => {} };
+      : { ...hvmKind({ control, id, frames, foreign, model }, how), [Symbol.dispose]: () => {} };
     let strategy: StopStrategy | undefined;
     const runner = this.#runner = new DomainRunner({
       control,
@@ -86,16 +107,28 @@ export class AttachedDomain implements Backend {
         if (!stepping) frames.clear();
       },
       strategy: () => strategy = kind.strategy(this.vcpus, this.memory),
+      own: how.own !== undefined,
+      ...(!pv && {
+        revived: () => {
+          const up = (this.vcpus as readonly HvmVcpu[]).map((vcpu) => vcpu.revive());
+          if (!up.includes(true)) return false;
+          // It is let go, and at once, before its vCPUs can run.
+          runner.holdAgain();
+          calls.resume(id);
+          return true;
+        },
+      }),
     });
     this.memory = new XenMemory(frames, kind.map, () => runner.alive());
     runner.hold();
     // What `xl create -p` paused is paused by us from now on.
     if (how.adopt) control.unpause(id);
+    if (how.own !== undefined && !pv) control.setTripleFault(id, TRIPLE_FAULT);
     cleanup.defer(() => runner.close());
     // While it is paused still: it runs no instruction more.
     if (how.own !== undefined) cleanup.defer(() => this.#end(control));
     const parts = { control, calls, domain: id, runner };
-    const model = pv ? undefined : cleanup.use(new DeviceModel());
+    const stopper = () => strategy as HvmStopper | undefined;
     const count = vcpuCount(control, found);
     this.vcpus = Array.from({ length: count }, (_, index) =>
       model === undefined
@@ -108,8 +141,14 @@ export class AttachedDomain implements Backend {
           ...parts,
           model,
           memory: () => this.memory,
-          monitor: () => strategy as Monitor | undefined,
+          monitor: () => stopper()?.monitor,
+          server: () => stopper()?.server,
+          ...(how.lengthOf && { lengthOf: how.lengthOf }),
         }));
+    if (how.devices && model !== undefined) {
+      void runner.strategy;
+      this.interrupts = new DomainInterrupts(model, id, count);
+    }
     this.capabilities = how.capabilities(found.kind);
     const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
@@ -191,18 +230,39 @@ function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, fram
   };
 }
 
-function hvmKind(control: XenControl, id: number, frames: FrameCache) {
+interface HvmKindParts {
+  readonly control: XenControl;
+  readonly id: number;
+  readonly frames: FrameCache;
+  readonly foreign: ForeignMemory;
+  readonly model: DeviceModel;
+}
+
+function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { devices, memory: ram }: AttachHow) {
   return {
     p2m: undefined,
-    map: new GuestFrames(frames, () => Number(control.maximumGpfn(id))),
-    strategy: (vcpus: readonly XenVcpu[]): StopStrategy =>
-      new Monitor({
-        control,
-        domain: id,
-        vcpus: vcpus.length,
-        change: (vcpu, body) => (vcpus[vcpu] as HvmVcpu).changeContext(body),
-        setTrapFlag: (vcpu, on) => (vcpus[vcpu] as HvmVcpu).setTrapFlag(on),
-      }),
+    map: new GuestFrames(
+      frames,
+      () => ram === undefined ? Number(control.maximumGpfn(id)) : Math.ceil(ram / 4096) - 1,
+    ),
+    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory): StopStrategy => {
+      const all = vcpus as readonly HvmVcpu[];
+      const channels = new EventChannels();
+      const common = { domain: id, vcpus: all.length, channels };
+      return new HvmStopper({
+        channels,
+        ...(devices && {
+          server: new IoreqServer({ ...common, model, foreign, memory, rax: (vcpu) => all[vcpu].rax }),
+        }),
+        monitor: () =>
+          new Monitor({
+            ...common,
+            control,
+            change: (vcpu, body) => all[vcpu].changeContext(body),
+            setTrapFlag: (vcpu, on) => all[vcpu].setTrapFlag(on),
+          }),
+      });
+    },
   };
 }
 

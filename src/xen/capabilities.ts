@@ -11,9 +11,13 @@ const STUB = [
 ];
 const OTHERS = "the other vCPUs run during a step";
 
-/** What can be done with a domain of a kind. Nothing of it touches the guest before it is used. */
-export function capabilitiesOf(kind: DomainKind): Capabilities {
-  const told = toldCapabilities(kind);
+/**
+ * What can be done with a domain of a kind. Nothing of it touches the guest before it is used.
+ *
+ * @param devices Whether hvsh is its device model.
+ */
+export function capabilitiesOf(kind: DomainKind, devices = false): Capabilities {
+  const told = toldCapabilities(kind, devices);
   // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
   return kind === "pv" ? told : new LazyCapabilities(told, () => probed ??= probeHvm());
 }
@@ -21,11 +25,11 @@ export function capabilitiesOf(kind: DomainKind): Capabilities {
 let probed: Capabilities | undefined;
 
 /** What is known without trying. */
-export function toldCapabilities(kind: DomainKind): Capabilities {
+export function toldCapabilities(kind: DomainKind, devices = false): Capabilities {
   const all: [string, Capability][] = [
     ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
     ["vector", yes("XEN_DOMCTL_getvcpuextstate")],
-    ["devices", no("hvsh has no ioreq server yet", "use the kvm backend for devices of your own")],
+    ["devices", no("accesses of this domain do not come to hvsh", "open a guest of your own on xen-pvh")],
     ["msr-exits", no("hvsh does not ask for MSR events", "break at the code that accesses the MSR")],
     ["irqchip", no("the interrupt controllers are the domain's own, and not hvsh's", "see lapic()")],
     ["pit", no("the timer is the domain's own", "it needs nothing")],
@@ -34,10 +38,11 @@ export function toldCapabilities(kind: DomainKind): Capabilities {
     ["emulation-failure-bytes", no("Xen does not tell them", "look at the bytes at RIP")],
     ["watchpoint-page", no("hvsh does not use Xen's memory events", "use a watchpoint by stepping")],
     ["breakpoint-hlt", no("HLT does not leave a domain for the debugger", "use another kind")],
-    ["breakpoint-out", no("hvsh has no ioreq server yet", "use another kind")],
+    ["breakpoint-out", no("ports of this domain do not come to hvsh", "use another kind")],
     ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
     ...(kind === "pv" ? PV : HVM),
+    ...(devices ? DEVICES : []),
   ];
   return new Map(all);
 }
@@ -64,6 +69,13 @@ const HVM: [string, Capability][] = [
   ["single-step-user", yes("RFLAGS.TF and vm_event debug exceptions", ["RFLAGS.TF", "DR6", OTHERS])],
   ["lapic", yes("save record LAPIC_REGS")],
   ["events", yes("the pending event of save record CPU")],
+];
+
+/** Where hvsh is the device model. */
+const DEVICES: [string, Capability][] = [
+  ["devices", yes("an ioreq server for every port and address that Xen does not answer itself")],
+  ["breakpoint-out", yes("OUT to a port of the ioreq server's", ["guest memory"])],
+  ["interrupts", yes("messages to the LAPICs; other controllers are devices")],
 ];
 
 function yes(how: string, touches: readonly string[] = []): Capability {

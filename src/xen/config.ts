@@ -41,7 +41,7 @@ export interface XenGuest {
 
 const MIB = 1 << 20;
 /** The loader of a guest of a few instructions lies at 1 MiB. */
-const LEAST_MIB = 2;
+export const LEAST_MIB = 2;
 /** hvmloader needs as much for itself and the BIOS. */
 const LEAST_HVM_MIB = 8;
 

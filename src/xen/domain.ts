@@ -124,6 +124,15 @@ function kindOf(id: number, flags: number, store: XenStore): DomainKind {
   return store.read(`/libxl/${id}/type`) === "pvh" ? "pvh" : "hvm";
 }
 
+/** Whether a domain shut down by what `setTripleFault` says of guests of our own. */
+export function isTripleFault(flags: number): boolean {
+  const reason = flags >> XEN.XEN_DOMINF_shutdownshift & XEN.XEN_DOMINF_shutdownmask;
+  return reason === TRIPLE_FAULT;
+}
+
+/** No guest of hvsh's own asks its toolstack for a soft reset: what a triple fault is told apart by. */
+export const TRIPLE_FAULT = XEN.SHUTDOWN_soft_reset;
+
 /** What the flags of a record say. */
 export function stateOf(flags: number): DomainState {
   if ((flags & XEN.XEN_DOMINF_dying) !== 0) return "dying";

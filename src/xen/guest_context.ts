@@ -62,6 +62,17 @@ export class GuestContext {
     return (this.#view.getBigUint64(CONTEXT.flags, true) & BigInt(XEN.VGCF_in_kernel)) !== 0n;
   }
 
+  /** Whether the vCPU is up. */
+  get online(): boolean {
+    return (this.#view.getBigUint64(CONTEXT.flags, true) & BigInt(XEN.VGCF_online)) !== 0n;
+  }
+
+  /** Brings the vCPU up, once the context is set. */
+  setOnline(): void {
+    const flags = this.#view.getBigUint64(CONTEXT.flags, true);
+    this.#view.setBigUint64(CONTEXT.flags, flags | BigInt(XEN.VGCF_online), true);
+  }
+
   /** A vector of a PV guest's virtual IDT: where its handler is. */
   trap(vector: number): { flags: number; cs: number; address: bigint } {
     const at = CONTEXT.trap_ctxt + 16 * vector;

@@ -1,14 +1,17 @@
 import { hvm_hw_cpu, HVM_SAVE, hvm_save_descriptor } from "../abi/xen.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
-import type { StepOptions, VcpuEvents } from "../vm/backend.ts";
+import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
+import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
 import { bitness, linearRip } from "../x86/mode.ts";
 import { walk } from "../x86/paging.ts";
+import { cross, type InstructionLength } from "./crossing.ts";
 import { finishedByXen, LOOK_AT } from "./emulated.ts";
 import type { GuestContext } from "./guest_context.ts";
 import { readRecord, RECORD_MSRS, writeRecord } from "./hvm_record.ts";
+import type { IoreqServer } from "./ioreq_server.ts";
 import type { XenMemory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
 import { snapshot } from "./registers.ts";
@@ -21,14 +24,26 @@ export interface HvmParts extends VcpuParts {
   memory(): XenMemory;
   /** The vm_event listener, once there is one. */
   monitor(): Monitor | undefined;
+  /** The device model, where hvsh is one. */
+  server(): IoreqServer | undefined;
+  /** Decodes; without it, some instructions can't be stepped. */
+  readonly lengthOf?: InstructionLength;
 }
 
 const GENERAL_NAMES: ReadonlySet<RegisterName> = new Set(GENERAL);
+const IF = 1n << 9n;
+/** DR6.BS: a single step (SDM vol. 3B, 17.2.3). */
+const DR6_BS = 1n << 14n;
+/** A vCPU of a busy host may wait that long for its turn. */
+const HALT_MS = 2000;
+const SLICE: VmExit = { kind: "slice" };
 const { pending_event: PENDING, error_code: ERROR_CODE } = hvm_hw_cpu.offsets;
 
 /** A vCPU of an HVM or PVH domain. */
 export class HvmVcpu extends XenVcpu {
   readonly #hvm: HvmParts;
+  /** Whether it executed HLT with interrupts masked, and was not sent elsewhere since. */
+  #halted = false;
   readonly #record = new Uint8Array(HVM_SAVE.CPU.length);
 
   constructor(index: number, parts: HvmParts) {
@@ -52,20 +67,124 @@ export class HvmVcpu extends XenVcpu {
     });
   }
 
-  /** Refuses what would end in the guest's own handler; see emulated.ts. */
-  override step(options?: StepOptions): VmExit {
-    if (this.parts.runner.held) {
-      const name = this.#underRip();
-      if (name !== undefined) {
-        return {
-          kind: "unsupported",
-          reason:
-            `${name} can't be stepped here: Xen finishes it itself, and would hand the single step to the guest; ` +
-            "continue to a place behind it",
-        };
-      }
+  override run(): MaybePromise<VmExit> {
+    // It sleeps on, as long as it is not sent elsewhere.
+    if (this.#halted) return { kind: "halt" };
+    return then(super.run(), (exit) => this.#noticed(exit));
+  }
+
+  /** What a single step does not get behind is crossed, where hvsh has the means; else it is refused: see emulated.ts. */
+  override step(options?: StepOptions): MaybePromise<VmExit> {
+    if (this.#halted) return { kind: "halt" };
+    const { runner } = this.parts;
+    const bare = () => then(super.step(options), (exit) => this.#noticed(exit));
+    if (!runner.held) return bare();
+    const request = this.#request;
+    if (request !== undefined && !request.settled) {
+      return then(this.settle(), (exit) => exit ?? this.#stepped());
     }
-    return super.step(options);
+    const instruction = this.#underRip();
+    if (instruction === undefined) return bare();
+    if (instruction === "HLT" && (this.registers().rflags & IF) === 0n) {
+      return this.#noticed(runner.runOn(this.index, HALT_MS) ?? SLICE);
+    }
+    if (this.#hvm.lengthOf === undefined || this.#server === undefined) {
+      return {
+        kind: "unsupported",
+        reason:
+          `${instruction} can't be stepped here: Xen finishes it itself, and would hand the single step to the guest; ` +
+          "continue to a place behind it",
+      };
+    }
+    return then(this.#cross(), (exit) => exit ?? this.#stepped());
+  }
+
+  override settle(): MaybePromise<VmExit | undefined> {
+    if (!this.parts.runner.tryHold()) return undefined;
+    const request = this.#request;
+    if (request === undefined) return undefined;
+    const next = this.#server!.advance(this.index);
+    if (next !== undefined) return next;
+    if (!request.simple && !request.settled && this.#hvm.lengthOf !== undefined) return this.#cross();
+    this.#settleSimple();
+    return undefined;
+  }
+
+  override registers(): Registers {
+    this.#settleSimple();
+    return super.registers();
+  }
+
+  /** Makes RAX what an IN gives, and RIP stands behind it already: nothing else is left of it. */
+  #settleSimple(): void {
+    const request = this.#request;
+    if (request === undefined || !request.simple || request.settled || !this.parts.runner.held) return;
+    // Its answer may not be in yet, where somebody looks in the middle of it.
+    if (!request.complete) return;
+    const change = this.#server!.settle(this.index);
+    if (change !== undefined) this.change((context) => context.set("rax", change(context.get("rax"))));
+  }
+
+  #cross(): MaybePromise<VmExit | undefined> {
+    const { runner } = this.parts;
+    return cross({
+      memory: this.#hvm.memory(),
+      lengthOf: this.#hvm.lengthOf!,
+      registers: () => super.registers(),
+      setRip: (rip) => this.change((context) => context.set("rip", rip)),
+      runOn: (ms) => runner.runOn(this.index, ms),
+      settle: () => {
+        this.#server!.advance(this.index);
+        this.#server!.settle(this.index);
+      },
+    });
+  }
+
+  /** A step that ended without a #DB. */
+  #stepped(): VmExit {
+    return { kind: "debug", exception: 1, dr6: DR6_BS, pc: linearRip(super.registers()) };
+  }
+
+  #noticed(exit: VmExit): VmExit {
+    if (exit.kind === "halt") this.#halted = true;
+    return exit;
+  }
+
+  get #server(): IoreqServer | undefined {
+    return this.#hvm.server();
+  }
+
+  get #request() {
+    return this.#server?.request(this.index);
+  }
+
+  override idle(): "no" | "halted-forever" {
+    return this.#halted ? "halted-forever" : "no";
+  }
+
+  /**
+   * For a domain that has shut down: whether it did since its last vCPU executed HLT with interrupts masked (hvm_hlt of
+   * Xen's hvm.c). Its vCPUs are made to stand behind their HLT, as if they slept.
+   */
+  revive(): boolean {
+    this.readContext();
+    const { context } = this;
+    const down = !context.online;
+    if (!down || (context.get("rflags") & IF) !== 0n) return false;
+    context.setOnline();
+    this.parts.control.setContext(this.parts.domain, this.index, context.bytes);
+    this.writes++;
+    return true;
+  }
+
+  /** RAX as it is in the vCPU now. */
+  get rax(): bigint {
+    this.readContext();
+    return this.context.get("rax");
+  }
+
+  readContext(): void {
+    this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
   }
 
   #underRip(): string | undefined {
@@ -145,6 +264,8 @@ export class HvmVcpu extends XenVcpu {
 
   protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
     if (values.length === 0) return;
+    this.#settleSimple();
+    if (values.some(([name]) => name === "rip")) this.#halted = false;
     for (const [name] of values) {
       if (name === "xcr0" || name === "cr8" || name === "apic_base") {
         throw new UnsupportedError(name, "Xen does not let another domain set it", {

@@ -2,14 +2,14 @@
 
 import { VM_EVENT, vm_event_debug, vm_event_regs_x86, VM_EVENT_RING, XEN } from "../abi/xen.ts";
 import type { XenControl } from "../host/xen/control.ts";
-import { EventChannels } from "../host/xen/event_channels.ts";
+import type { EventChannels } from "../host/xen/event_channels.ts";
 import type { Mapping } from "../host/mapping.ts";
 import type { Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import type { RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
-import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import type { VcpuEvent } from "./strategy.ts";
 
 const REGS = vm_event_regs_x86.offsets;
 const TF = 1n << 8n;
@@ -28,6 +28,8 @@ export interface MonitorParts {
   readonly control: XenControl;
   readonly domain: number;
   readonly vcpus: number;
+  /** What tells of events; the listener takes a port of it. */
+  readonly channels: EventChannels;
   /** Changes a vCPU's context; AVX registers stay. */
   change(vcpu: number, body: (context: GuestContext) => void): void;
   /** Sets or clears RFLAGS.TF of a vCPU that does not wait in an event; gives what it was. */
@@ -35,9 +37,8 @@ export interface MonitorParts {
 }
 
 /** The one listener to a domain's vm_events. */
-export class Monitor implements StopStrategy {
+export class Monitor {
   readonly #parts: MonitorParts;
-  readonly #channels = new EventChannels();
   readonly #ring: Mapping;
   readonly #view: DataView;
   readonly #port: number;
@@ -56,12 +57,12 @@ export class Monitor implements StopStrategy {
     this.#debugRegisters = new DebugRegisters(parts.vcpus, parts.change);
     const { control, domain } = parts;
     using cleanup = new DisposableStack();
-    cleanup.use(this.#channels);
     const { ring, port } = control.enableMonitor(domain);
     cleanup.defer(() => control.disableMonitor(domain));
     this.#ring = cleanup.use(ring);
     this.#view = new DataView(ring.buffer);
-    this.#port = this.#channels.bind(domain, port);
+    this.#port = parts.channels.bind(domain, port);
+    cleanup.defer(() => parts.channels.unbind(this.#port));
     this.#consumed = this.#word(VM_EVENT_RING.req_prod);
     this.#produced = this.#word(VM_EVENT_RING.rsp_prod);
     this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 1);
@@ -73,24 +74,24 @@ export class Monitor implements StopStrategy {
     cleanup.move();
   }
 
-  wait(ms: number): boolean {
-    return this.#reported || (this.#channels.wait(ms) !== undefined && this.#reported);
+  /** Whether there is a report that was not taken yet. */
+  get reported(): boolean {
+    return this.#word(VM_EVENT_RING.req_prod) !== this.#consumed;
   }
 
+  /** Which vCPUs have reported since it was last asked. The domain is paused. */
   gather(): VcpuEvent[] {
     const events: VcpuEvent[] = [];
     for (let event = this.#next(); event !== undefined; event = this.#next()) events.push(event);
     return events;
   }
 
+  /** Answers every vCPU that waits but for those in `kept`. */
   release(kept: ReadonlySet<number> = NONE): void {
     for (const vcpu of [...this.#waiting.keys()]) if (!kept.has(vcpu)) this.#answer(vcpu);
   }
 
-  refresh(): void {
-    // What it set up is Xen's: no guest can undo it.
-  }
-
+  /** Makes a vCPU report its next instruction, or no longer. The domain is paused. */
   setStepping(vcpu: number, on: boolean, execute = false): void {
     if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
     const waiting = this.#waiting.get(vcpu);
@@ -107,6 +108,7 @@ export class Monitor implements StopStrategy {
     else this.#setWaitingFlag(waiting, own);
   }
 
+  /** What else shall be reported. The domain is paused. */
   setTraps(traps: Traps): void {
     this.#debugRegisters.set(traps.hardware);
     if (traps.int3 === this.#int3) return;
@@ -141,13 +143,14 @@ export class Monitor implements StopStrategy {
     return true;
   }
 
+  /** Takes every trace out of the guest, unless it is gone. Idempotent. */
   close(living: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
-    const { control, domain } = this.#parts;
+    const { control, domain, channels } = this.#parts;
     using cleanup = new DisposableStack();
-    cleanup.use(this.#channels);
     cleanup.use(this.#ring);
+    cleanup.defer(() => channels.unbind(this.#port));
     if (!living) return;
     cleanup.defer(() => control.disableMonitor(domain));
     if (this.#int3) control.monitor(domain, "software-breakpoint", false);
@@ -160,7 +163,7 @@ export class Monitor implements StopStrategy {
 
   /** The next report, whose vCPU waits from now on. */
   #next(): VcpuEvent | undefined {
-    if (!this.#reported) return undefined;
+    if (!this.reported) return undefined;
     const at = VM_EVENT_RING.ring + VM_EVENT.size * (this.#consumed % SLOTS);
     const slot = new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).slice();
     this.#consumed = this.#consumed + 1 >>> 0;
@@ -190,7 +193,7 @@ export class Monitor implements StopStrategy {
     new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).set(slot);
     this.#produced = this.#produced + 1 >>> 0;
     this.#setWord(VM_EVENT_RING.rsp_prod, this.#produced);
-    this.#channels.notify(this.#port);
+    this.#parts.channels.notify(this.#port);
   }
 
   /** Gives what TF was. */
@@ -200,11 +203,6 @@ export class Monitor implements StopStrategy {
     waiting.view.setBigUint64(at, on ? rflags | TF : rflags & ~TF, true);
     waiting.changed = true;
     return (rflags & TF) !== 0n;
-  }
-
-  /** Whether there is a report that was not taken yet. */
-  get #reported(): boolean {
-    return this.#word(VM_EVENT_RING.req_prod) !== this.#consumed;
   }
 
   #word(at: number): number {

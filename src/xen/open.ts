@@ -6,6 +6,7 @@ import type { Backend } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
+import type { InstructionLength } from "./crossing.ts";
 import { type Domain, listDomains } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
@@ -31,7 +32,7 @@ function needXen(): void {
  */
 export function attachXen(domain: string | number): Backend {
   needXen();
-  return new AttachedDomain(domain, { capabilities: capabilitiesOf });
+  return new AttachedDomain(domain, { capabilities: (kind) => capabilitiesOf(kind) });
 }
 
 /**
@@ -40,12 +41,12 @@ export function attachXen(domain: string | number): Backend {
  * @throws {UnsupportedError} If guests of its kind can't be opened here.
  * @throws {HvshError} If xl fails, with what it said.
  */
-export async function openXen(guest: XenGuest): Promise<Backend> {
+export async function openXen(guest: XenGuest, lengthOf: InstructionLength): Promise<Backend> {
   const host = xenKindHost(guest.kind);
   if (!host.usable) {
     throw new UnsupportedError(`opening a guest on ${host.backend}`, host.reason, { remedy: host.remedy });
   }
-  return await openDomain(guest);
+  return await openDomain(guest, lengthOf);
 }
 
 /** Destroys the domains that a killed hvsh left; gives their names. @throws {UnsupportedError} If Xen can't be used here. */

@@ -5,7 +5,8 @@ import { XenStore } from "../host/xen/store.ts";
 import { powerOn } from "../x86/boot/state.ts";
 import { AttachedDomain, terminalPath } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
-import { configFiles, configLines, type XenGuest } from "./config.ts";
+import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts";
+import type { InstructionLength } from "./crossing.ts";
 import { findDomain } from "./domain.ts";
 import { LOAD_ADDRESS, pvhElf } from "./tiny_guest.ts";
 import { createPaused, destroy, forget, NAME_PREFIX } from "./xl.ts";
@@ -13,6 +14,8 @@ import { createPaused, destroy, forget, NAME_PREFIX } from "./xl.ts";
 /** How long xenconsoled, or the device model, is given to open the console. */
 const CONSOLE_MS = 3000;
 const LOOK_MS = 20;
+const PAGE = 4096;
+const MIB = 1 << 20;
 
 /** HLT: it is never run, since whoever opens such a guest sends it elsewhere first. */
 const NOTHING = pvhElf([0xf4]);
@@ -26,8 +29,8 @@ let count = 0;
  * @throws {InputError} If something can't be told to xl.
  * @throws {HostError} If Xen refuses.
  */
-export async function openDomain(guest: XenGuest): Promise<AttachedDomain> {
-  const { kind } = guest;
+export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): Promise<AttachedDomain> {
+  const { kind, memory } = guest;
   const blank = kind !== "pv" && guest.kernel === undefined && guest.firmware === undefined;
   const whole: XenGuest = !blank
     ? guest
@@ -38,8 +41,18 @@ export async function openDomain(guest: XenGuest): Promise<AttachedDomain> {
   let domain: AttachedDomain | undefined;
   try {
     await consoleOf(name);
-    domain = new AttachedDomain(name, { capabilities: capabilitiesOf, adopt: true, own });
+    // An HVM guest has QEMU's devices, which answer everything.
+    const devices = kind === "pvh";
+    domain = new AttachedDomain(name, {
+      capabilities: (of) => capabilitiesOf(of, devices),
+      adopt: true,
+      own,
+      devices,
+      lengthOf,
+      ...(blank && devices && { memory }),
+    });
     if (blank) {
+      if (devices) trim(domain.domain.id, memory);
       domain.memory.write(BigInt(LOAD_ADDRESS), new Uint8Array(NOTHING.length));
       domain.vcpus[0].setRegisters(powerOn());
     }
@@ -49,6 +62,15 @@ export async function openDomain(guest: XenGuest): Promise<AttachedDomain> {
     else domain.close();
     throw error;
   }
+}
+
+/** Takes back what the toolstack's rounding gave a guest beyond its RAM: devices may be there. */
+function trim(id: number, memory: number): void {
+  const first = memory / PAGE;
+  const end = Math.ceil(Math.max(memory, LEAST_MIB * MIB) / MIB) * MIB / PAGE;
+  if (first === end) return;
+  using control = new XenControl();
+  control.takeBack(id, BigUint64Array.from({ length: end - first }, (_, i) => BigInt(first + i)));
 }
 
 /** Waits until the console can be opened. A guest without one is a guest still. */

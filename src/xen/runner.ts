@@ -2,7 +2,7 @@ import type { XenControl } from "../host/xen/control.ts";
 import type { MaybePromise, StepOptions, Traps } from "../vm/backend.ts";
 import { StateError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
-import { readFlags, stateOf } from "./domain.ts";
+import { isTripleFault, readFlags, stateOf } from "./domain.ts";
 import type { StopStrategy } from "./strategy.ts";
 
 /** A time slice: the longest that the event loop waits for a guest that reports nothing. */
@@ -20,6 +20,10 @@ export interface RunParts {
   strategy(): StopStrategy;
   /** Called before the guest goes on: what was read of it is of the past. */
   goesOn(stepping: boolean): void;
+  /** Whether the domain is one of our own. */
+  readonly own?: boolean;
+  /** Whether a domain that has shut down only sleeps for good, and stands ready to be sent elsewhere now. */
+  revived?(): boolean;
 }
 
 /**
@@ -65,6 +69,13 @@ export class DomainRunner {
     if (!this.#held && !this.#living) return false;
     this.hold();
     return true;
+  }
+
+  /** As `hold`, for a domain that has shut down and is about to be brought back. */
+  holdAgain(): void {
+    if (this.#held) return;
+    this.#parts.control.pause(this.#parts.domain);
+    this.#held = true;
   }
 
   #pause(): void {
@@ -118,12 +129,13 @@ export class DomainRunner {
   run(vcpu: number): MaybePromise<VmExit> {
     this.alive();
     if (this.#stepping !== undefined && !this.tryHold()) return this.#over() ?? SLICE;
-    const stashed = this.#take(vcpu);
-    if (stashed !== undefined) return stashed;
+    const more = this.#take(vcpu) ?? this.#strategy?.advance?.(vcpu);
+    if (more !== undefined) return more;
     // Another one has something to tell: the domain waits until it has.
     if (this.#stash.size > 0) return SLICE;
     if (this.#held && !this.#living) return this.#over() ?? SLICE;
-    this.#letGo(false);
+    if (this.#held) this.#letGo(false);
+    else this.#strategy?.answer?.(vcpu);
     // One vCPU waits for all of them.
     if (vcpu !== 0) return SLICE;
     if (this.#strategy === undefined) {
@@ -131,6 +143,12 @@ export class DomainRunner {
       return this.#over() ?? new Promise((resolve) => setTimeout(() => resolve(SLICE), SLICE_MS));
     }
     if (!this.#strategy.wait(SLICE_MS)) return this.#over() ?? SLICE;
+    const access = this.#strategy.access?.();
+    if (access !== undefined) {
+      if (access.vcpu === vcpu) return access.exit;
+      this.#stash.set(access.vcpu, access.exit);
+      return SLICE;
+    }
     this.hold();
     return this.#take(vcpu) ?? SLICE;
   }
@@ -138,8 +156,8 @@ export class DomainRunner {
   /** Runs one instruction of a vCPU; the others run meanwhile, which Xen has no way to forbid. */
   step(vcpu: number, options: StepOptions = {}): VmExit {
     this.alive();
-    const stashed = this.#take(vcpu);
-    if (stashed !== undefined) return stashed;
+    const more = this.#take(vcpu) ?? this.#strategy?.advance?.(vcpu);
+    if (more !== undefined) return more;
     if (!this.#living) return this.#over() ?? SLICE;
     if (this.#stepping !== vcpu) {
       this.hold();
@@ -159,6 +177,29 @@ export class DomainRunner {
       this.#stepping = undefined;
       this.#strategy!.setStepping(vcpu, false);
       return exit.kind === "debug" && exit.exception === 1 ? { ...exit, dr6: exit.dr6 | DR6_BS } : exit;
+    }
+  }
+
+  /**
+   * Lets the domain go until the vCPU stops, with nothing armed for it.
+   *
+   * @returns Undefined if it has not within `ms`; the domain is paused again then.
+   */
+  runOn(vcpu: number, ms: number): VmExit | undefined {
+    this.alive();
+    if (this.#stepping !== undefined) this.hold();
+    const end = performance.now() + ms;
+    for (;;) {
+      this.#letGo(true);
+      const stopped = this.#strategy!.wait(
+        Math.min(SLICE_MS, Math.max(0, Math.ceil(end - performance.now()))),
+      );
+      const over = stopped ? undefined : this.#over();
+      if (over !== undefined) return over;
+      this.#pause();
+      const exit = this.#take(vcpu);
+      if (exit !== undefined) return exit;
+      if (performance.now() > end) return undefined;
     }
   }
 
@@ -225,8 +266,10 @@ export class DomainRunner {
       case "dying":
         return { kind: "gone", reason: `domain ${domain} is being destroyed` };
       case "poweroff":
+        if (this.#parts.revived?.()) return { kind: "halt" };
         return { kind: "system-event", event: "poweroff", detail: "SHUTDOWN_poweroff" };
       case "reboot":
+        if (this.#parts.own && isTripleFault(flags)) return { kind: "shutdown" };
         return { kind: "system-event", event: "reset", detail: "SHUTDOWN_reboot" };
       case "suspend":
         return { kind: "system-event", event: "other", detail: "SHUTDOWN_suspend: the guest was suspended" };

@@ -1,16 +1,22 @@
 import type { Traps } from "../vm/backend.ts";
-import type { DebugExit } from "../vm/exit.ts";
+import type { VmExit } from "../vm/exit.ts";
 
 /** What a vCPU stopped for. */
 export interface VcpuEvent {
   readonly vcpu: number;
-  readonly exit: DebugExit;
+  readonly exit: VmExit;
 }
 
 /** A way to stop and step the vCPUs of a domain; which one works is found by probing. */
 export interface StopStrategy {
   /** Waits at most `ms` milliseconds until a vCPU has stopped; false if none did. For a domain that is let go. */
   wait(ms: number): boolean;
+  /** The next access of a vCPU's, which alone stands still for it; undefined if none waits. Pauses nothing. */
+  access?(): VcpuEvent | undefined;
+  /** Takes the answer to a vCPU's last access; gives the next one of the same instruction. */
+  advance?(vcpu: number): VmExit | undefined;
+  /** Lets a vCPU go on behind its access, in a domain that is let go. */
+  answer?(vcpu: number): void;
   /** Which vCPUs have stopped since it was last asked. The domain is paused. Waits for nothing. */
   gather(): VcpuEvent[];
   /**

@@ -47,12 +47,13 @@ export abstract class XenVcpu implements BackendVcpu {
     return this.parts.runner.run(this.index);
   }
 
-  step(options?: StepOptions): VmExit {
+  step(options?: StepOptions): MaybePromise<VmExit> {
     return this.parts.runner.step(this.index, options);
   }
 
-  settle(): undefined {
+  settle(): MaybePromise<VmExit | undefined> {
     this.parts.runner.tryHold();
+    return undefined;
   }
 
   /** Of a domain that is gone: those that were read last, or zeros. */
@@ -73,7 +74,7 @@ export abstract class XenVcpu implements BackendVcpu {
     this.parts.runner.setTraps(traps);
   }
 
-  idle(): "no" {
+  idle(): "no" | "halted-forever" {
     // A vCPU that sleeps is woken by events of Xen's, which are none of ours to know.
     return "no";
   }

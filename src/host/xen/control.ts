@@ -4,6 +4,7 @@ import {
   HVM_SAVE,
   hvm_save_descriptor,
   vcpu_guest_context,
+  XEN,
   xen_domctl_getdomaininfo,
 } from "../../abi/xen.ts";
 import { ERRNO } from "../../abi/errno.ts";
@@ -54,6 +55,14 @@ const CONTROL = {
   // int xc_monitor_software_breakpoint(xc_interface *, uint32_t domain_id, bool enable); and singlestep
   xc_monitor_software_breakpoint: { parameters: ["pointer", "u32", "bool"], result: "i32" },
   xc_monitor_singlestep: { parameters: ["pointer", "u32", "bool"], result: "i32" },
+  // int xc_domain_decrease_reservation_exact(xc_interface *, uint32_t domid, unsigned long nr_extents,
+  //   unsigned int extent_order, xen_pfn_t *extent_start)
+  xc_domain_decrease_reservation_exact: {
+    parameters: ["pointer", "u32", "u64", "u32", "buffer"],
+    result: "i32",
+  },
+  // int xc_hvm_param_set(xc_interface *, uint32_t dom, uint32_t param, uint64_t value)
+  xc_hvm_param_set: { parameters: ["pointer", "u32", "u32", "u64"], result: "i32" },
   // int xc_readconsolering(xc_interface *, char *, unsigned int *pnr_chars, int clear, int incremental, uint32_t *pindex)
   xc_readconsolering: { parameters: ["pointer", "buffer", "buffer", "i32", "i32", "buffer"], result: "i32" },
 } as const;
@@ -224,6 +233,20 @@ export class XenControl implements Disposable {
     check(
       "xc_domain_hvm_setcontext",
       this.#c.xc_domain_hvm_setcontext(this.#open, domain, image, image.length),
+    );
+  }
+
+  /** Takes guest frames back: there is no memory in their place. */
+  takeBack(domain: number, frames: BigUint64Array<ArrayBuffer>): void {
+    const call = "xc_domain_decrease_reservation_exact";
+    check(call, this.#c[call](this.#open, domain, BigInt(frames.length), 0, frames));
+  }
+
+  /** Says what a triple fault of an HVM domain shall be: one of SHUTDOWN_*. */
+  setTripleFault(domain: number, reason: number): void {
+    check(
+      "xc_hvm_param_set",
+      this.#c.xc_hvm_param_set(this.#open, domain, XEN.HVM_PARAM_TRIPLE_FAULT_REASON, BigInt(reason)),
     );
   }
 

@@ -14,6 +14,21 @@ const SYMBOLS = {
     parameters: ["pointer", "u16", "i32", "u8", "u8", "u32", "u8", "u64"],
     result: "i32",
   },
+  // int xendevicemodel_create_ioreq_server(handle *, domid_t, int handle_bufioreq, ioservid_t *id)
+  xendevicemodel_create_ioreq_server: { parameters: ["pointer", "u16", "i32", "buffer"], result: "i32" },
+  // int xendevicemodel_map_io_range_to_ioreq_server(handle *, domid_t, ioservid_t, int is_mmio, uint64_t start,
+  //   uint64_t end)
+  xendevicemodel_map_io_range_to_ioreq_server: {
+    parameters: ["pointer", "u16", "u16", "i32", "u64", "u64"],
+    result: "i32",
+  },
+  // int xendevicemodel_set_ioreq_server_state(handle *, domid_t, ioservid_t, int enabled); int ..destroy..(.., ioservid_t)
+  xendevicemodel_set_ioreq_server_state: { parameters: ["pointer", "u16", "u16", "i32"], result: "i32" },
+  xendevicemodel_destroy_ioreq_server: { parameters: ["pointer", "u16", "u16"], result: "i32" },
+  // int xendevicemodel_set_isa_irq_level(handle *, domid_t, uint8_t irq, unsigned int level)
+  xendevicemodel_set_isa_irq_level: { parameters: ["pointer", "u16", "u8", "u32"], result: "i32" },
+  // int xendevicemodel_inject_msi(handle *, domid_t, uint64_t msi_addr, uint32_t msi_data)
+  xendevicemodel_inject_msi: { parameters: ["pointer", "u16", "u64", "u32"], result: "i32" },
 } as const;
 
 let functions: Functions<typeof SYMBOLS> | undefined;
@@ -41,13 +56,13 @@ export class DeviceModel implements Disposable {
 
   /** Makes a vCPU take an exception at its next entry; INT3 is one that an instruction of a byte raised. */
   injectException(domain: number, vcpu: number, vector: number, errorCode?: number): void {
-    if (this.#handle === null) throw new RangeError("This handle of libxendevicemodel is closed.");
+    const handle = this.#open;
     const software = vector === 3;
     const type = software ? SOFTWARE_EXCEPTION : HARDWARE_EXCEPTION;
     check(
       "xendevicemodel_inject_event",
       this.#f.xendevicemodel_inject_event(
-        this.#handle,
+        handle,
         domain,
         vcpu,
         vector,
@@ -57,6 +72,54 @@ export class DeviceModel implements Disposable {
         0n,
       ),
     );
+  }
+
+  /** Makes this process a device model of the domain, switched off for now; gives its number. */
+  createServer(domain: number): number {
+    const id = new Uint16Array(1);
+    check(
+      "xendevicemodel_create_ioreq_server",
+      // No buffered requests: every access is answered before the guest goes on.
+      this.#f.xendevicemodel_create_ioreq_server(this.#open, domain, 0, id),
+    );
+    return id[0];
+  }
+
+  /** Sends accesses from `first` to `last` to the server: ports, or guest-physical addresses without memory. */
+  claim(domain: number, server: number, space: "port" | "mmio", first: bigint, last: bigint): void {
+    const call = "xendevicemodel_map_io_range_to_ioreq_server";
+    check(call, this.#f[call](this.#open, domain, server, space === "mmio" ? 1 : 0, first, last));
+  }
+
+  /** Switches a server on or off. */
+  enableServer(domain: number, server: number, on: boolean): void {
+    const call = "xendevicemodel_set_ioreq_server_state";
+    check(call, this.#f[call](this.#open, domain, server, on ? 1 : 0));
+  }
+
+  /** Ends a server: accesses that wait for it read as ones. */
+  destroyServer(domain: number, server: number): void {
+    const call = "xendevicemodel_destroy_ioreq_server";
+    check(call, this.#f[call](this.#open, domain, server));
+  }
+
+  /** Sets the level of an ISA interrupt, 0 to 15, of a domain that has the controllers for it. */
+  setIsaLine(domain: number, irq: number, level: boolean): void {
+    const call = "xendevicemodel_set_isa_irq_level";
+    check(call, this.#f[call](this.#open, domain, irq, level ? 1 : 0));
+  }
+
+  /** Sends a message-signalled interrupt (SDM vol. 3A, 11.11). */
+  injectMessage(domain: number, address: bigint, data: number): void {
+    check(
+      "xendevicemodel_inject_msi",
+      this.#f.xendevicemodel_inject_msi(this.#open, domain, address, data),
+    );
+  }
+
+  get #open(): Deno.PointerValue {
+    if (this.#handle === null) throw new RangeError("This handle of libxendevicemodel is closed.");
+    return this.#handle;
   }
 
   /** Closes the handle; doing it twice is harmless. */

@@ -86,6 +86,12 @@ export class DomainCalls implements Disposable {
     this.#call("XEN_DOMCTL_setvcpuextstate");
   }
 
+  /** Lets a domain that has shut down go on where it was. */
+  resume(domain: number): void {
+    this.#begin(XEN.XEN_DOMCTL_resumedomain, domain);
+    this.#call("XEN_DOMCTL_resumedomain");
+  }
+
   #begin(cmd: number, domain: number): DataView {
     if (this.#handle === null) throw new RangeError("This handle of libxencall is closed.");
     new Uint8Array(this.#buffer, 0, XEN_DOMCTL.size).fill(0);

@@ -1,5 +1,6 @@
 /** libxenforeignmemory: memory of other domains, mapped into this process. */
 
+import { XEN } from "../../abi/xen.ts";
 import { HostError } from "../error.ts";
 import { errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
@@ -21,6 +22,14 @@ const SYMBOLS = {
   },
   // int xenforeignmemory_unmap(handle *, void *addr, size_t pages)
   xenforeignmemory_unmap: { parameters: ["pointer", "pointer", "usize"], result: "i32" },
+  // xenforeignmemory_resource_handle *xenforeignmemory_map_resource(handle *, domid_t, unsigned int type, unsigned int id,
+  //   unsigned long frame, unsigned long nr_frames, void **paddr, int prot, int flags)
+  xenforeignmemory_map_resource: {
+    parameters: ["pointer", "u16", "u32", "u32", "u64", "u64", "buffer", "i32", "i32"],
+    result: "pointer",
+  },
+  // int xenforeignmemory_unmap_resource(handle *, xenforeignmemory_resource_handle *)
+  xenforeignmemory_unmap_resource: { parameters: ["pointer", "pointer"], result: "i32" },
 } as const;
 
 let functions: Functions<typeof SYMBOLS> | undefined;
@@ -67,12 +76,67 @@ export class ForeignMemory implements Disposable {
     });
   }
 
+  /**
+   * Maps the page on which the vCPUs of `domain` leave their requests for a device model.
+   *
+   * @param server The device model's number.
+   * @throws {HostError} If Xen refuses.
+   */
+  mapRequests(domain: number, server: number): RequestPage {
+    if (this.#handle === null) throw new RangeError("This handle of libxenforeignmemory is closed.");
+    const address = new BigUint64Array(1);
+    const { XENMEM_resource_ioreq_server: type, XENMEM_resource_ioreq_server_frame_ioreq0: frame } = XEN;
+    const resource = this.#f.xenforeignmemory_map_resource(
+      this.#handle,
+      domain,
+      type,
+      server,
+      BigInt(frame),
+      1n,
+      address,
+      READ_WRITE,
+      0,
+    );
+    const failed = errno();
+    if (resource === null) throw new HostError("xenforeignmemory_map_resource", failed);
+    const handle = this.#handle;
+    return new RequestPage(
+      address[0],
+      () => this.#f.xenforeignmemory_unmap_resource(this.#handle ?? handle, resource),
+    );
+  }
+
   /** Closes the handle; doing it twice is harmless. */
   [Symbol.dispose](): void {
     const handle = this.#handle;
     if (handle === null) return;
     this.#handle = null;
     this.#f.xenforeignmemory_close(handle);
+  }
+}
+
+/** A page that Xen shares with a device model; not to be looked at after it is disposed of. */
+export class RequestPage implements Disposable {
+  /** The page, live. */
+  readonly view: DataView<ArrayBuffer>;
+  readonly #unmap: () => void;
+  #mapped = true;
+
+  /** Made by `ForeignMemory.mapRequests`. */
+  constructor(address: bigint, unmap: () => void) {
+    // SAFETY: the library has mapped one page there, which is this object's until `dispose`, where the buffer is detached
+    // first.
+    const pointer = Deno.UnsafePointer.create(address)!;
+    this.view = new DataView(Deno.UnsafePointerView.getArrayBuffer(pointer, PAGE) as ArrayBuffer);
+    this.#unmap = unmap;
+  }
+
+  /** Detaches the view, then unmaps; doing it twice is harmless. */
+  [Symbol.dispose](): void {
+    if (!this.#mapped) return;
+    this.#mapped = false;
+    this.view.buffer.transfer(0);
+    this.#unmap();
   }
 }
 

@@ -1,0 +1,99 @@
+/** What makes the vCPUs of an HVM or PVH domain stop: debug exceptions by vm_event, accesses by an ioreq server. */
+
+import type { EventChannels } from "../host/xen/event_channels.ts";
+import type { Traps } from "../vm/backend.ts";
+import type { VmExit } from "../vm/exit.ts";
+import type { IoreqServer } from "./ioreq_server.ts";
+import type { Monitor } from "./monitor.ts";
+import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+
+/** How they are made, when they are first needed. */
+export interface HvmStopperParts {
+  readonly channels: EventChannels;
+  /** The vm_event listener: for what has to be stepped or trapped. */
+  monitor(): Monitor;
+  /** The device model, where hvsh is one. */
+  readonly server?: IoreqServer;
+}
+
+/** Both of them, as one strategy. */
+export class HvmStopper implements StopStrategy {
+  readonly #parts: HvmStopperParts;
+  #monitor: Monitor | undefined;
+
+  constructor(parts: HvmStopperParts) {
+    this.#parts = parts;
+  }
+
+  /** The listener, if something made it necessary. */
+  get monitor(): Monitor | undefined {
+    return this.#monitor;
+  }
+
+  /** The device model, where hvsh is one. */
+  get server(): IoreqServer | undefined {
+    return this.#parts.server;
+  }
+
+  wait(ms: number): boolean {
+    const end = performance.now() + ms;
+    // An event may be told of what was taken already: then it is waited for again.
+    for (let left = ms; !this.#reported;) {
+      if (this.#parts.channels.wait(left) === undefined) return this.#reported;
+      left = Math.max(0, Math.ceil(end - performance.now()));
+    }
+    return true;
+  }
+
+  access(): VcpuEvent | undefined {
+    return this.#monitor?.reported ? undefined : this.server?.take();
+  }
+
+  advance(vcpu: number): VmExit | undefined {
+    return this.server?.advance(vcpu);
+  }
+
+  answer(vcpu: number): void {
+    this.server?.answer(vcpu);
+  }
+
+  gather(): VcpuEvent[] {
+    const events = this.#monitor?.gather() ?? [];
+    for (let event = this.server?.take(); event !== undefined; event = this.server?.take()) {
+      events.push(event);
+    }
+    return events;
+  }
+
+  release(kept: ReadonlySet<number>): void {
+    this.#monitor?.release(kept);
+    this.server?.release(kept);
+  }
+
+  refresh(): void {
+    // What was set up is Xen's: no guest can undo it.
+  }
+
+  setStepping(vcpu: number, on: boolean, execute?: boolean): void {
+    this.#ready.setStepping(vcpu, on, execute);
+  }
+
+  setTraps(traps: Traps): void {
+    const armed = traps.int3 || traps.hardware.some((trap) => trap !== undefined);
+    if (armed || this.#monitor !== undefined) this.#ready.setTraps(traps);
+  }
+
+  close(living: boolean): void {
+    this.#monitor?.close(living);
+    if (living) this.server?.[Symbol.dispose]();
+    this.#parts.channels[Symbol.dispose]();
+  }
+
+  get #ready(): Monitor {
+    return this.#monitor ??= this.#parts.monitor();
+  }
+
+  get #reported(): boolean {
+    return (this.#monitor?.reported ?? false) || (this.server?.ready ?? false);
+  }
+}

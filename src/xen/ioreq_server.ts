@@ -1,0 +1,121 @@
+/** The device model of an HVM or PVH domain: its vCPUs' accesses to ports and to addresses without memory come here. */
+
+import type { DeviceModel } from "../host/xen/device_model.ts";
+import type { EventChannels } from "../host/xen/event_channels.ts";
+import type { ForeignMemory } from "../host/xen/foreign_memory.ts";
+import type { VmExit } from "../vm/exit.ts";
+import { type Memory, type Request, RequestSlot } from "./requests.ts";
+import type { VcpuEvent } from "./strategy.ts";
+
+/** The last port, and the last guest-physical address that any processor has. */
+const LAST_PORT = 0xffffn;
+const LAST_ADDRESS = (1n << 52n) - 1n;
+
+/** What a server needs of the domain. */
+export interface ServerParts {
+  readonly domain: number;
+  readonly vcpus: number;
+  readonly model: DeviceModel;
+  readonly foreign: ForeignMemory;
+  readonly channels: EventChannels;
+  readonly memory: Memory;
+  /** A vCPU's RAX now; the domain is paused. */
+  rax(vcpu: number): bigint;
+}
+
+/**
+ * Answers every access that neither Xen nor a server with a narrower claim answers. A vCPU that waits for an answer
+ * stands still; the others, and the domain's pause count, are left alone.
+ */
+export class IoreqServer implements Disposable {
+  readonly #parts: ServerParts;
+  readonly #id: number;
+  readonly #slots: readonly RequestSlot[];
+  readonly #ports: readonly number[];
+  readonly #cleanup: DisposableStack;
+
+  /** @throws {HostError} If Xen refuses. */
+  constructor(parts: ServerParts) {
+    this.#parts = parts;
+    const { domain, vcpus, model, foreign, channels } = parts;
+    using cleanup = new DisposableStack();
+    const id = this.#id = model.createServer(domain);
+    cleanup.defer(() => this.#leave());
+    model.claim(domain, id, "port", 0n, LAST_PORT);
+    model.claim(domain, id, "mmio", 0n, LAST_ADDRESS);
+    const { view } = cleanup.use(foreign.mapRequests(domain, id));
+    model.enableServer(domain, id, true);
+    this.#slots = Array.from({ length: vcpus }, (_, vcpu) => new RequestSlot(view, vcpu, parts.memory));
+    this.#ports = this.#slots.map((slot) => channels.bind(domain, slot.remotePort));
+    this.#cleanup = cleanup.move();
+  }
+
+  /** Whether there is an access that was not taken. */
+  get ready(): boolean {
+    return this.#slots.some((slot) => slot.ready);
+  }
+
+  /** The next access; undefined if none waits. */
+  take(): VcpuEvent | undefined {
+    for (const [vcpu, slot] of this.#slots.entries()) {
+      if (!slot.ready) continue;
+      const request = slot.take();
+      if (request !== undefined) return { vcpu, exit: request.exit };
+      this.#parts.channels.notify(this.#ports[vcpu]);
+    }
+    return undefined;
+  }
+
+  /** The request that a vCPU waits for. */
+  request(vcpu: number): Request | undefined {
+    return this.#slots[vcpu].request;
+  }
+
+  /** Takes the answer to a vCPU's last access; gives the next one of the same instruction. */
+  advance(vcpu: number): VmExit | undefined {
+    return this.#slots[vcpu].advance();
+  }
+
+  /**
+   * For the debugger's eyes: RAX as it will be once the vCPU goes on. From now on it is RAX that tells Xen the answer.
+   * Undefined where RAX stays.
+   */
+  settle(vcpu: number): ((rax: bigint) => bigint) | undefined {
+    const slot = this.#slots[vcpu];
+    const { request } = slot;
+    if (request === undefined || !request.simple || request.settled) return undefined;
+    request.settled = true;
+    if (!request.read) return undefined;
+    const { width, answer } = slot;
+    const bits = BigInt(8 * width);
+    // A write of 32 bits clears the rest (SDM vol. 1, 3.4.1.1).
+    return (rax) => width === 4 ? answer : BigInt.asUintN(64, rax >> bits << bits) | answer;
+  }
+
+  /** Answers a vCPU: it goes on. */
+  answer(vcpu: number): void {
+    const slot = this.#slots[vcpu];
+    const { request } = slot;
+    if (request === undefined) return;
+    if (request.settled && request.read) slot.setAnswer(this.#parts.rax(vcpu));
+    slot.post();
+    this.#parts.channels.notify(this.#ports[vcpu]);
+  }
+
+  /** Answers every vCPU that waits but for those in `kept`. */
+  release(kept: ReadonlySet<number>): void {
+    for (const vcpu of this.#slots.keys()) if (!kept.has(vcpu)) this.answer(vcpu);
+  }
+
+  /** Ends it. What still waits for an answer is given the one it has so far. */
+  [Symbol.dispose](): void {
+    if (this.#cleanup.disposed) return;
+    for (let event = this.take(); event !== undefined; event = this.take());
+    this.release(new Set());
+    this.#cleanup.dispose();
+  }
+
+  #leave(): void {
+    this.#parts.model.destroyServer(this.#parts.domain, this.#id);
+  }
+}
