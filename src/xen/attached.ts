@@ -1,3 +1,4 @@
+import { XEN } from "../abi/xen.ts";
 import { HostError } from "../host/error.ts";
 import { XenControl } from "../host/xen/control.ts";
 import { DeviceModel } from "../host/xen/device_model.ts";
@@ -17,6 +18,7 @@ import {
   findDomain,
   readDomain,
   readFlags,
+  stateOf,
   TRIPLE_FAULT,
 } from "./domain.ts";
 import { FrameCache } from "./frames.ts";
@@ -51,7 +53,12 @@ export interface AttachHow {
   readonly devices?: boolean;
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
   readonly memory?: number;
-  readonly own?: { readonly name: BackendName; destroy(): void; forget(): void };
+  readonly own?: {
+    readonly name: BackendName;
+    /** `pristine`: its state before its first instruction, where it can be started over with that; it is paused then. */
+    destroy(pristine?: Uint8Array<ArrayBuffer>): void;
+    forget(): void;
+  };
 }
 
 /** A domain, held by this debugger: one that others made, or one of our own. */
@@ -67,6 +74,9 @@ export class AttachedDomain implements Backend {
   readonly #runner: DomainRunner;
   readonly #resources: DisposableStack;
   readonly #own: AttachHow["own"];
+  readonly #control: XenControl;
+  readonly #calls: DomainCalls;
+  #pristine: Uint8Array<ArrayBuffer> | undefined;
   #kept = false;
 
   /**
@@ -82,7 +92,7 @@ export class AttachedDomain implements Backend {
     this.#own = how.own;
     this.name = how.own?.name ?? "xen";
     using cleanup = new DisposableStack();
-    const control = cleanup.use(new XenControl());
+    const control = this.#control = cleanup.use(new XenControl());
     const store = cleanup.use(new XenStore());
     const found = this.domain = findDomain(control, store, wanted);
     const { id } = found;
@@ -92,7 +102,7 @@ export class AttachedDomain implements Backend {
         remedy: "hvsh knows 64-bit PV guests, PVH and HVM guests",
       });
     }
-    const calls = cleanup.use(new DomainCalls());
+    const calls = this.#calls = cleanup.use(new DomainCalls());
     const foreign = cleanup.use(new ForeignMemory());
     const frames = cleanup.use(new FrameCache(foreign, id));
     const model = pv ? undefined : cleanup.use(new DeviceModel());
@@ -156,8 +166,32 @@ export class AttachedDomain implements Backend {
     this.#resources = cleanup.move();
   }
 
-  reset(): never {
-    throw new UnsupportedError("reset", "a domain is reset by who made it", { remedy: "use `xl reboot`" });
+  /** Puts vCPUs and LAPICs back to where `startOver` first found them. @throws {UnsupportedError} */
+  reset(): void {
+    if (this.#pristine === undefined) {
+      throw new UnsupportedError("reset", "a domain is reset by who made it", { remedy: "use `xl reboot`" });
+    }
+    this.startOver(this.#pristine);
+  }
+
+  /**
+   * Takes the domain's state as that to start over from, or sets it.
+   *
+   * @param pristine What an earlier machine on the same domain had.
+   */
+  startOver(pristine?: Uint8Array<ArrayBuffer>): void {
+    const { id } = this.domain;
+    if (pristine === undefined) {
+      this.#pristine = this.#control.getImage(id);
+      return;
+    }
+    this.#pristine = pristine;
+    const flags = readFlags(this.#control, id);
+    this.#runner.holdAgain();
+    if (flags !== undefined && (flags & XEN.XEN_DOMINF_shutdown) !== 0) this.#calls.resume(id);
+    this.#runner.forget();
+    for (const vcpu of this.vcpus) (vcpu as HvmVcpu).forget();
+    this.#control.setImage(id, pristine);
   }
 
   keep(): void {
@@ -168,8 +202,15 @@ export class AttachedDomain implements Backend {
 
   #end(control: XenControl): void {
     if (this.#kept) return;
-    if (readFlags(control, this.domain.id) === undefined) this.#own!.forget();
-    else this.#own!.destroy();
+    const { id } = this.domain;
+    const flags = readFlags(control, id);
+    if (flags === undefined) this.#own!.forget();
+    else if (stateOf(flags) === "dying" || this.#pristine === undefined) this.#own!.destroy();
+    else {
+      // Ours is taken back in a moment.
+      control.pause(id);
+      this.#own!.destroy(this.#pristine);
+    }
   }
 
   /** Takes everything out of the domain that was put in, and lets it go on; ends one of our own. Idempotent. */

@@ -15,9 +15,10 @@ const OTHERS = "the other vCPUs run during a step";
  * What can be done with a domain of a kind. Nothing of it touches the guest before it is used.
  *
  * @param devices Whether hvsh is its device model.
+ * @param reset Whether hvsh can start it over.
  */
-export function capabilitiesOf(kind: DomainKind, devices = false): Capabilities {
-  const told = toldCapabilities(kind, devices);
+export function capabilitiesOf(kind: DomainKind, devices = false, reset = false): Capabilities {
+  const told = toldCapabilities(kind, devices, reset);
   // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
   return kind === "pv" ? told : new LazyCapabilities(told, () => probed ??= probeHvm());
 }
@@ -25,7 +26,7 @@ export function capabilitiesOf(kind: DomainKind, devices = false): Capabilities 
 let probed: Capabilities | undefined;
 
 /** What is known without trying. */
-export function toldCapabilities(kind: DomainKind, devices = false): Capabilities {
+export function toldCapabilities(kind: DomainKind, devices = false, reset = false): Capabilities {
   const all: [string, Capability][] = [
     ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
     ["vector", yes("XEN_DOMCTL_getvcpuextstate")],
@@ -43,6 +44,7 @@ export function toldCapabilities(kind: DomainKind, devices = false): Capabilitie
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
     ...(kind === "pv" ? PV : HVM),
     ...(devices ? DEVICES : []),
+    ...(reset ? RESET : []),
   ];
   return new Map(all);
 }
@@ -76,6 +78,10 @@ const DEVICES: [string, Capability][] = [
   ["devices", yes("an ioreq server for every port and address that Xen does not answer itself")],
   ["breakpoint-out", yes("OUT to a port of the ioreq server's", ["guest memory"])],
   ["interrupts", yes("messages to the LAPICs; other controllers are devices")],
+];
+
+const RESET: [string, Capability][] = [
+  ["reset", yes("the save records of before its first instruction")],
 ];
 
 function yes(how: string, touches: readonly string[] = []): Capability {

@@ -177,6 +177,13 @@ export class HvmVcpu extends XenVcpu {
     return true;
   }
 
+  /** Forgets where it was: its state is set anew. */
+  forget(): void {
+    this.#server?.settle(this.index);
+    this.#halted = false;
+    this.writes++;
+  }
+
   /** RAX as it is in the vCPU now. */
   get rax(): bigint {
     this.readContext();

@@ -8,7 +8,8 @@ import { capabilitiesOf } from "./capabilities.ts";
 import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts";
 import type { InstructionLength } from "./crossing.ts";
 import { findDomain } from "./domain.ts";
-import { LOAD_ADDRESS, pvhElf } from "./tiny_guest.ts";
+import { Spares } from "./spares.ts";
+import { pvhElf } from "./tiny_guest.ts";
 import { createPaused, destroy, forget, NAME_PREFIX } from "./xl.ts";
 
 /** How long xenconsoled, or the device model, is given to open the console. */
@@ -20,6 +21,12 @@ const MIB = 1 << 20;
 /** HLT: it is never run, since whoever opens such a guest sends it elsewhere first. */
 const NOTHING = pvhElf([0xf4]);
 
+/** Larger guests are not kept: their memory has to be wiped. */
+const SPARE_BYTES = 16 * MIB;
+/** What the toolstack leaves in the memory of a guest that it loads nothing for: the start info behind the loader. */
+const LEFT_BYTES = 4 * MIB;
+
+const spares = new Spares(destroy);
 let count = 0;
 
 /**
@@ -30,31 +37,41 @@ let count = 0;
  * @throws {HostError} If Xen refuses.
  */
 export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): Promise<AttachedDomain> {
-  const { kind, memory } = guest;
+  const { kind, memory, cpus } = guest;
   const blank = kind !== "pv" && guest.kernel === undefined && guest.firmware === undefined;
-  const whole: XenGuest = !blank
-    ? guest
-    : { ...guest, ...(kind === "pvh" ? { kernel: { image: NOTHING } } : { loader: NOTHING }) };
-  const name = `${NAME_PREFIX}${Deno.pid}-${++count}`;
-  createPaused(name, configLines(whole), configFiles(whole));
-  const own = { name: `xen-${kind}`, destroy: () => destroy(name), forget: () => forget(name) } as const;
+  const spare = blank ? spares.take(kind, memory, cpus) : undefined;
+  const name = spare?.name ?? `${NAME_PREFIX}${Deno.pid}-${++count}`;
+  if (spare === undefined) {
+    const whole: XenGuest = !blank
+      ? guest
+      : { ...guest, ...(kind === "pvh" ? { kernel: { image: NOTHING } } : { loader: NOTHING }) };
+    createPaused(name, configLines(whole), configFiles(whole));
+  }
+  // An HVM guest has QEMU's devices, which answer everything, and have a state of their own.
+  const devices = kind === "pvh";
   let domain: AttachedDomain | undefined;
   try {
-    await consoleOf(name);
-    // An HVM guest has QEMU's devices, which answer everything.
-    const devices = kind === "pvh";
+    if (spare === undefined) await consoleOf(name);
     domain = new AttachedDomain(name, {
-      capabilities: (of) => capabilitiesOf(of, devices),
+      capabilities: (of) => capabilitiesOf(of, devices, blank && devices),
       adopt: true,
-      own,
+      own: {
+        name: `xen-${kind}`,
+        destroy: (pristine) => {
+          if (pristine === undefined || memory > SPARE_BYTES) destroy(name);
+          else spares.put({ name, kind, memory, cpus, pristine });
+        },
+        forget: () => forget(name),
+      },
       devices,
       lengthOf,
       ...(blank && devices && { memory }),
     });
     if (blank) {
-      if (devices) trim(domain.domain.id, memory);
-      domain.memory.write(BigInt(LOAD_ADDRESS), new Uint8Array(NOTHING.length));
-      domain.vcpus[0].setRegisters(powerOn());
+      domain.memory.write(0n, new Uint8Array(Math.min(memory, spare === undefined ? LEFT_BYTES : memory)));
+      if (devices && spare === undefined) trim(domain.domain.id, memory);
+      if (spare === undefined) domain.vcpus[0].setRegisters(powerOn());
+      if (devices) domain.startOver(spare?.pristine);
     }
     return domain;
   } catch (error) {

@@ -78,6 +78,13 @@ export class DomainRunner {
     this.#held = true;
   }
 
+  /** Forgets what stopped: the state of every vCPU is set anew. */
+  forget(): void {
+    if (this.#stepping !== undefined) this.#endStep();
+    this.#stash.clear();
+    this.generation++;
+  }
+
   #pause(): void {
     if (this.#held) return;
     this.needLiving();
