@@ -79,6 +79,11 @@ export interface Backend {
   /** Where vCPUs run at the same time; left out where they take turns. */
   readonly parallel?: ParallelVcpus;
   /**
+   * Whether an exit may take milliseconds, and tens of them on a busy host: then user code is ended call by call when it
+   * takes too long, since a burst of exits takes longer than user code may. Left out: it does not.
+   */
+  readonly slow?: boolean;
+  /**
    * The host's monotonic clock in milliseconds, from any zero; `performance.now()` where it is left out. For what is
    * timed at every exit.
    */

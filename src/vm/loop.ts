@@ -9,8 +9,8 @@ import type { StopCause } from "./stop.ts";
 
 export type { VcpuStop } from "./parallel_run.ts";
 
-/** Every so many exits, less one and a power of two, a burst looks at the clock; and what it lasts at most then. */
-const BURST_CHECK = 0xff;
+/** Every so many exits a burst looks at the clock, more often at its start; and what it lasts at most then. */
+const BURST_CHECK = 256;
 const BURST_MS = 50;
 
 /** What `trap` says of an exit that is none of the debugger's. */
@@ -218,6 +218,8 @@ export class RunLoop {
 
   #guardedly<T>(burst: () => T): T {
     this.#answering = undefined;
+    // Conditions and devices are ended one by one there, and not in the middle of what the backend does.
+    if (this.#backend.slow) return burst();
     this.#bursting = true;
     try {
       return this.#guarded(burst);
@@ -263,9 +265,14 @@ export class RunLoop {
    */
   #burst(vcpu: BackendVcpu): MaybePromise<StopCause | typeof ASLEEP | undefined> {
     let exits = 0;
+    let check = 2;
     const began = performance.now();
     for (;;) {
-      if ((++exits & BURST_CHECK) === 0 && performance.now() - began > BURST_MS) return undefined;
+      if (++exits === check) {
+        if (performance.now() - began > BURST_MS) return undefined;
+        // Exits may take milliseconds each: the next look is no further away than the burst has come.
+        check += Math.min(check, BURST_CHECK);
+      }
       if (this.#request !== undefined) return undefined;
       if (this.#halted.has(vcpu)) {
         if (!this.#backend.interrupts?.pending(vcpu.index)) return ASLEEP;

@@ -69,6 +69,7 @@ export class AttachedDomain implements Backend {
   readonly capabilities: Capabilities;
   readonly console?: XenConsole;
   readonly interrupts?: Interrupts;
+  readonly slow = true;
   /** What it was when it was attached to. */
   readonly domain: DomainRecord;
   readonly #runner: DomainRunner;

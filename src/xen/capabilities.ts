@@ -49,19 +49,13 @@ export function toldCapabilities(kind: DomainKind, devices = false, reset = fals
   return new Map(all);
 }
 
-/** In the lab a stop whose condition was given up was told with RIP in the stub: see docs/xen.md. */
-const NO_PV_BREAKPOINTS = no(
-  "a stop at one was once told with RIP in the stop stub",
-  "use single steps, or pause",
-);
-
 const PV: [string, Capability][] = [
   ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
   ["single-step-user", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
-  ["breakpoint-int3", NO_PV_BREAKPOINTS],
+  ["breakpoint-int3", yes("INT3 and the stop stub", [...STUB, "guest memory"])],
   ["breakpoint-int3-real", no("a PV guest has no real mode", "there is no code to break at")],
-  ["breakpoint-hardware", NO_PV_BREAKPOINTS],
-  ["watchpoint-hardware", NO_PV_BREAKPOINTS],
+  ["breakpoint-hardware", yes("debug registers and the stop stub", [...STUB, "DR0..DR3, DR6, DR7"])],
+  ["watchpoint-hardware", yes("debug registers and the stop stub", [...STUB, "DR0..DR3, DR6, DR7"])],
   ["lapic", no("a PV guest has event channels in its place", "see docs/xen.md")],
   ["events", yes("a PV guest's pending events are bits in its memory: nothing is in the vCPU")],
 ];

@@ -22,6 +22,9 @@ const BELOW = 0xffff_ffff_8000_0000n;
 /** The kernel with a way in for each kind of guest. */
 const IMAGE = new URL("../../fixtures/three_ways.bin", import.meta.url).pathname;
 
+/** Nothing here takes that long, unless it never comes. */
+const PATIENCE_MS = 120_000;
+
 const say = (what: string) => console.log(`ok ${what}`);
 const stateOf = async (name: string) => (await domains()).find((d) => d.name === name)?.state;
 
@@ -123,6 +126,7 @@ async function pv(name: string): Promise<void> {
     await using vm = await attach({ backend: "xen", domain: name });
     vm.symbols.add("pv", Deno.readFileSync(IMAGE));
     await pvSteps(vm);
+    await pvBreaks(vm);
   }
   await pvLeft(name, before);
 }
@@ -190,8 +194,61 @@ async function pvSteps(vm: GuestMachine): Promise<void> {
   say("continue, a time limit, and steps again");
   await assert.rejects(vm.vcpus[0].setRegisters({ cr3: 0n }), { name: "UnsupportedError" });
   say("registers that Xen keeps are refused");
-  await assert.rejects(vm.breakpoints.add(body), { name: "UnsupportedError" });
-  say("breakpoints are refused");
+}
+
+/** Breakpoints of both kinds and a watchpoint; a condition that says no many times; single pauses in between. */
+async function pvBreaks(vm: GuestMachine): Promise<void> {
+  const body = symbol(vm, "body");
+  const fold = symbol(vm, "fold");
+  // Addresses as registers have them.
+  const [bodyAt, foldAt] = [body + 0n, fold + 0n];
+  const inside = (rip: bigint) => rip >= symbol(vm, "main") && rip < symbol(vm, "room");
+  for (const kind of ["software", "hardware"] as const) {
+    await using at = await vm.breakpoints.add(fold, { kind });
+    const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.deepEqual([stop.kind, stop.rip], ["breakpoint", foldAt], kind);
+    const next = await vm.step();
+    assert.deepEqual([next.kind, next.rip], ["step", foldAt + 4n], kind);
+    const again = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.deepEqual([again.kind, again.rip, again.registers.rax], [
+      "breakpoint",
+      foldAt,
+      stop.registers.rax + 1n,
+    ]);
+    assert.equal(at.hits, 2);
+    await vm.vcpus[0].setRegisters({ rcx: 5n });
+    assert.equal((await vm.step()).registers.rcx, 5n << 7n);
+  }
+  say("breakpoints by INT3 and debug register, a step off them, a register set there");
+  {
+    await using watch = await vm.breakpoints.add(symbol(vm, "counter"), { access: "write", size: 8 });
+    const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.equal(stop.kind, "watchpoint");
+    assert.equal(watch.hits, 1);
+  }
+  say("a watchpoint");
+  for (const kind of ["hardware", "software"] as const) {
+    let asked = 0;
+    const goal = (await vm.vcpus[0].registers()).rax + 20n;
+    await using _when = await vm.breakpoints.add(body, {
+      kind,
+      condition: ({ registers }) => (asked++, registers.rip === bodyAt && registers.rax >= goal),
+    });
+    const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+    const why = `${kind}: ${stop.kind === "fault" ? stop.reason : ""}`;
+    assert.deepEqual([stop.kind, stop.rip, stop.registers.rax], ["breakpoint", bodyAt, goal], why);
+    assert.ok(asked >= 19, `${asked}`);
+    say(`a ${kind} breakpoint's condition that says no many times`);
+  }
+  await using _never = await vm.breakpoints.add(fold, { kind: "hardware", condition: () => false });
+  for (let round = 0; round < 12; round++) {
+    const paused = await vm.continue({ timeoutMs: 1 + round % 4 });
+    assert.ok(
+      paused.kind === "timeout" && inside(paused.rip),
+      `${paused.kind} at ${paused.rip.toString(16)}`,
+    );
+  }
+  say("a time limit beside a condition never ends in the stub");
 }
 
 /** The kernel's text and trap table: as they were, when the debugger has left. */
