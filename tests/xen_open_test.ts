@@ -4,7 +4,7 @@ import { sharedLab } from "./lab/shared.ts";
 
 const xen = sharedLab("xen");
 
-for (const part of ["pvh", "pv"]) {
+for (const part of ["pvh", "devices", "pv"]) {
   Deno.test({
     name: `xen: guests of our own are opened, and are gone afterwards (${part})`,
     ignore: xen.ignore,
@@ -16,7 +16,10 @@ for (const part of ["pvh", "pv"]) {
         timeoutMs: 600_000,
       });
       assert.equal(code, 0, `${stdout}${stderr}`);
-      assert.match(stdout, /ok no domain is left\n$/);
+      const prefix = stdout.trimEnd().split("\n").at(-1)!;
+      assert.match(prefix, /^hvsh-\d+-$/);
+      const { stdout: list } = await lab.output(["xl", "list"]);
+      assert.ok(!list.includes(prefix), list);
     },
   });
 }

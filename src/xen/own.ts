@@ -81,6 +81,11 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
   }
 }
 
+/** Destroys the domain that is kept for the next guest, if there is one. */
+export function clearSpare(): void {
+  spares.clear();
+}
+
 /** Takes back what the toolstack's rounding gave a guest beyond its RAM: devices may be there. */
 function trim(id: number, memory: number): void {
   const first = memory / PAGE;

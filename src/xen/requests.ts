@@ -79,7 +79,7 @@ export class RequestSlot {
       this.#setState(XEN.STATE_IORESP_READY);
       return undefined;
     }
-    const width = Math.min(view.getUint32(this.#at + size, true), 8);
+    const width = Math.max(1, Math.min(view.getUint32(this.#at + size, true), 8));
     const elements = Math.min(view.getUint32(this.#at + count, true), Math.floor(MOST_BYTES / width));
     const pointer = (flags & IOREQ_DATA_IS_PTR) !== 0;
     const read = (flags & IOREQ_DIR_READ) !== 0;
