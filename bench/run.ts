@@ -17,10 +17,13 @@ import { bootBios, ideRead } from "./disk.ts";
 import { idePio } from "./ide_pio.ts";
 import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
+import { rss } from "./resident.ts";
 import { rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
 import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
+import { blkRand, blkSeq } from "./virtio_disk.ts";
+import { net } from "./virtio_net.ts";
 
 /** What is measured when nothing else is asked for. */
 const FIGURES: readonly Figure[] = [
@@ -44,7 +47,7 @@ const FIGURES: readonly Figure[] = [
   diff,
 ];
 /** Measured by name only: other ways to look at the same thing, and what takes minutes. */
-const MORE: readonly Figure[] = [stepAwait, stepGetRegs, boot1, boot2];
+const MORE: readonly Figure[] = [stepAwait, stepGetRegs, boot1, boot2, rss, blkRand, blkSeq, net];
 
 interface Options {
   readonly figures: readonly Figure[];

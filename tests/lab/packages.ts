@@ -42,6 +42,8 @@ export const PACKAGES: readonly Package[] = [
   { name: "memtest86+", purposes: TESTS, skips: "booting memtest86+" },
   { name: "gdb", purposes: TESTS, skips: "driving the GDB server with gdb" },
   { name: "lldb", purposes: TESTS, skips: "driving the GDB server with lldb" },
+  { name: "fio", purposes: TESTS, skips: "measuring a guest's disks" },
+  { name: "iperf3", purposes: TESTS, skips: "measuring a guest's network" },
   { name: "tmux", purposes: TESTS, skips: "the shell on a real terminal" },
 ];
 

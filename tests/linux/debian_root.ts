@@ -12,11 +12,13 @@ const MERGED = ["bin", "sbin", "lib", "lib64"];
  *
  * @param files Contents by path; each may be executed.
  * @param megabytes Size of the image.
+ * @param more Packages beside those that a shell wants.
  * @returns The image's path, in a folder of its own, which is the caller's to remove.
  */
 export async function debianRoot(
   files: Readonly<Record<string, string>>,
   megabytes: number,
+  more: readonly string[] = [],
 ): Promise<string> {
   const folder = await Deno.makeTempDir();
   const root = `${folder}/root`;
@@ -24,7 +26,9 @@ export async function debianRoot(
     await Deno.mkdir(`${root}/${path}`, { recursive: true });
   }
   for (const name of MERGED) await Deno.symlink(`usr/${name}`, `${root}/${name}`);
-  const installed = (await run("dpkg-query", "-L", ...await withDependencies(PACKAGES))).split("\n")
+  const installed = (await run("dpkg-query", "-L", ...await withDependencies([...PACKAGES, ...more]))).split(
+    "\n",
+  )
     .filter((path) => path.startsWith("/") && !LEFT_OUT.test(path) && isFile(path));
   await Deno.writeTextFile(`${folder}/list`, [...new Set(installed)].join("\n"));
   await run("tar", "-C", "/", "-cf", `${folder}/root.tar`, "-P", "--files-from", `${folder}/list`);
@@ -62,7 +66,7 @@ async function withDependencies(packages: readonly string[]): Promise<string[]> 
   };
   packages.forEach(add);
   // Scripts of packages want these, programs do not.
-  for (const name of ["perl-base", "dpkg", "debconf"]) all.delete(name);
+  for (const name of ["perl-base", "dpkg", "debconf", "python3", "adduser"]) all.delete(name);
   return [...all];
 }
 
