@@ -58,6 +58,7 @@ else ip addr add ${theirs.network}.${GUEST}/24 dev eth0; fi
 async function tap({ tap, network }: typeof SIDES[number]): Promise<void> {
   try {
     await run("modprobe", "tun").catch(() => {}); // it may be part of the kernel
+    await run("ip", "link", "del", tap).catch(() => {}); // left by a run that was killed
     await run("ip", "tuntap", "add", tap, "mode", "tap");
     await run("ip", "addr", "add", `${network}.${HOST}/24`, "dev", tap);
     await run("ip", "link", "set", tap, "up");

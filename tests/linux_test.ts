@@ -107,6 +107,7 @@ Deno.test({
       stop: "poweroff",
       shell: true,
       root: "ext4 rw",
+      log: true,
       written: "written by bash",
     });
     assert.equal(backtraces.length, 2);

@@ -143,7 +143,8 @@ export class LinuxView {
   }
 
   /**
-   * The kernel's log as dmesg(1) prints it, oldest line first: `[    0.123456] text`.
+   * The kernel's log as Debian's dmesg(1) prints it, oldest line first: `[    0.123456] text`; further lines of a
+   * record stand below its first, without the time.
    *
    * @throws {UnsupportedError} If there is no kernel, or its log has the layout from before Linux 5.10.
    * @throws {StateError} If the guest runs or is closed.

@@ -52,11 +52,12 @@ const ask = async (command: string, answer: RegExp) => {
 };
 const shell = await ask("echo $BASH_VERSION on $(nproc) as $$.", /^(\d+\.\d+)\.\S+ on 2 as \d+\.\s*$/m);
 const root = await ask("grep ' / ' /proc/mounts", /^\/dev\/\w+ \/ (ext4 rw)/m);
-await ask("echo 'written by bash' > /answer; sync; echo done $((6 * 7)).", /done (42)\./);
+await ask("echo 'written by bash' > /answer; dmesg > /log; sync; echo done $((6 * 7)).", /done (42)\./);
 
 await vm.pause();
 await running;
 await vm.linux.locate();
+const log = await vm.linux.dmesg();
 
 // Each taskset runs true on one CPU, and so execve() there.
 const breakpoint = await vm.breakpoints.add(gva(vm.symbols.lookup(FUNCTION) ?? 0n));
@@ -74,7 +75,14 @@ await vm.console.expect(/went 42\./, LIMIT);
 await vm.console.send("exit\n");
 const stop = await running;
 console.error(vm.console.text.slice(-1500), breakpoint.how);
+// util-linux's dmesg; what the kernel has said since then is in ours alone.
+const theirs = await run("debugfs", "-R", "cat /log", image);
+const differ = theirs.split("\n").findIndex((line, i, { length }) =>
+  i < length - 1 && line !== log.split("\n")[i]
+);
+if (differ >= 0) console.error("dmesg:", theirs.split("\n")[differ], "outside:", log.split("\n")[differ]);
 console.log(JSON.stringify({
+  log: theirs !== "" && differ < 0,
   stop: stop.kind === "shutdown" ? stop.reason : stop.kind,
   shell: Number(shell) >= 5,
   root,

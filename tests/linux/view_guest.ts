@@ -48,7 +48,13 @@ const hex = (value: bigint) => value.toString(16).padStart(16, "0");
 const started = performance.now();
 const info = await vm.linux.locate();
 const located = Math.round(performance.now() - started);
-const log = (await vm.linux.dmesg()).split("\n").slice(0, Number(told("LOG").split(" ")[0]));
+// busybox's dmesg puts the time before each line of a record.
+let stamp = "";
+const log = (await vm.linux.dmesg()).split("\n").slice(0, Number(told("LOG").split(" ")[0])).map((line) => {
+  const [head] = /^\[ *\d+\.\d+\] /.exec(line) ?? [];
+  stamp = head ?? stamp;
+  return head === undefined && line !== "" ? stamp + line.slice(stamp.length) : line;
+});
 const { own, theirs } = await vm.linux.kallsyms();
 const { modules } = await vm.linux.modules();
 const { tasks } = await vm.linux.tasks();
