@@ -7,7 +7,7 @@
  */
 
 import { HvshError } from "../mod.ts";
-import { boot1, boot2 } from "./boot.ts";
+import { boot1, boot2 } from "./linux/boot.ts";
 import { condition, conditionSoftware } from "./condition.ts";
 import { type Figure, Obstacle, reached, type Result } from "./figure.ts";
 import { gdbCond, gdbStepi } from "./gdb.ts";
@@ -17,13 +17,13 @@ import { bootBios, ideRead } from "./disk.ts";
 import { idePio } from "./ide_pio.ts";
 import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
-import { rss } from "./resident.ts";
+import { rss } from "./linux/resident.ts";
 import { rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
 import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
-import { blkRand, blkSeq } from "./virtio_disk.ts";
-import { net } from "./virtio_net.ts";
+import { blkRand, blkSeq } from "./linux/virtio_disk.ts";
+import { net } from "./linux/virtio_net.ts";
 
 /** What is measured when nothing else is asked for. */
 const FIGURES: readonly Figure[] = [

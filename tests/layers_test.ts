@@ -39,8 +39,8 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "mod.ts": { imports: ["dsl"] },
   "scripts": { imports: ["mod.ts", "testing.ts"] },
   "bench": { imports: ["mod.ts"] },
-  // Finds and packs the kernel that it boots as the tests with Debian's kernel do.
-  "bench/boot.ts": { imports: ["mod.ts", "tests"] },
+  // Finds and packs the kernel that it boots, and the guest's root, as the tests with Debian's kernel do.
+  "bench/linux": { imports: ["mod.ts", "tests"] },
 };
 
 /** Folders whose files may import anything: they test and tend the rest. */

@@ -1,7 +1,7 @@
 /** The memory of a hvsh process that runs Debian's kernel, beside what the guest itself has; and QEMU's. */
-import { MiB } from "../mod.ts";
-import { guestInitramfs } from "../tests/linux/initramfs.ts";
-import { type Figure, type Measured, median, Obstacle } from "./figure.ts";
+import { MiB } from "../../mod.ts";
+import { guestInitramfs } from "../../tests/linux/initramfs.ts";
+import { type Figure, type Measured, median, Obstacle } from "../figure.ts";
 import { kernelHere, MICROVM, QemuGuest } from "./microvm.ts";
 import { besideGuest, type Booted, CMDLINE, CPUS, FIRST_LINE, LIMIT_MS, MEMORY } from "./resident_guest.ts";
 

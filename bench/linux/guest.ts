@@ -2,11 +2,11 @@
  * A guest with Debian's kernel and packages that is asked to run commands, on hvsh and on QEMU's `microvm`: what two
  * figures of devices are measured with. Both boot the same files, both are asked over their serial console.
  */
-import { type Device, linux, MiB, open, TimeoutError, virtioDisk } from "../mod.ts";
-import { missingPackages, PACKAGES } from "../tests/lab/packages.ts";
-import { debianRoot } from "../tests/linux/debian_root.ts";
-import { guestInitramfs } from "../tests/linux/initramfs.ts";
-import { Obstacle } from "./figure.ts";
+import { type Device, linux, MiB, open, TimeoutError, virtioDisk } from "../../mod.ts";
+import { missingPackages, PACKAGES } from "../../tests/lab/packages.ts";
+import { debianRoot } from "../../tests/linux/debian_root.ts";
+import { guestInitramfs } from "../../tests/linux/initramfs.ts";
+import { Obstacle } from "../figure.ts";
 import { kernelHere, MICROVM, QemuGuest } from "./microvm.ts";
 
 const MEMORY = 512;

@@ -1,7 +1,7 @@
 /** How long Debian's kernel takes to its initramfs's first line, beside QEMU's `microvm` on the same /dev/kvm. */
-import { linux, MiB, open } from "../mod.ts";
-import { guestInitramfs } from "../tests/linux/initramfs.ts";
-import { type Effort, type Figure, type Measured, summary } from "./figure.ts";
+import { linux, MiB, open } from "../../mod.ts";
+import { guestInitramfs } from "../../tests/linux/initramfs.ts";
+import { type Effort, type Figure, type Measured, summary } from "../figure.ts";
 import { kernelHere, MICROVM, QemuGuest } from "./microvm.ts";
 
 const FIRST_LINE = "hvsh-bench: up";

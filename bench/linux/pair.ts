@@ -1,7 +1,7 @@
 /** Two guests with Debian's kernel, one on hvsh and one on QEMU's `microvm`, that are measured in turn. */
-import type { Device } from "../mod.ts";
-import { type Measured, summary } from "./figure.ts";
-import { type Asked, askedOnHvsh, askedOnQemu, linuxFiles } from "./linux_guest.ts";
+import type { Device } from "../../mod.ts";
+import { type Measured, summary } from "../figure.ts";
+import { type Asked, askedOnHvsh, askedOnQemu, linuxFiles } from "./guest.ts";
 
 export type { Asked };
 

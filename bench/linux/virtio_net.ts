@@ -1,8 +1,8 @@
 /** A virtio network card over TAP, measured by iperf3 in a guest with Debian's kernel, beside QEMU's without vhost. */
-import { type Device, virtioNet } from "../mod.ts";
-import { run } from "../tests/linux/debian_root.ts";
-import { type Effort, type Figure, type Measured, Obstacle } from "./figure.ts";
-import { type Asked, inTurn } from "./linux_pair.ts";
+import { type Device, virtioNet } from "../../mod.ts";
+import { run } from "../../tests/linux/debian_root.ts";
+import { type Effort, type Figure, type Measured, Obstacle } from "../figure.ts";
+import { type Asked, inTurn } from "./pair.ts";
 
 const SECONDS = 3;
 /** An interface for each side, and the networks on them. */

@@ -1,6 +1,6 @@
 /** QEMU's `microvm` on /dev/kvm, whose serial console is this process's pipe: the other side of Linux's figures. */
-import { findKernel, type HostKernel } from "../tests/lab/kernel.ts";
-import { Obstacle } from "./figure.ts";
+import { findKernel, type HostKernel } from "../../tests/lab/kernel.ts";
+import { Obstacle } from "../figure.ts";
 
 /** Options for all of them: the processor that KVM has, modern virtio as hvsh has it, nothing that is not asked for. */
 export const MICROVM: readonly string[] = [

@@ -1,7 +1,7 @@
 /** A virtio disk read by fio in a guest with Debian's kernel, beside QEMU's. */
-import { type Device, MiB, virtioDisk } from "../mod.ts";
-import { type Effort, type Figure, type Measured, Obstacle } from "./figure.ts";
-import { inTurn } from "./linux_pair.ts";
+import { type Device, MiB, virtioDisk } from "../../mod.ts";
+import { type Effort, type Figure, type Measured, Obstacle } from "../figure.ts";
+import { inTurn } from "./pair.ts";
 
 const SIZE = MiB(256);
 const SECONDS = 3;

@@ -1,5 +1,5 @@
 /** A process with one guest, which it boots; it prints the bytes that it has beside the guest's memory. */
-import { linux, MiB, open, virtioDisk, virtioRng } from "../mod.ts";
+import { linux, MiB, open, virtioDisk, virtioRng } from "../../mod.ts";
 
 /** The guest's memory in bytes, its processors, and what it prints when it is up. */
 export const MEMORY: number = MiB(256);
