@@ -6,7 +6,7 @@ import { sharedLab } from "./lab/shared.ts";
 const kvm = sharedLab("kvm");
 
 /** Runs a program of tests/linux in the lab, and gives what it said at its end. */
-async function said(file: string): Promise<unknown> {
+async function said(file: string, ...args: string[]): Promise<unknown> {
   const lab = await kvm.get();
   const { code, stdout, stderr } = await lab.output([
     "deno",
@@ -14,6 +14,7 @@ async function said(file: string): Promise<unknown> {
     "-A",
     "--no-check",
     `tests/linux/${file}`,
+    ...args,
   ]);
   assert.equal(code, 0, `${stdout}\n${stderr}`);
   return JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
@@ -31,6 +32,26 @@ Deno.test({
       file: "hello from the host",
       written: "hello from the guest",
       random: 16,
+      vectors: 0,
+      ecam: "none",
+    });
+  },
+});
+
+Deno.test({
+  name: "Debian's kernel finds virtio devices on the PCI bus, and has an interrupt for each of their queues",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("guest.ts", "pci"), {
+      stop: "poweroff",
+      modules: "all",
+      devices: "virtio0 virtio1",
+      disk: "131072 sectors, serial HVSH1",
+      file: "hello from the host",
+      written: "hello from the guest",
+      random: 16,
+      vectors: 4, // configuration and a queue of each
+      ecam: "used",
     });
   },
 });

@@ -91,6 +91,8 @@ export const LINUX = {
   SO_ERROR: 4,
   IFF_TAP: 2,
   IFF_NO_PI: 0x1000,
+  FALLOC_FL_KEEP_SIZE: 1,
+  FALLOC_FL_PUNCH_HOLE: 2,
   POLLIN: 1,
   POLLOUT: 4,
 } as const;

@@ -186,6 +186,33 @@ function overlayHolds(store: (size: number) => Overlay, seed: number): void {
   );
 }
 
+Deno.test("disk: what is discarded reads as zeros, and takes no room in a file", () =>
+  inFolder((folder) => {
+    const path = `${folder}/disk.img`;
+    Deno.writeFileSync(path, pattern(256 * SECTOR, 1));
+    const blocks = () => Deno.statSync(path).blocks ?? 0;
+    const before = blocks();
+    const expected = pattern(256 * SECTOR, 1);
+    {
+      using disk = openDisk(path);
+      assert.equal(disk.discard?.(8 * SECTOR, 200 * SECTOR), undefined);
+      assert.equal(disk.discard?.(0, 0), undefined);
+      assert.equal(disk.discard?.(255 * SECTOR, 2 * SECTOR)?.kind, "range");
+      expected.fill(0, 8 * SECTOR, 208 * SECTOR);
+      assert.deepEqual(contents(disk), expected);
+    }
+    assert.equal(Deno.statSync(path).size, 256 * SECTOR);
+    assert.ok(blocks() < before, `${blocks()} blocks of ${before}`);
+    using reading = openDisk(path, { mode: "read-only" });
+    assert.equal(reading.discard?.(0, SECTOR)?.kind, "read-only");
+    using beside = openDisk(path, { mode: "overlay" });
+    assert.equal(beside.discard, undefined);
+    const bytes = pattern(4 * SECTOR);
+    using memory = openDisk(bytes);
+    assert.equal(memory.discard?.(SECTOR, SECTOR), undefined);
+    assert.deepEqual(bytes.subarray(SECTOR, 2 * SECTOR), new Uint8Array(SECTOR));
+  }));
+
 Deno.test("overlay: in memory it is what an array would be", () =>
   overlayHolds(
     (size) => new Overlay({ base: new MemoryDisk(pattern(size)), store: new MemoryClusters("test") }),

@@ -53,6 +53,14 @@ export class MemoryDisk implements BlockBacking {
     return fault;
   }
 
+  /** Zeros. */
+  discard(at: number, length: number): BlockFault | undefined {
+    if (this.readOnly) return blockFault("read-only", `${this.name} can't be written`);
+    const fault = outside(this, at, length);
+    if (fault === undefined) this.bytes.fill(0, at, at + length);
+    return fault;
+  }
+
   /** There is nothing to do. */
   flush(): BlockFault | undefined {
     return undefined;

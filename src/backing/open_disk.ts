@@ -71,6 +71,7 @@ class OpenDisk implements Disk {
   readonly readOnly: boolean;
   readonly notes: readonly string[];
   readonly overlay?: DiskOverlay;
+  readonly discard?: (at: number, length: number) => BlockFault | undefined;
   readonly #disk: BlockBacking & Partial<Disposable>;
 
   constructor(
@@ -84,6 +85,7 @@ class OpenDisk implements Disk {
     this.readOnly = disk.readOnly;
     this.notes = notes;
     if (overlay !== undefined) this.overlay = overlay;
+    if (disk.discard !== undefined) this.discard = (at, length) => disk.discard!(at, length);
   }
 
   read(at: number, into: Uint8Array): BlockFault | undefined {

@@ -1,9 +1,13 @@
 /** A disk that is a file of the host byte by byte, or one of its block devices. */
 import { type BlockBacking, type BlockFault, outside, SECTOR_BYTES } from "../vm/block.ts";
 import { InputError } from "../vm/errors.ts";
+import { ERRNO } from "../abi/errno.ts";
 import { type FileStatus, HostFile } from "../host/file.ts";
 import { blockFault, faultOf } from "./faults.ts";
 import { foreignFormat } from "./formats.ts";
+
+/** Zeros that are written in one go. */
+const ZEROS_BYTES = 1 << 20;
 
 /** How a file is opened. */
 export interface RawFileOptions {
@@ -26,6 +30,8 @@ export class RawFile implements BlockBacking, Disposable {
   readonly #file: HostFile;
   /** A block device has no names of its own that vanish, and its status tells no size. */
   readonly #regular: boolean;
+  /** Whether it can have holes, as far as is known. */
+  #holes = true;
 
   /**
    * Opens the file at `path`.
@@ -78,6 +84,22 @@ export class RawFile implements BlockBacking, Disposable {
     if (done < 0) return faultOf(this.name, "written", done);
     if (done < bytes.length) {
       return blockFault("unwritable", `${this.name} took only a part of what was written`);
+    }
+    return undefined;
+  }
+
+  /** Makes a hole, which reads as zeros; writes zeros where the file system has no holes. */
+  discard(at: number, length: number): BlockFault | undefined {
+    if (this.readOnly) return blockFault("read-only", `${this.name} was opened for reading only`);
+    const fault = this.#usable(at, length);
+    if (fault !== undefined || length === 0) return fault;
+    const done = this.#holes ? this.#file.punch(at, length) : -ERRNO.EOPNOTSUPP;
+    if (done !== -ERRNO.EOPNOTSUPP) return done < 0 ? faultOf(this.name, "written", done) : undefined;
+    this.#holes = false;
+    const zeros = new Uint8Array(Math.min(length, ZEROS_BYTES));
+    for (let written = 0; written < length; written += zeros.length) {
+      const fault = this.write(at + written, zeros.subarray(0, length - written));
+      if (fault !== undefined) return fault;
     }
     return undefined;
   }

@@ -1,5 +1,5 @@
 import type { BackendVcpu } from "../vm/backend.ts";
-import type { Device } from "../vm/device.ts";
+import type { Device, DeviceRequest } from "../vm/device.ts";
 import type { AccessExit, VmExit } from "../vm/exit.ts";
 import type { Recorder } from "../vm/loop.ts";
 import type { ExitStatistics, Trace, TraceEntry, TraceFilter } from "../vm/trace.ts";
@@ -19,7 +19,11 @@ const CODE: Readonly<Record<AccessExit["kind"], number>> = {
   "msr-read": 4,
   "msr-write": 5,
 };
-const SPACES = ["port", "mmio", "msr"] as const;
+/** A request is no exit, and not counted as one. */
+const REQUEST = KINDS.length;
+const SPACES = ["port", "mmio", "msr", "request"] as const;
+/** Requests that may come before the access that led to them is noted: what one kick serves is more than the ring has. */
+const PENDING = 1024;
 
 /**
  * The newest accesses in typed arrays: recording one allocates nothing and costs a small part of an exit, so
@@ -40,6 +44,9 @@ export class AccessTrace implements Trace, Recorder {
   readonly #kinds = new Map<string, number>();
   readonly #ports = new Map<number, Tally>();
   readonly #others = new Map<string, Tally>();
+  /** Requests that were served in an access which is still to be noted. */
+  #pending: { time: number; device: Device; request: DeviceRequest }[] = [];
+  #last = { vcpu: 0, rip: 0n };
 
   /** @param now Milliseconds, from any zero: read at every access. */
   constructor(capacity = CAPACITY, now: () => number = () => performance.now()) {
@@ -59,6 +66,7 @@ export class AccessTrace implements Trace, Recorder {
     ring.vcpu[slot] = vcpu.index;
     ring.rip[slot] = vcpu.rip;
     ring.device[slot] = device;
+    ring.request[slot] = undefined;
     let size = data.length;
     if ("port" in exit) {
       size = exit.size;
@@ -74,6 +82,14 @@ export class AccessTrace implements Trace, Recorder {
     ring.size[slot] = size;
     const at = slot * 8;
     for (let i = 0; i < 8; i++) ring.value[at + i] = i < size ? data[i] : 0;
+    if (this.#pending.length > 0) this.#notePending(vcpu.index, vcpu.rip);
+  }
+
+  /** A device took a request from its queue: in the access that is being answered, or by itself. */
+  request(device: Device, request: DeviceRequest): void {
+    if (this.#pending.length < PENDING) {
+      this.#pending.push({ time: this.#now() - this.#start, device, request });
+    }
   }
 
   other(_vcpu: BackendVcpu, exit: VmExit): void {
@@ -81,6 +97,7 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   entries(filter: TraceFilter = {}): TraceEntry[] {
+    this.#notePending(this.#last.vcpu, this.#last.rip);
     const oldest = Math.max(this.#first, this.#sequence - this.capacity);
     const found: TraceEntry[] = [];
     const ring = this.#ring;
@@ -122,6 +139,7 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   clear(): void {
+    this.#pending = [];
     this.#first = this.#sequence;
     this.#accesses.fill(0);
     this.#kinds.clear();
@@ -129,10 +147,32 @@ export class AccessTrace implements Trace, Recorder {
     this.#others.clear();
   }
 
+  /** Behind the access that led to them, if one did. */
+  #notePending(vcpu: number, rip: bigint): void {
+    this.#last = { vcpu, rip };
+    if (this.#pending.length === 0) return;
+    const ring = this.#ring ??= new Ring(this.capacity);
+    for (const { time, device, request } of this.#pending) {
+      const slot = this.#sequence++ % this.capacity;
+      ring.time[slot] = time;
+      ring.code[slot] = REQUEST;
+      ring.vcpu[slot] = vcpu;
+      ring.rip[slot] = rip;
+      ring.device[slot] = device;
+      ring.address[slot] = request.queue;
+      ring.size[slot] = 0;
+      ring.count[slot] = 1;
+      ring.value.fill(0, slot * 8, slot * 8 + 8);
+      ring.request[slot] = request;
+    }
+    this.#pending = [];
+  }
+
   #entry(ring: Ring, sequence: number): TraceEntry {
     const slot = sequence % this.capacity;
-    const kind = KINDS[ring.code[slot]];
+    const kind = KINDS[ring.code[slot]] ?? "request";
     const device = ring.device[slot]?.name;
+    const request = ring.request[slot];
     return {
       sequence,
       time: ring.time[slot],
@@ -146,6 +186,7 @@ export class AccessTrace implements Trace, Recorder {
       value: new DataView(ring.value.buffer, slot * 8, 8).getBigUint64(0, true),
       rip: ring.rip[slot],
       ...(device !== undefined && { device }),
+      ...(request !== undefined && { request }),
     };
   }
 
@@ -186,6 +227,7 @@ class Ring {
   readonly value: Uint8Array;
   readonly rip: BigUint64Array;
   readonly device: (Device | undefined)[];
+  readonly request: (DeviceRequest | undefined)[];
 
   constructor(capacity: number) {
     this.time = new Float64Array(capacity);
@@ -197,6 +239,7 @@ class Ring {
     this.value = new Uint8Array(capacity * 8);
     this.rip = new BigUint64Array(capacity);
     this.device = new Array(capacity);
+    this.request = new Array(capacity);
   }
 }
 
@@ -208,7 +251,7 @@ interface Tally {
 
 function matches(entry: TraceEntry, filter: TraceFilter): boolean {
   return (filter.kind === undefined || entry.kind === filter.kind) &&
-    (filter.write === undefined || entry.write === filter.write) &&
+    (filter.write === undefined || entry.kind !== "request" && entry.write === filter.write) &&
     (filter.from === undefined || entry.address >= BigInt(filter.from)) &&
     (filter.to === undefined || entry.address <= BigInt(filter.to)) &&
     (filter.device === undefined || entry.device === filter.device) &&

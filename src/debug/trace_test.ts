@@ -86,3 +86,44 @@ Deno.test("JSON lines and the Perfetto format parse", () => {
   assert.equal(events[0].name, "io-out 0x3f8 (uart0)");
   assert.equal(events[0].args.rip, "0xffffffff80000010");
 });
+
+Deno.test("requests follow the access that led to them, and are no exits", () => {
+  const trace = new AccessTrace();
+  const disk = { name: "blk0" };
+  const kick: AccessExit = { kind: "mmio-write", address: 0xd000_0050n, data: new Uint8Array(4) };
+  const request = { queue: 0, given: 16, room: 513, what: "IN sector 2, 512 bytes" };
+  trace.request(disk, request);
+  trace.request(disk, { queue: 1, given: 0, room: 8 });
+  trace.access(vcpu, kick, disk);
+  trace.access(vcpu, out(0x3f8, 1), device);
+  trace.request(disk, request); // by itself
+  assert.deepEqual(trace.entries().map((e) => [e.sequence, e.kind, e.device, e.request?.queue]), [
+    [0, "mmio", "blk0", undefined],
+    [1, "request", "blk0", 0],
+    [2, "request", "blk0", 1],
+    [3, "port", "uart0", undefined],
+    [4, "request", "blk0", 0],
+  ]);
+  assert.deepEqual(trace.entries({ kind: "request", last: 1 })[0].request, request);
+  assert.equal(trace.entries({ write: false }).length, 0);
+  assert.equal(trace.statistics().total, 2);
+  const { traceEvents } = JSON.parse(trace.toPerfetto());
+  const names = traceEvents.filter((e: { tid?: number }) => e.tid === 10_000);
+  assert.deepEqual(names.map((e: { name: string }) => e.name), [
+    "thread_name",
+    "queue 0: IN sector 2, 512 bytes",
+    "queue 1: request",
+    "queue 0: IN sector 2, 512 bytes",
+  ]);
+  assert.equal(names[0].args.name, "requests of blk0");
+  trace.clear();
+  assert.deepEqual(trace.entries(), []);
+});
+
+Deno.test("requests without an access that leads to them do not fill the host, and old slots tell nothing", () => {
+  const trace = new AccessTrace(4);
+  for (let i = 0; i < 10_000; i++) trace.request(device, { queue: i, given: 0, room: 0 });
+  assert.deepEqual(trace.entries().map(({ address }) => address), [1020n, 1021n, 1022n, 1023n]);
+  for (let i = 0; i < 4; i++) trace.access(vcpu, out(0x3f8, i), device);
+  assert.ok(trace.entries().every((entry) => entry.request === undefined && entry.kind === "port"));
+});

@@ -3,7 +3,7 @@ import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { ConsoleEnd } from "../vm/console.ts";
-import type { Device, DeviceHost, DeviceTime, PlacedRange } from "../vm/device.ts";
+import type { Device, DeviceHost, DeviceRequest, DeviceTime, PlacedRange } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciHost } from "../devices/pci/pci_host.ts";
@@ -29,6 +29,8 @@ export interface DeviceParts {
   readonly lending: Lending;
   /** Tells the user something. */
   readonly notice?: (text: string) => void;
+  /** Notes a request that a device has taken. */
+  readonly requested?: (device: Device, request: DeviceRequest) => void;
   /** Device time. */
   readonly clock?: DeviceTime;
   /** What devices print to. */
@@ -287,11 +289,12 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { backend, inputs, memory, lending, console, clock, notice } = this.#parts;
+    const { backend, inputs, memory, lending, console, clock, notice, requested } = this.#parts;
     return {
       ...(console && { console }),
       ...(clock && { clock }),
       ...(notice && { notice }),
+      ...(requested && { requested: (request: DeviceRequest) => requested(device, request) }),
       lend: (start, length, taken) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
       line: (gsi) => inputs.line(gsi),

@@ -144,6 +144,7 @@ export class GuestMachine implements Machine {
       console: this.#console,
       clock: this.#clock,
       notice: (text) => this.notice(text),
+      requested: (device, request) => trace.request(device, request),
       open: () => control.requireOpen("devices"),
     });
     this.screen = new Screen({

@@ -17,6 +17,7 @@ export type {
   Device,
   DeviceHost,
   DeviceRange,
+  DeviceRequest,
   DeviceTime,
   InterruptAcknowledge,
   InterruptController,

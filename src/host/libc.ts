@@ -51,6 +51,9 @@ const SYMBOLS = {
   // ssize_t pread(int fd, void *buf, size_t count, off_t offset) and pwrite; int fdatasync(int fd)
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+  // int fallocate(int fd, int mode, off_t offset, off_t len)
+  fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
+  // int fdatasync(int fd)
   fdatasync: { parameters: ["i32"], result: "i32" },
   // off_t lseek(int fd, off_t offset, int whence)
   lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },

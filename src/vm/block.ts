@@ -67,6 +67,11 @@ export interface BlockBacking {
   read(at: number, into: Uint8Array): BlockFault | undefined;
   /** Stores `bytes` from `at`; both are multiples of a sector. */
   write(at: number, bytes: Uint8Array): BlockFault | undefined;
+  /**
+   * The bytes from `at` are not needed any more: they read as zeros, and take no room where that can be. Both are
+   * multiples of a sector. Left out where it can't be done for less than writing zeros costs.
+   */
+  discard?(at: number, length: number): BlockFault | undefined;
   /** Takes what was written to stable storage, as far as there is one. */
   flush(): BlockFault | undefined;
 }

@@ -56,6 +56,18 @@ export interface DeviceTime {
   schedule(delay: bigint, callback: () => void): () => void;
 }
 
+/** A request that a device took from one of its queues in memory. */
+export interface DeviceRequest {
+  /** The queue's number. */
+  readonly queue: number;
+  /** Bytes that the driver handed over. */
+  readonly given: number;
+  /** Bytes that the device may answer with. */
+  readonly room: number;
+  /** What it asks for in a few words, where the device can tell. */
+  readonly what?: string;
+}
+
 /** What a device gets of the machine it is plugged into. */
 export interface DeviceHost {
   /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
@@ -85,6 +97,8 @@ export interface DeviceHost {
   moved?(device: Device): void;
   /** The machine's device time, for a device that does something by itself; undefined where there is none. */
   readonly clock?: DeviceTime;
+  /** Notes a request that the device has taken, in the trace; undefined where there is none. */
+  requested?(request: DeviceRequest): void;
   /** Tells the user something about the host's side of the device. */
   notice?(text: string): void;
   /** The machine's console, for a device that prints there; undefined where there is none. */

@@ -1,4 +1,6 @@
-/** One access of the guest, as the trace keeps it. */
+import type { DeviceRequest } from "./device.ts";
+
+/** One access of the guest, or one request in a device's queue, as the trace keeps it. */
 export interface TraceEntry {
   /** Counts from 0 since the machine was opened; never repeats. */
   readonly sequence: number;
@@ -7,14 +9,14 @@ export interface TraceEntry {
   /** Index of the vCPU that did it. */
   readonly vcpu: number;
   /** Whose address `address` is. */
-  readonly kind: "port" | "mmio" | "msr" | "other";
-  /** The exit's kind: "io-in", "mmio-write", ... */
+  readonly kind: "port" | "mmio" | "msr" | "request" | "other";
+  /** The exit's kind: "io-in", "mmio-write", ...; "request" for a request, which follows the access that led to it. */
   readonly name: string;
   /** Whether it was OUT, WRMSR or a store. */
   readonly write: boolean;
-  /** Port or MSR number, or guest-physical address. */
+  /** Port or MSR number, or guest-physical address; a request's queue. */
   readonly address: bigint;
-  /** Bytes of one access: 1 to 8. */
+  /** Bytes of one access: 1 to 8; 0 for a request. */
   readonly size: number;
   /** How many accesses in one exit (string I/O). */
   readonly count: number;
@@ -24,11 +26,13 @@ export interface TraceEntry {
   readonly rip: bigint;
   /** The device that answered; undefined if none did. */
   readonly device?: string;
+  /** What was asked for by a request. */
+  readonly request?: DeviceRequest;
 }
 
 /** Which entries of the trace: those that all the given fields fit. */
 export interface TraceFilter {
-  /** Only ports, only MMIO or only MSRs. */
+  /** Only ports, only MMIO, only MSRs or only requests. */
   readonly kind?: TraceEntry["kind"];
   /** Only writes (true) or only reads (false). */
   readonly write?: boolean;

@@ -1,4 +1,7 @@
-/** Boots Debian's kernel on /dev/kvm with virtio devices, and prints what came of it as JSON. Run in the KVM lab. */
+/**
+ * Boots Debian's kernel on /dev/kvm with virtio devices, over MMIO or with the argument "pci" over PCI, and prints what
+ * came of it as JSON. Run in the KVM lab.
+ */
 import { linux, MiB, open, virtioDisk, virtioRng } from "../../mod.ts";
 import { findKernel } from "../lab/kernel.ts";
 import { guestInitramfs } from "./initramfs.ts";
@@ -9,9 +12,12 @@ echo "DISK $(cat /sys/block/vda/size) sectors, serial $(cat /sys/block/vda/seria
 mount -t ext4 /dev/vda /mnt && echo "FILE $(cat /mnt/hello)"
 echo "hello from the guest" > /mnt/answer && umount /mnt
 echo "RANDOM $(head -c 16 /dev/hwrng | wc -c)"
+echo "VECTORS $(grep -c 'MSI.*virtio' /proc/interrupts)"
+dmesg | grep -q 'MMCONFIG for domain 0000' && echo "ECAM used"
 poweroff -f
 `;
 
+const transport = Deno.args[0] === "pci" ? "pci" : "mmio";
 const kernel = findKernel();
 const folder = await Deno.makeTempDir();
 const image = `${folder}/disk.img`;
@@ -21,7 +27,7 @@ await run("truncate", "-s", "64M", image);
 await run("mkfs.ext4", "-q", "-d", `${folder}/seed`, image);
 
 const initrd = await guestInitramfs(kernel, [
-  "virtio_mmio",
+  `virtio_${transport}`,
   "virtio_blk",
   "virtio_rng",
   "crc32c_generic",
@@ -35,7 +41,7 @@ await using vm = await open({
     initrd,
     cmdline: "console=ttyS0 nokaslr mitigations=off panic=-1 quiet",
   }),
-  devices: [virtioDisk(image, { name: "blk0", serial: "HVSH1" }), virtioRng()],
+  devices: [virtioDisk(image, { name: "blk0", serial: "HVSH1", transport }), virtioRng({ transport })],
 });
 const stop = await vm.continue({ timeoutMs: 400_000 });
 const told = (what: string) => new RegExp(`^${what} (.*?)\\s*$`, "m").exec(vm.console.text)?.[1];
@@ -50,6 +56,8 @@ console.log(JSON.stringify({
   file: told("FILE"),
   written: written.trim(),
   random: Number(told("RANDOM")),
+  vectors: Number(told("VECTORS")),
+  ecam: told("ECAM") ?? "none",
 }));
 
 async function run(command: string, ...args: string[]): Promise<string> {

@@ -14,6 +14,7 @@ const FEATURE = {
   FLUSH: 1n << 9n,
   CONFIG_WCE: 1n << 11n,
   MQ: 1n << 12n,
+  DISCARD: 1n << 13n,
   WRITE_ZEROES: 1n << 14n,
 } as const;
 
@@ -25,6 +26,7 @@ const FEATURE_NAMES = new Map([
   [9, "FLUSH"],
   [11, "CONFIG_WCE"],
   [12, "MQ"],
+  [13, "DISCARD"],
   [14, "WRITE_ZEROES"],
 ]);
 
@@ -35,20 +37,31 @@ const CONFIG = {
   blk_size: 20,
   writeback: 32,
   num_queues: 34,
+  max_discard_sectors: 36,
+  max_discard_seg: 40,
+  discard_sector_alignment: 44,
   max_write_zeroes_sectors: 48,
   max_write_zeroes_seg: 52,
+  write_zeroes_may_unmap: 56,
 } as const;
 const CONFIG_BYTES = 60;
 
 /** Request types (5.2.6). */
-const REQUEST = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, WRITE_ZEROES: 13 } as const;
+const REQUEST = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 } as const;
+const REQUEST_NAMES = new Map<number, string>(Object.entries(REQUEST).map(([name, type]) => [type, name]));
 /** Type, reserved, sector. */
 const HEADER_BYTES = 16;
 /** What the last byte of a request tells. */
 const STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
 const ID_BYTES = 20;
-/** Sector, count, flags. */
+/** Sector, count, flags: struct virtio_blk_discard_write_zeroes. */
 const RANGE_BYTES = 16;
+const UNMAP_FLAG = 1;
+/** Ranges in one request, and sectors in each, that may be discarded: a host without holes writes zeros instead. */
+const MOST_DISCARD_RANGES = 16;
+const MOST_DISCARD_SECTORS = 8192;
+/** What a file system is told to keep together: a page of the host's. */
+const DISCARD_ALIGNMENT_SECTORS = 8;
 /** Zeros a request may ask for: what is written in one go, while the guest waits. */
 const MOST_ZERO_SECTORS = 8192;
 /** Bytes moved at a time: a request has up to 4 GiB, our memory has not. */
@@ -73,6 +86,7 @@ interface Counts {
   reads: number;
   writes: number;
   flushes: number;
+  discards: number;
   failed: number;
 }
 
@@ -91,7 +105,7 @@ export class VirtioBlock implements VirtioType {
   readonly #config = new DataView(new ArrayBuffer(CONFIG_BYTES));
   readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
   #piece: Uint8Array = new Uint8Array(0);
-  readonly #counts: Counts = { reads: 0, writes: 0, flushes: 0, failed: 0 };
+  readonly #counts: Counts = { reads: 0, writes: 0, flushes: 0, discards: 0, failed: 0 };
   /** Negotiated features, while the driver is there. */
   #accepted = 0n;
 
@@ -121,6 +135,9 @@ export class VirtioBlock implements VirtioType {
     config.setUint32(CONFIG.blk_size, SECTOR_BYTES, true);
     config.setUint8(CONFIG.writeback, 1);
     config.setUint16(CONFIG.num_queues, queues, true);
+    config.setUint32(CONFIG.max_discard_sectors, MOST_DISCARD_SECTORS, true);
+    config.setUint32(CONFIG.max_discard_seg, MOST_DISCARD_RANGES, true);
+    config.setUint32(CONFIG.discard_sector_alignment, DISCARD_ALIGNMENT_SECTORS, true);
     config.setUint32(CONFIG.max_write_zeroes_sectors, MOST_ZERO_SECTORS, true);
     config.setUint32(CONFIG.max_write_zeroes_seg, 1, true);
   }
@@ -128,7 +145,8 @@ export class VirtioBlock implements VirtioType {
   /** What it can do, which depends on the backing. */
   get features(): bigint {
     return FEATURE.SEG_MAX | FEATURE.BLK_SIZE | FEATURE.FLUSH | FEATURE.CONFIG_WCE |
-      (this.queues.length > 1 ? FEATURE.MQ : 0n) | (this.#readOnly ? FEATURE.RO : FEATURE.WRITE_ZEROES);
+      (this.queues.length > 1 ? FEATURE.MQ : 0n) | (this.#readOnly ? FEATURE.RO : FEATURE.WRITE_ZEROES) |
+      (this.#discards ? FEATURE.DISCARD : 0n);
   }
 
   attach(): void {
@@ -164,6 +182,16 @@ export class VirtioBlock implements VirtioType {
     this.#config.setUint8(CONFIG.writeback, 1);
   }
 
+  describe(chain: Chain): string | undefined {
+    const header = new DataView(new ArrayBuffer(HEADER_BYTES));
+    if (chain.read(0, new Uint8Array(header.buffer)) < HEADER_BYTES) return undefined;
+    const type = header.getUint32(0, true);
+    const name = REQUEST_NAMES.get(type) ?? `type ${type}`;
+    if (type !== REQUEST.IN && type !== REQUEST.OUT) return name;
+    const bytes = type === REQUEST.IN ? chain.writableBytes - 1 : chain.readableBytes - HEADER_BYTES;
+    return `${name} sector ${header.getBigUint64(8, true)}, ${bytes} bytes`;
+  }
+
   request(chain: Chain): void {
     // The status is the last byte that the device may write (5.2.6). Without it nobody can be told anything.
     const room = chain.writableBytes - 1;
@@ -187,6 +215,10 @@ export class VirtioBlock implements VirtioType {
     return { backing: name, size, readOnly: Number(this.#readOnly), ...this.#counts };
   }
 
+  get #discards(): boolean {
+    return !this.#readOnly && this.#backing?.discard !== undefined;
+  }
+
   get #readOnly(): boolean {
     return this.#backing?.readOnly ?? true;
   }
@@ -194,6 +226,7 @@ export class VirtioBlock implements VirtioType {
   #use(backing: BlockBacking): void {
     this.#backing = backing;
     this.#config.setBigUint64(CONFIG.capacity, BigInt(backing.size / SECTOR_BYTES), true);
+    this.#config.setUint8(CONFIG.write_zeroes_may_unmap, Number(this.#discards));
   }
 
   /** Does a request whose answer has `room` bytes before the status; gives the status. */
@@ -232,6 +265,9 @@ export class VirtioBlock implements VirtioType {
         chain.write(0, id);
         return STATUS.OK;
       }
+      case REQUEST.DISCARD:
+        this.#counts.discards++;
+        return this.#through(backing, this.#discard(backing, chain, given));
       case REQUEST.WRITE_ZEROES:
         return this.#through(backing, this.#zero(backing, chain, given));
       default:
@@ -259,14 +295,37 @@ export class VirtioBlock implements VirtioType {
 
   #zero(backing: BlockBacking, chain: Chain, given: number): number {
     if (this.#readOnly || given !== RANGE_BYTES) return STATUS.UNSUPP;
-    const range = new DataView(new ArrayBuffer(RANGE_BYTES));
-    chain.read(HEADER_BYTES, new Uint8Array(range.buffer));
-    const count = range.getUint32(8, true);
+    const { sector, count, flags } = rangeAt(chain, 0);
+    if ((flags & ~UNMAP_FLAG) !== 0) return STATUS.UNSUPP;
     if (count > MOST_ZERO_SECTORS) return STATUS.IOERR;
-    return this.#transfer(backing, range.getBigUint64(0, true), count * SECTOR_BYTES, (at, piece) => {
+    const bytes = count * SECTOR_BYTES;
+    if (flags === UNMAP_FLAG && backing.discard !== undefined) {
+      if (!fits(backing, sector, BigInt(bytes))) return STATUS.IOERR;
+      return this.#judge(backing.discard(Number(sector) * SECTOR_BYTES, bytes));
+    }
+    return this.#transfer(backing, sector, bytes, (at, piece) => {
       piece.fill(0);
       return backing.write(at, piece);
     });
+  }
+
+  /** All ranges are looked at before the first is discarded (5.2.6.2: no flag may be set). */
+  #discard(backing: BlockBacking, chain: Chain, given: number): number {
+    const count = given / RANGE_BYTES;
+    if (!this.#discards || !Number.isInteger(count) || count < 1) return STATUS.UNSUPP;
+    if (count > MOST_DISCARD_RANGES) return STATUS.IOERR;
+    const ranges = Array.from({ length: count }, (_, i) => rangeAt(chain, i));
+    if (ranges.some(({ flags }) => flags !== 0)) return STATUS.UNSUPP;
+    for (const { sector, count } of ranges) {
+      if (count > MOST_DISCARD_SECTORS || !fits(backing, sector, BigInt(count * SECTOR_BYTES))) {
+        return STATUS.IOERR;
+      }
+    }
+    for (const { sector, count } of ranges) {
+      const fault = backing.discard?.(Number(sector) * SECTOR_BYTES, count * SECTOR_BYTES);
+      if (fault !== undefined) return this.#judge(fault);
+    }
+    return STATUS.OK;
   }
 
   /** Write-through: what was written is stable before the driver hears of it. */
@@ -285,6 +344,17 @@ export class VirtioBlock implements VirtioType {
     if (this.#piece.length < length) this.#piece = new Uint8Array(length);
     return this.#piece.subarray(0, length);
   }
+}
+
+/** Range `i` behind the header of a discard or write-zeroes (5.2.6). */
+function rangeAt(chain: Chain, i: number): { sector: bigint; count: number; flags: number } {
+  const range = new DataView(new ArrayBuffer(RANGE_BYTES));
+  chain.read(HEADER_BYTES + i * RANGE_BYTES, new Uint8Array(range.buffer));
+  return {
+    sector: range.getBigUint64(0, true),
+    count: range.getUint32(8, true),
+    flags: range.getUint32(12, true),
+  };
 }
 
 function fits(backing: BlockBacking, sector: bigint, bytes: bigint): boolean {

@@ -37,7 +37,17 @@ class Disk implements BlockBacking {
   }
 }
 
-/** All that the device offers but for write-zeroes' fellow, discard, which it does not. */
+/** A disk that can forget bytes. */
+class Holes extends Disk {
+  readonly discarded: [number, number][] = [];
+
+  discard(at: number, length: number): BlockFault | undefined {
+    this.discarded.push([at, length]);
+    return this.fault;
+  }
+}
+
+/** All that the device offers. */
 const ALL = (1n << 24n) - 1n;
 
 function machine(options: Partial<VirtioBlockOptions> = {}, features = ALL, disk = new Disk()) {
@@ -56,10 +66,11 @@ function header(type: number, sector = 0n): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-function range(sector: bigint, count: number): Uint8Array {
+function range(sector: bigint, count: number, flags = 0): Uint8Array {
   const view = new DataView(new ArrayBuffer(16));
   view.setBigUint64(0, sector, true);
   view.setUint32(8, count, true);
+  view.setUint32(12, flags, true);
   return new Uint8Array(view.buffer);
 }
 
@@ -121,6 +132,62 @@ Deno.test("virtio block: zeroes are written", () => {
   assert.equal(disk.bytes.subarray(1024, 1024 + 3 * 512).some((b) => b !== 0), false);
   assert.notEqual(disk.bytes[5 * 512], 0);
   assert.deepEqual([...driver.ask(0, [header(13), range(0n, 8193), 1])], [IOERR]);
+});
+
+Deno.test("virtio block: sectors are discarded, in several ranges; write-zeroes may do the same", () => {
+  const disk = new Holes();
+  const { driver, device } = machine({}, ALL, disk);
+  assert.match(String(device.inspect().featureBits), /\bDISCARD\b/);
+  assert.deepEqual([driver.get(0x100 + 36), driver.get(0x100 + 40), driver.get(0x100 + 56)], [8192, 16, 1]);
+  const status = (...buffers: Uint8Array[]) => driver.ask(0, [...buffers, 1]).at(-1);
+  assert.equal(status(header(11), range(0n, 8), range(62n, 2)), OK);
+  assert.deepEqual(disk.discarded, [[0, 8 * 512], [62 * 512, 2 * 512]]);
+  assert.equal(status(header(13), range(8n, 8, 1)), OK);
+  assert.deepEqual(disk.discarded.at(-1), [8 * 512, 8 * 512]);
+  assert.equal(status(header(13), range(8n, 1)), OK); // no hole: it was written
+  assert.equal(disk.discarded.length, 3);
+  assert.equal(disk.bytes[8 * 512], 0);
+});
+
+Deno.test("virtio block: what may not be discarded is refused as a whole", () => {
+  const disk = new Holes();
+  const { driver } = machine({}, ALL, disk);
+  const status = (...buffers: Uint8Array[]) => driver.ask(0, [...buffers, 1]).at(-1);
+  assert.equal(status(header(11), range(0n, 1), range(63n, 2)), IOERR); // across the end
+  assert.equal(status(header(11), range(0n, 1), range(1n << 60n, 1)), IOERR);
+  assert.equal(status(header(11), range(0n, 8193)), IOERR);
+  assert.equal(status(header(11), ...Array.from({ length: 6 }, () => new Uint8Array(48))), IOERR); // 18 ranges
+  assert.equal(status(header(11), range(0n, 1, 1)), UNSUPP); // the flag is for write-zeroes
+  assert.equal(status(header(13), range(0n, 1, 2)), UNSUPP);
+  assert.equal(status(header(13), range(63n, 2, 1)), IOERR);
+  assert.equal(status(header(11)), UNSUPP);
+  assert.equal(status(header(11), new Uint8Array(15)), UNSUPP);
+  assert.deepEqual(disk.discarded, []);
+  disk.fault = { kind: "full", message: "no room", remedy: "make some" };
+  assert.equal(status(header(11), range(0n, 1)), IOERR);
+  const without = machine();
+  assert.doesNotMatch(String(without.device.inspect().featureBits), /DISCARD/);
+  assert.deepEqual([...without.driver.ask(0, [header(11), range(0n, 1), 1])], [UNSUPP]);
+});
+
+Deno.test("virtio block: a request is told in words", () => {
+  const told: unknown[] = [];
+  const guest = new MockGuest([], 0x40000);
+  Object.assign(guest, { requested: (request: unknown) => told.push(request) });
+  guest.add(new VirtioMmio(new VirtioBlock({ backing: new Holes() }), { place: { at: AT, irq: 5 } }));
+  const driver = new MockDriver(guest, { at: AT, features: ALL }).start(1);
+  driver.ask(0, [header(0, 3n), 1024, 1]);
+  driver.ask(0, [header(1, 5n), new Uint8Array(512), 1]);
+  driver.ask(0, [header(4), 1]);
+  driver.ask(0, [header(77), 1]);
+  driver.ask(0, [Uint8Array.of(1), 1]);
+  assert.deepEqual(told, [
+    { queue: 0, given: 16, room: 1025, what: "IN sector 3, 1024 bytes" },
+    { queue: 0, given: 528, room: 1, what: "OUT sector 5, 512 bytes" },
+    { queue: 0, given: 16, room: 1, what: "FLUSH" },
+    { queue: 0, given: 16, room: 1, what: "type 77" },
+    { queue: 0, given: 1, room: 1 },
+  ]);
 });
 
 Deno.test("virtio block: what the guest may not ask is refused, and nothing is touched", () => {

@@ -66,6 +66,7 @@ export class VirtioDevice {
   /** The reserved feature bits it offers. */
   readonly #reserved: bigint;
   #memory: DriverMemory | undefined;
+  #host: DeviceHost | undefined;
   #status = 0;
   #accepted = 0n;
   /** Undefined where the driver has not enabled one. */
@@ -112,6 +113,7 @@ export class VirtioDevice {
       this.reset();
       this.type.detach?.();
     } else this.type.attach?.(host);
+    this.#host = host;
     this.#memory = host && new DriverMemory(host);
   }
 
@@ -298,7 +300,9 @@ export class VirtioDevice {
         continue;
       }
       this.#onRequest?.({ device: this.type.name, queue: index, chain });
+      const what = this.#host?.requested && this.type.describe?.(chain, index);
       const answer = this.type.request(chain, index);
+      if (answer !== "wait") this.#tell(chain, index, what);
       if (life !== this.#life || !this.live) return;
       if (answer === "wait") {
         queue.unpop(chain);
@@ -307,6 +311,15 @@ export class VirtioDevice {
       if (answer !== "later") queue.push(chain);
     }
     this.#interrupt(index);
+  }
+
+  #tell({ readableBytes, writableBytes }: Chain, queue: number, what: string | undefined): void {
+    this.#host?.requested?.({
+      queue,
+      given: readableBytes,
+      room: writableBytes,
+      ...(what !== undefined && { what }),
+    });
   }
 
   #interrupt(index: number): void {

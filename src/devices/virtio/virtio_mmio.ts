@@ -1,5 +1,11 @@
 /** virtio over MMIO: a page of registers and a line (virtio 1.2, 4.2). */
-import { type Device, type DeviceHost, type InterruptLine, NO_LINE } from "../../vm/device.ts";
+import {
+  type AccessPoint,
+  type Device,
+  type DeviceHost,
+  type InterruptLine,
+  NO_LINE,
+} from "../../vm/device.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { bits, record, type Saved, saveRecord } from "../state.ts";
@@ -102,6 +108,12 @@ export class VirtioMmio implements Device {
   /** One page. */
   get mmio(): { readonly start: bigint; readonly length: number } {
     return { start: this.#place.at, length: VIRTIO_MMIO_BYTES };
+  }
+
+  /** "request": the driver tells of one. */
+  get points(): Readonly<Record<string, readonly AccessPoint[]>> {
+    const start = this.#place.at + BigInt(REGISTER.QueueNotify);
+    return { request: [{ space: "mmio", start, length: 4, direction: "write" }] };
   }
 
   /** Its interrupt input. */

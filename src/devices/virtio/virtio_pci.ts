@@ -1,5 +1,5 @@
 /** virtio over PCI, without the legacy interface: a function with MSI-X (virtio 1.2, 4.1). */
-import type { DeviceHost, DeviceRange } from "../../vm/device.ts";
+import type { AccessPoint, DeviceHost, DeviceRange } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { COMMAND, COMMAND_INTX_DISABLE_BIT, STATUS, STATUS_INTERRUPT_BIT } from "../pci/config_space.ts";
@@ -88,6 +88,20 @@ export class VirtioPci extends PciFunction {
       configBytes: type.configBytes ?? 0,
       queues: type.queues.length,
     });
+  }
+
+  /** "request": the driver tells of one, where the base address registers are now. */
+  get points(): Readonly<Record<string, readonly AccessPoint[]>> {
+    const length = this.virtio.setups.length * NOTIFY_BYTES;
+    const mapped = this.config.mappings.filter(({ bar }) => bar === REGISTERS_BAR);
+    return {
+      request: mapped.map(({ start }) => ({
+        space: "mmio",
+        start: start + BigInt(PART.notify),
+        length,
+        direction: "write",
+      })),
+    };
   }
 
   /** Gets access to memory and interrupts. */

@@ -67,6 +67,13 @@ export interface VirtioType {
    * taken by the type's own `work` (a receive queue).
    */
   request(chain: Chain, index: number): void | "later" | "wait";
+  /**
+   * What a chain of queue `index` asks for, in a few words: for traces and listings. Called before `request`, and at
+   * any time for chains that wait; changes nothing.
+   *
+   * @throws {FaultError} If a descriptor points where no memory is.
+   */
+  describe?(chain: Chain, index: number): string | undefined;
   /** It becomes part of a machine. @throws {InputError} If it can't: an image that is not there, say. */
   attach?(host: DeviceHost): void;
   /** It is taken out, or the machine closes. */

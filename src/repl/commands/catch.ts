@@ -49,11 +49,13 @@ export async function catchAccess(session: Session, { name, rest }: Invocation):
 
 /**
  * `break on port|mmio|msr START ...` is catch; `break on DEVICE [read|write]` stops at all of a device's ranges, and
- * `break on DEVICE WHAT` at what the device names itself ("command" of ide0).
+ * `break on DEVICE WHAT` at what the device names itself ("command" of ide0, "request" of a virtio device).
  */
 export async function breakOn(session: Session, name: string, rest: string): Promise<Answer> {
   const vm = guest(session);
-  const [, word, what = ""] = /^(\S+)\s*([^]*)$/.exec(rest) ?? [];
+  // `break on virtio blk0 request` says what blk0 is, which a device's name says too.
+  const named = vm.devices.get("virtio") === undefined ? rest.replace(/^virtio\s+/, "") : rest;
+  const [, word, what = ""] = /^(\S+)\s*([^]*)$/.exec(named) ?? [];
   const once = name.startsWith("t");
   if (Object.hasOwn(SPACES, word)) {
     return await catchAccess(session, { name: once ? "tcatch" : "catch", format: "", rest, words: [] });

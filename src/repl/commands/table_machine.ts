@@ -256,7 +256,7 @@ export const MACHINE: readonly Command[] = [
     group: "trace",
     summary: "shows or saves the newest accesses to ports, MMIO and MSRs",
     usage: [
-      "trace [port|mmio|msr|other] [read|write] [START[-END]] [device NAME] [vcpu N] [last N]",
+      "trace [port|mmio|msr|request|other] [read|write] [START[-END]] [device NAME] [vcpu N] [last N]",
       "trace ... save FILE",
       "trace ... perfetto FILE",
       "trace clear",
@@ -267,6 +267,7 @@ export const MACHINE: readonly Command[] = [
       "port",
       "mmio",
       "msr",
+      "request",
       "other",
       "read",
       "write",

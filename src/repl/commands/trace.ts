@@ -7,7 +7,7 @@ import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
 import { evaluate, evaluateCount, guest, symbolAt } from "./values.ts";
 
-const KINDS: readonly TraceEntry["kind"][] = ["port", "mmio", "msr", "other"];
+const KINDS: readonly TraceEntry["kind"][] = ["port", "mmio", "msr", "request", "other"];
 /** Lines shown unless `last N` says otherwise. */
 const SHOWN = 20;
 
@@ -18,7 +18,7 @@ interface Wanted {
 }
 
 /**
- * `trace [port|mmio|msr|other] [read|write] [START[-END]] [device NAME] [vcpu N] [last N] [save FILE | perfetto
+ * `trace [port|mmio|msr|request|other] [read|write] [START[-END]] [device NAME] [vcpu N] [last N] [save FILE | perfetto
  * FILE | clear]`.
  */
 export async function trace(session: Session, words: readonly string[]): Promise<Answer> {

@@ -64,7 +64,9 @@ function queueLines(device: VirtioView, index: number): string[] {
   const kind = of("availWrap") === undefined ? "split" : "packed";
   return [
     `  queue ${index}: ${kind}, ${of("size")} entries, avail ${of("avail")}, used ${of("used")}, ${count}`,
-    ...(typeof chains === "string" ? [] : chains.slice(0, CHAINS).map((chain) => `    ${chainText(chain)}`)),
+    ...(typeof chains === "string"
+      ? []
+      : chains.slice(0, CHAINS).map((chain) => `    ${chainText(device, chain, index)}`)),
   ];
 }
 
@@ -78,14 +80,26 @@ function waiting(device: VirtioView, index: number): readonly Chain[] | string {
   }
 }
 
-function chainText({ id, readable, writable }: Chain): string {
+function chainText({ type }: VirtioView, chain: Chain, index: number): string {
+  const { id, readable, writable } = chain;
   const list = (segments: Chain["readable"]) =>
     segments.map(({ at, length }) => `${hex(at)}+${length}`).join(" ");
   const parts = [
     ...(readable.length > 0 ? [`reads ${list(readable)}`] : []),
     ...(writable.length > 0 ? [`writes ${list(writable)}`] : []),
   ];
-  return `chain ${id}: ${parts.join(", ")}`;
+  const what = describe(type, chain, index);
+  return `chain ${id}: ${what === undefined ? "" : `${what}; `}${parts.join(", ")}`;
+}
+
+/** What the device says that a chain asks for; nothing where it can't be read. */
+function describe(type: VirtioView["type"], chain: Chain, index: number): string | undefined {
+  try {
+    return type.describe?.(chain, index);
+  } catch (error) {
+    if (!(error instanceof HvshError)) throw error;
+    return undefined;
+  }
 }
 
 function dataOf(name: string, device: VirtioView): Record<string, unknown> {

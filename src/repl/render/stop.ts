@@ -3,10 +3,12 @@ import { syntaxSetting } from "../commands/settings.ts";
 import {
   type Autopsy,
   type Breakpoint,
+  type DeviceRequest,
   type GuestMachine,
   REGISTER_GROUPS,
   type Registers,
   type Stop,
+  type TraceEntry,
 } from "../../dsl/mod.ts";
 import { bitness, cpuMode, linearRip } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
@@ -21,6 +23,10 @@ import { contextView } from "./context.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
 import { registerData, snapshot } from "./registers.ts";
 import { far, hex } from "./text.ts";
+import { requestText } from "./trace.ts";
+
+/** Requests shown at a stop. */
+const REQUESTS = 8;
 
 /** Tells a stop: why, where, the context view or the next instruction, and what `display` asked for. */
 export async function describeStop(session: Session, stop: Stop): Promise<Answer> {
@@ -117,7 +123,7 @@ async function causeText(
     case "watchpoint":
       return await watchText(session, vm, stop, data);
     case "access":
-      return accessText(stop, data);
+      return accessText(vm, stop, data);
     case "step":
       return "";
     case "halt":
@@ -184,14 +190,28 @@ async function watchedNow(
   }
 }
 
-function accessText(stop: Stop & { kind: "access" }, data: Record<string, unknown>): string {
+function accessText(
+  vm: GuestMachine,
+  stop: Stop & { kind: "access" },
+  data: Record<string, unknown>,
+): string {
   const { space, address, write, breakpoint } = stop;
   const value = unsigned(stop.data.subarray(0, 8));
   Object.assign(data, { space, accessed: address, write, value, size: stop.data.length });
   if (breakpoint !== undefined) data.breakpoint = breakpoint.id;
   const head = breakpoint === undefined ? "Access" : `Catchpoint ${breakpoint.id}`;
   const digits = Math.min(8, stop.data.length) * 2;
-  return `${head} (${space} ${hex(address)} ${write ? "<-" : "->"} ${hex(value, digits)})`;
+  const requests = requestsOf(vm);
+  if (requests.length > 0) data.requests = requests.map(({ device, request }) => ({ device, ...request }));
+  const told = requests.map(({ device = "", request }) => `${device} ${requestText(request)}\n`).join("");
+  return `${told}${head} (${space} ${hex(address)} ${write ? "<-" : "->"} ${hex(value, digits)})`;
+}
+
+/** The requests that a device took in the access that stopped: the trace has them behind it. At most eight. */
+function requestsOf(vm: GuestMachine): (TraceEntry & { request: DeviceRequest })[] {
+  const newest = vm.trace.entries({ last: REQUESTS });
+  const access = newest.findLastIndex(({ request }) => request === undefined);
+  return newest.slice(access + 1).flatMap(({ request, ...entry }) => request ? [{ ...entry, request }] : []);
 }
 
 async function shutdownText(

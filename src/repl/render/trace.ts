@@ -22,10 +22,16 @@ export function renderTrace(
 
 function accessText(e: TraceEntry): string {
   if (e.kind === "other") return e.name;
+  if (e.request !== undefined) return requestText(e.request);
   const times = e.count > 1 ? ` x${e.count}` : "";
   const value = hex(e.value, Math.min(8, e.size) * 2);
   const at = hex(e.address, e.kind === "port" ? 4 : 8);
   return `${e.kind} ${e.write ? "write" : "read "} ${at} ${e.write ? "<-" : "->"} ${value}${times}`;
+}
+
+/** What a request in a queue asks for. */
+export function requestText({ queue, given, room, what }: NonNullable<TraceEntry["request"]>): string {
+  return `queue ${queue}: ${what ?? `${given} bytes given, room for ${room}`}`;
 }
 
 /** How often the guest was left, by kind and by address, busiest first. */
