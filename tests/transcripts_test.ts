@@ -113,6 +113,11 @@ function bootOptions(boot: string | undefined): OpenOptions {
       return { memory: MiB(16), boot: bootSector(path) };
     case "firmware":
       return { memory: MiB(16), boot: firmware(path) };
+    case "program":
+      return {
+        memory: MiB(16),
+        boot: flat(Deno.readFileSync(path), { mode: "protected", at: BigInt(at) }),
+      };
     case "flat":
       return {
         memory: MiB(16),

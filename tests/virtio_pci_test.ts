@@ -107,6 +107,25 @@ test("text on a console", async (backend, wait) => {
   assert.equal(vm.console.text, "hello over PCI\n");
 });
 
+test("a stop at a request, which the trace tells of", async (backend, wait) => {
+  await using vm = await machine(backend, virtioDisk(new Uint8Array(4 * 512), PCI));
+  const [point] = vm.devices.get("blk0")?.device.points?.request ?? [];
+  assert.ok(point !== undefined);
+  const breakpoint = await vm.breakpoints.onAccess(point);
+  const sent = new Uint8Array(Uint32Array.of(0, 0, 2, 0).buffer);
+  await vm.memory.write(gpa(SENT), sent);
+  await vm.memory.write(gpa(TABLE), new Uint8Array(Uint32Array.of(16, 512, 1, 0, wait).buffer));
+  const stop = await vm.continue({ timeoutMs: 30_000 });
+  assert.ok(stop.kind === "access" && stop.breakpoint === breakpoint, stop.kind);
+  const [entry] = vm.trace.entries({ kind: "request" });
+  assert.deepEqual([entry.device, entry.request], [
+    "blk0",
+    { queue: 0, given: 16, room: 513, what: "IN sector 2, 512 bytes" },
+  ]);
+  assert.match(vm.trace.toPerfetto({ device: "blk0" }), /requests of blk0.*queue 0: IN sector 2, 512 bytes/);
+  assert.equal((await vm.continue({ timeoutMs: 30_000 })).kind, "exit");
+});
+
 for (const cpus of [1, 2]) {
   Deno.test({
     name: `virtio-pci driver: one device added while the guest stands, of ${cpus} vCPUs [kvm]`,

@@ -32,9 +32,9 @@ export async function loadState(session: Session, name: string): Promise<Answer>
   return { text: `The guest is as it was at ${name}.\n`, data: { loaded: name } };
 }
 
-/** `device_add virtio-blk FILE` and `device_add virtio-net [open]`; undefined if `rest` is neither. */
+/** In QEMU: `device_add virtio-blk FILE` and `device_add virtio-net [open]`; undefined if `rest` is neither. */
 export async function plug(session: Session, rest: string): Promise<Answer | undefined> {
-  const [, kind, argument = ""] = /^(virtio-blk|virtio-net)(?:\s+(.*))?$/.exec(rest) ?? [];
+  const [, kind, argument = ""] = /^(virtio-blk|virtio-net)(?:-pci)?(?:\s+(.*))?$/.exec(rest) ?? [];
   if (kind === undefined || guest(session).monitor === undefined) return undefined;
   const monitor = monitorOf(session);
   let id: string;

@@ -113,11 +113,13 @@ export const MACHINE: readonly Command[] = [
     usage: [
       "device_add FILE.ts",
       "device_add EXPRESSION",
-      "device_add virtio-blk IMAGE",
-      "device_add virtio-net [open]",
+      "device_add virtio-blk[-pci|-device] IMAGE",
+      "device_add virtio-net[-pci|-device] [open]",
+      "device_add virtio-rng|virtio-balloon|virtio-serial[-pci|-device]",
     ],
     details:
-      "A guest in QEMU takes QEMU's: a raw image, or a network card, which reaches the host's network if open.\n" +
+      "virtio devices by QEMU's names: on the PCI bus, with -device over MMIO. A card reaches the host's network if open.\n" +
+      "A guest in QEMU takes QEMU's own virtio-blk and virtio-net.\n" +
       "The file's default export is a device, its class, or a function that makes one.\n" +
       'device_add {name: "answer", ports: {start: 0x777, length: 1}, read(offset, data) { data[0] = 42 }}',
     needsGuest,

@@ -2,7 +2,6 @@
 import { InputError, type TraceEntry, type TraceFilter } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { renderStatistics, renderTrace } from "../render/trace.ts";
-import { count } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
 import { evaluate, evaluateCount, guest, symbolAt } from "./values.ts";
@@ -37,7 +36,7 @@ export async function trace(session: Session, words: readonly string[]): Promise
     }
     const entries = vm.trace.entries(filter).length;
     return {
-      text: `${count(entries, "access").replace(/s$/, entries === 1 ? "" : "es")} saved in ${save.path}.\n`,
+      text: `${entries === 1 ? "1 access" : `${entries} accesses`} saved in ${save.path}.\n`,
       data: { file: save.path, entries },
     };
   }
