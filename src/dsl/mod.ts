@@ -93,6 +93,9 @@ export { type ConsoleEnd, type ConsoleInput, GuestConsole } from "./console.ts";
 export {
   type NetBacking,
   type PortForward,
+  type SocketBacking,
+  type SocketStream,
+  type UnixSocketsOptions,
   type UserNetOptions,
   virtio,
   VirtioBalloon,
@@ -113,6 +116,9 @@ export {
   type VirtioPlaceOptions,
   type VirtioPort,
   virtioRng,
+  VirtioSocket,
+  virtioSocket,
+  type VirtioSocketOptions,
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName } from "./drives.ts";
 export type { Keyboard } from "./keyboard.ts";

@@ -3,6 +3,7 @@ import { VirtioBlock } from "../devices/virtio/block.ts";
 import { VirtioConsole, type VirtioConsoleOptions, type VirtioPort } from "../devices/virtio/console.ts";
 import { VirtioEntropy } from "../devices/virtio/entropy.ts";
 import type { VirtioOptions } from "../devices/virtio/virtio_device.ts";
+import { VirtioSocket, type VirtioSocketOptions } from "../devices/virtio/socket.ts";
 import { VirtioNet, type VirtioNetOptions } from "../devices/virtio/net.ts";
 import { VirtioMmio, type VirtioMmioOptions } from "../devices/virtio/virtio_mmio.ts";
 import { VirtioPci, type VirtioPciOptions } from "../devices/virtio/virtio_pci.ts";
@@ -10,13 +11,16 @@ import type { VirtioType } from "../devices/virtio/virtio_type.ts";
 import { InputError } from "../vm/errors.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { NetBacking } from "../vm/net.ts";
+import type { SocketBacking, SocketStream } from "../vm/socket.ts";
 import type { Device } from "../vm/device.ts";
 import { type DiskOptions, openDisk } from "./disks.ts";
+import { openUnixSockets, type UnixSocketsOptions } from "./sockets.ts";
 import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions } from "./networks.ts";
 
 export { VirtioNet };
 export type { NetBacking, PortForward, UserNetOptions, VirtioNetOptions };
-export { VirtioBalloon, VirtioConsole };
+export { VirtioBalloon, VirtioConsole, VirtioSocket };
+export type { SocketBacking, SocketStream, UnixSocketsOptions, VirtioSocketOptions };
 export type {
   VirtioBalloonOptions,
   VirtioConsoleOptions,
@@ -169,4 +173,29 @@ export function virtioNet(
   };
   const backing = pcap === undefined ? open : () => recorded(open(), pcap);
   return onTransport(new VirtioNet({ ...options, backing }), options);
+}
+
+/**
+ * A virtio socket device: streams between the guest and Unix domain sockets of this host, without a network (Linux:
+ * AF_VSOCK). What the guest connects to at address 2 leads to the sockets that are given, and to nothing else; sockets
+ * that are to lead to the guest are made here, for this user alone.
+ *
+ * @param sockets Ports and paths, or what else connections lead to.
+ * @throws {InputError} If an option makes no sense.
+ * @throws {HostError} When it is added: if a socket can't be made.
+ * @example
+ * ```ts
+ * import { virtioSocket } from "hvsh";
+ * import assert from "node:assert/strict";
+ *
+ * const sockets = virtioSocket({ connect: { 1024: "/run/user/1000/log.sock" } }, { cid: 7 });
+ * assert.equal(sockets.name, "vsock0"); // for `devices` of open()
+ * ```
+ */
+export function virtioSocket(
+  sockets: UnixSocketsOptions | SocketBacking,
+  options: VirtioPlaceOptions & Omit<VirtioSocketOptions, "backing"> = {},
+): Device {
+  const backing = "accept" in sockets ? sockets : () => openUnixSockets(sockets);
+  return onTransport(new VirtioSocket({ ...options, backing }), options);
 }

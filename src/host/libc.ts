@@ -62,6 +62,12 @@ const SYMBOLS = {
   // int socket(int domain, int type, int protocol); int connect(int fd, const struct sockaddr *, socklen_t)
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  // int bind(int fd, const struct sockaddr *, socklen_t); int listen(int fd, int backlog)
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  listen: { parameters: ["i32", "i32"], result: "i32" },
+  // int accept4(int fd, struct sockaddr *, socklen_t *, int flags); int shutdown(int fd, int how)
+  accept4: { parameters: ["i32", "pointer", "pointer", "i32"], result: "i32" },
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
   // ssize_t send(int fd, const void *buf, size_t len, int flags); ssize_t recv(int, void *, size_t, int)
   send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },

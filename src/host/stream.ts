@@ -15,6 +15,26 @@ const SEND_LIMIT = 64 << 20;
 /** How long a connection may take to be made. */
 const CONNECT_MS = 5_000;
 
+/**
+ * The address of a Unix domain socket.
+ *
+ * @param path At most 107 bytes.
+ * @throws {HostError} If it has more, or none.
+ */
+export function unixAddress(call: string, path: string): Uint8Array<ArrayBuffer> {
+  const name = new TextEncoder().encode(path);
+  const room = sockaddr_un.size - sockaddr_un.offsets.sun_path - 1;
+  if (name.length > room || name.length === 0) {
+    throw new HostError(`${call} ${path}`, ERRNO.ENAMETOOLONG, {
+      remedy: `A socket's path has 1 to ${room} bytes; set TMPDIR to a shorter one.`,
+    });
+  }
+  const address = new Uint8Array(sockaddr_un.size);
+  new DataView(address.buffer).setUint16(sockaddr_un.offsets.sun_family, LINUX.AF_UNIX, true);
+  address.set(name, sockaddr_un.offsets.sun_path);
+  return address;
+}
+
 /** One end of a connected stream socket. */
 export class HostStream implements Disposable {
   readonly #file: OwnedFd;
@@ -24,10 +44,16 @@ export class HostStream implements Disposable {
   #unsent: Uint8Array<ArrayBuffer>[] = [];
   #unsentBytes = 0;
   #ended = false;
+  #finished = false;
 
   private constructor(file: OwnedFd, name: string) {
     this.#file = file;
     this.#name = name;
+  }
+
+  /** A connected socket that does not wait; it belongs to the stream from now on. */
+  static of(file: OwnedFd, name: string): HostStream {
+    return new HostStream(file, name);
   }
 
   /**
@@ -37,17 +63,7 @@ export class HostStream implements Disposable {
    * @throws {HostError} If nobody listens there, or it may not be opened.
    */
   static unix(path: string): HostStream {
-    const name = new TextEncoder().encode(path);
-    const room = sockaddr_un.size - sockaddr_un.offsets.sun_path - 1;
-    if (name.length > room || name.length === 0) {
-      throw new HostError(`connect ${path}`, ERRNO.ENAMETOOLONG, {
-        remedy: `A socket's path has 1 to ${room} bytes; set TMPDIR to a shorter one.`,
-      });
-    }
-    const address = new Uint8Array(sockaddr_un.size);
-    new DataView(address.buffer).setUint16(sockaddr_un.offsets.sun_family, LINUX.AF_UNIX, true);
-    address.set(name, sockaddr_un.offsets.sun_path);
-    return HostStream.#connect(LINUX.AF_UNIX, address, path);
+    return HostStream.#connect(LINUX.AF_UNIX, unixAddress("connect", path), path);
   }
 
   /**
@@ -109,6 +125,11 @@ export class HostStream implements Disposable {
     return this.#ended || this.#file.fd < 0;
   }
 
+  /** Whether nothing more will arrive. */
+  get finished(): boolean {
+    return this.#finished || this.ended;
+  }
+
   /** Bytes that wait until the other side takes more. */
   get unsent(): number {
     return this.#unsentBytes;
@@ -146,12 +167,24 @@ export class HostStream implements Disposable {
 
   /** What has arrived, valid until the next call; undefined if nothing has, or the stream has ended. */
   receive(): Uint8Array | undefined {
-    if (this.ended) return undefined;
+    const bytes = this.receivePart();
+    if (this.#finished) this.#ended = true;
+    return bytes;
+  }
+
+  /** As `receive`, where the other side may finish and still take what is sent: the stream has not ended then. */
+  receivePart(): Uint8Array | undefined {
+    if (this.finished) return undefined;
     const n = Number(libc().recv(this.fd, this.#into, BigInt(RECEIVE), 0));
     if (n > 0) return this.#into.subarray(0, n);
-    const failed = n === 0 ? 0 : errno();
-    if (failed !== ERRNO.EAGAIN && failed !== ERRNO.EINTR) this.#ended = true;
+    if (n === 0) this.#finished = true;
+    else this.#failed(errno());
     return undefined;
+  }
+
+  /** Tells the other side that nothing more will be sent. */
+  finish(): void {
+    if (!this.ended) libc().shutdown(this.fd, LINUX.SHUT_WR);
   }
 
   /** Closes it; closing twice is harmless. */
@@ -169,9 +202,12 @@ export class HostStream implements Disposable {
     const part = bytes as Uint8Array<ArrayBuffer>;
     const n = Number(libc().send(this.fd, part, BigInt(part.length), LINUX.MSG_NOSIGNAL));
     if (n >= 0) return n;
-    const failed = errno();
-    if (failed !== ERRNO.EAGAIN && failed !== ERRNO.EINTR) this.#ended = true;
+    this.#failed(errno());
     return 0;
+  }
+
+  #failed(number: number): void {
+    if (number !== ERRNO.EAGAIN && number !== ERRNO.EINTR) this.#ended = true;
   }
 }
 

@@ -55,9 +55,18 @@ const address = fc.oneof(
   ),
   fc.nat(MEMORY).map(BigInt),
 );
+/** What a socket device takes for a packet: to the host, with any port, length, operation and credit. */
+function packet([port, to, length, more, op, flags, room]: number[]): Uint8Array {
+  const bytes = new Uint8Array(44 + length);
+  bytes.set(
+    new Uint8Array(Uint32Array.of(3, 0, 2, 0, port, to % 12, length, 1 | op << 16, flags, room, more).buffer),
+  );
+  return bytes;
+}
 const queue = fc.nat(9);
 /** Buffers that look like headers now and then. */
 const toRead = fc.oneof(
+  fc.tuple(fc.nat(3), edge, fc.nat(9), edge, fc.nat(8), fc.nat(3), edge).map(packet),
   fc.uint8Array({ maxLength: 40 }),
   fc.tuple(fc.nat(14), edge, edge, edge).map((words) => new Uint8Array(Uint32Array.from(words).buffer)),
   fc.tuple(fc.nat(3), fc.nat(8), fc.nat(2)).map(([id, event, value]) =>

@@ -7,6 +7,9 @@ import { VirtioBlock } from "../../src/devices/virtio/block.ts";
 import { VirtioConsole } from "../../src/devices/virtio/console.ts";
 import { VirtioEntropy } from "../../src/devices/virtio/entropy.ts";
 import type { MockDriver } from "../../src/devices/virtio/mock_driver.ts";
+import { VirtioSocket } from "../../src/devices/virtio/socket.ts";
+import { HEADER_BYTES, OP, readHeader, STREAM, writeHeader } from "../../src/devices/virtio/socket_packet.ts";
+import type { SocketStream } from "../../src/vm/socket.ts";
 import { VirtioNet } from "../../src/devices/virtio/net.ts";
 import type { VirtioType } from "../../src/devices/virtio/virtio_type.ts";
 
@@ -24,7 +27,14 @@ export interface Subject {
 }
 
 /** Every device, made anew for each driver. */
-export const SUBJECTS: Readonly<Record<string, () => Subject>> = { block, entropy, console, balloon, net };
+export const SUBJECTS: Readonly<Record<string, () => Subject>> = {
+  block,
+  entropy,
+  console,
+  balloon,
+  net,
+  socket,
+};
 
 function block(): Subject {
   const disk = new MemoryDisk(new Uint8Array(64 * 512).fill(7));
@@ -113,5 +123,66 @@ function net(): Subject {
       driver.ask(1, [new Uint8Array(12), new Uint8Array(77)]);
       assert.equal(last, 77);
     },
+  };
+}
+
+function socket(): Subject {
+  const streams: { closed: boolean; coming: Uint8Array[]; ended: boolean }[] = [];
+  const make = (): SocketStream => {
+    const stream = {
+      closed: false,
+      coming: [] as Uint8Array[],
+      unsent: 0,
+      finished: false,
+      ended: false,
+      // A side that takes nothing: what the guest sends stays.
+      send: (bytes: Uint8Array) => void (stream.unsent += bytes.length),
+      flush: () => {},
+      receive: () => stream.coming.shift(),
+      finish: () => {},
+      close: () => void (stream.closed = true),
+    };
+    streams.push(stream);
+    return stream;
+  };
+  let knocks = 0;
+  const backing = {
+    name: "somewhere",
+    connect: (port: number) => port < 9 ? make() : undefined,
+    accept: () => knocks-- > 0 ? { port: 7, stream: make() } : undefined,
+    [Symbol.dispose]: () => {},
+  };
+  const header = (op: number, port: number) =>
+    writeHeader({
+      source: 3n,
+      destination: 2n,
+      sourcePort: port,
+      destinationPort: 1,
+      length: 0,
+      type: STREAM,
+      op,
+      flags: 0,
+      room: 1000,
+      forwarded: 0,
+    });
+  return {
+    type: new VirtioSocket({ backing }),
+    host(what) {
+      const stream = streams[what % Math.max(1, streams.length)];
+      if (what > 5) knocks = what;
+      else if (stream !== undefined) {
+        if (what === 5) stream.ended = true;
+        else stream.coming.push(new Uint8Array(1000 * what + 1));
+      }
+    },
+    holds: () => assert.ok(streams.filter(({ closed }) => !closed).length <= 256),
+    works(driver) {
+      knocks = 0;
+      driver.offer(0, [HEADER_BYTES]);
+      driver.ask(1, [header(OP.REQUEST, 99)]);
+      const [answer] = driver.taken(0);
+      assert.equal(readHeader(answer.bytes).op, OP.RESPONSE);
+    },
+    end: () => assert.ok(streams.every(({ closed }) => closed), "a reset ends all connections"),
   };
 }
