@@ -140,6 +140,24 @@ Deno.test({
 
 Deno.test({
   name:
+    "Debian's kernel has its shell on a virtio console, and prints 100 MB on another port, which nobody keeps",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("console_guest.ts"), {
+      stop: "poweroff",
+      sum: "42",
+      name: "org.hvsh.log",
+      sizes: "30 100, 43 132",
+      heard: "a line of ours",
+      logged: true,
+      kept: true,
+      grew: false,
+    });
+  },
+});
+
+Deno.test({
+  name:
     "Debian's kernel, moved by KASLR and seen from outside, is as it says itself: symbols, log, modules, tasks",
   ignore: kvm.ignore,
   fn: async () => {

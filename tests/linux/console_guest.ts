@@ -8,6 +8,8 @@ const LOG_BYTES = 104_857_600;
 const kernel = findKernel();
 // hvc0 is the only console: the shell must be on it, and the kernel's log.
 const SCRIPT = `
+# A device of several ports tells what they are after its driver is loaded.
+until grep -q hvc0 /sys/class/tty/console/active; do sleep 0.1; done
 export PS1='prompt> '
 setsid cttyhack sh
 poweroff -f
@@ -18,7 +20,6 @@ log.onOutput((bytes) => logged += bytes.length);
 const console0 = new VirtioConsole({
   ports: [{}, { name: "org.hvsh.log", end: log }],
   size: { columns: 100, rows: 30 },
-  rowsFirst: true,
 });
 await using vm = await open({
   backend: "kvm",
@@ -26,7 +27,7 @@ await using vm = await open({
   boot: linux({
     kernel: kernel.image,
     initrd: await guestInitramfs(kernel, ["virtio_mmio", "virtio_console"], SCRIPT),
-    cmdline: "console=hvc0 nokaslr mitigations=off panic=-1",
+    cmdline: "console=hvc0 quiet nokaslr mitigations=off panic=-1",
   }),
   devices: [virtio(console0)],
 });
@@ -43,7 +44,7 @@ const before = await ask("stty size", /^(\d+ \d+)\s*$/m);
 console0.resize(132, 43);
 const after = await ask("sleep 1; stty size", /^(\d+ \d+)\s*$/m);
 const resident = Deno.memoryUsage().rss;
-await vm.console.send('(read line; echo "port heard $line.") < /dev/vport0p1\n');
+await vm.console.send('(read line; echo "port" "heard $line.") < /dev/vport0p1\n');
 const typed = log.send("a line of ours\n");
 const heard = (await vm.console.expect(/port heard (.*)\./, limit))[1];
 await typed;
