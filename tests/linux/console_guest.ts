@@ -45,6 +45,10 @@ console0.resize(132, 43);
 const after = await ask("sleep 1; stty size", /^(\d+ \d+)\s*$/m);
 const resident = Deno.memoryUsage().rss;
 await vm.console.send('(read line; echo "port" "heard $line.") < /dev/vport0p1\n');
+// What is sent before the guest opens the port is lost, as on a line that nobody listens on.
+while (!String(console0.inspect().open).includes("org.hvsh.log")) {
+  await new Promise((go) => setTimeout(go, 50));
+}
 const typed = log.send("a line of ours\n");
 const heard = (await vm.console.expect(/port heard (.*)\./, limit))[1];
 await typed;
