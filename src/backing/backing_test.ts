@@ -72,11 +72,11 @@ Deno.test("disk: what is no disk is refused with what to do", () =>
     refuses("/dev/null", /not a file/);
     Deno.writeFileSync(`${folder}/small`, new Uint8Array(511));
     refuses(`${folder}/small`, /511 bytes: not one sector/);
-    const qcow = new Uint8Array(1024);
-    qcow.set([0x51, 0x46, 0x49, 0xfb]);
-    Deno.writeFileSync(`${folder}/q.img`, qcow);
-    refuses(`${folder}/q.img`, /is a qcow2 image/);
-    using taken = openDisk(`${folder}/q.img`, { raw: true });
+    const vmdk = new Uint8Array(1024);
+    vmdk.set(new TextEncoder().encode("KDMV"));
+    Deno.writeFileSync(`${folder}/v.img`, vmdk);
+    refuses(`${folder}/v.img`, /is a VMDK image/);
+    using taken = openDisk(`${folder}/v.img`, { raw: true });
     assert.equal(taken.size, 1024);
   }));
 

@@ -1,9 +1,13 @@
 /** Opens what a user names as a disk: a path or bytes, read-only, read-write, or with an overlay. */
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import { InputError } from "../vm/errors.ts";
 import { FileClusters } from "./file_clusters.ts";
 import { MemoryClusters } from "./memory_clusters.ts";
+import { foreignFormat } from "./formats.ts";
 import { MemoryDisk } from "./memory_disk.ts";
+import { NbdDisk } from "./nbd.ts";
 import { Overlay } from "./overlay.ts";
+import { Qcow2Disk } from "./qcow2.ts";
 import { RawFile } from "./raw_file.ts";
 
 /** What happens to what the guest writes: it is refused, goes to the disk, or beside it. */
@@ -44,14 +48,15 @@ export interface DiskOverlay {
 /**
  * Opens a disk.
  *
- * @param source A path of an image file or block device, or bytes (used, not copied).
+ * @param source A path of an image file or block device, or bytes (used, not copied). A qcow2 image is read by Debian's
+ * qemu-storage-daemon or qemu-nbd; `nbd+unix:///EXPORT?socket=PATH` is what an NBD server has.
  * @throws {InputError} If it can't be opened, or is no disk.
  */
 export function openDisk(source: string | Uint8Array, options: DiskOptions = {}): Disk {
   const mode = options.mode ?? (options.overlay === undefined ? "read-write" : "overlay");
   const base = (write: boolean) =>
     typeof source === "string"
-      ? new RawFile(source, { write, raw: options.raw })
+      ? openPath(source, write, options.raw ?? false)
       : new MemoryDisk(source, { name: options.name, readOnly: !write });
   if (mode !== "overlay") return new OpenDisk(base(mode === "read-write"));
   using cleanup = new DisposableStack();
@@ -61,8 +66,56 @@ export function openDisk(source: string | Uint8Array, options: DiskOptions = {})
     ? new MemoryClusters(lower.name, options.limit)
     : new FileClusters(options.overlay, lower.size);
   cleanup.move();
-  const overlay = new Overlay({ base: lower, store, target: () => base(true) });
+  const overlay = new Overlay({ base: lower, store, target: () => committable(lower, base) });
   return new OpenDisk(overlay, lower.notes, overlay);
+}
+
+/** The disk itself, opened once more for the changes. @throws {InputError} If two can't have it open. */
+function committable(lower: BlockBacking, base: (write: boolean) => BlockBacking): BlockBacking {
+  if (lower instanceof RawFile || lower instanceof MemoryDisk) return base(true);
+  throw new InputError(`The changes can't be written to ${lower.name}, which another program has open`, {
+    remedy: "open it read-write, or convert it to a raw image",
+  });
+}
+
+type Opened = BlockBacking & Disposable & { readonly notes: readonly string[] };
+
+function openPath(path: string, write: boolean, raw: boolean): Opened {
+  if (path.startsWith(NBD)) return openNbd(path, write);
+  if (!raw && startsAsQcow2(path)) return new Qcow2Disk(path, { write });
+  return new RawFile(path, { write, raw });
+}
+
+/** How the NBD project writes such servers (doc/uri.md). */
+const NBD = "nbd+unix:";
+
+function openNbd(uri: string, write: boolean): Opened {
+  const url = new URL(uri);
+  const socket = url.searchParams.get("socket");
+  if (socket === null || socket === "") {
+    throw new InputError(`${uri} does not say where the server listens`, {
+      remedy: "write nbd+unix:///EXPORT?socket=PATH",
+    });
+  }
+  return new NbdDisk({
+    socket,
+    export: decodeURIComponent(url.pathname.replace(/^\//, "")),
+    name: uri,
+    write,
+  });
+}
+
+/** Whether a file that can be read begins as such an image; whatever else it is comes out when it is opened. */
+function startsAsQcow2(path: string): boolean {
+  try {
+    if (!Deno.statSync(path).isFile) return false;
+    using file = Deno.openSync(path);
+    const start = new Uint8Array(4);
+    file.readSync(start);
+    return foreignFormat(start) === "qcow2";
+  } catch {
+    return false;
+  }
 }
 
 class OpenDisk implements Disk {

@@ -76,6 +76,21 @@ export class HostChild implements AsyncDisposable {
     return this.#errors;
   }
 
+  /** Whether it runs, as the kernel says now: without waiting for the event loop. */
+  get alive(): boolean {
+    try {
+      // "PID (name) STATE ...": Z is one that has ended and was not asked for its status yet.
+      return !/\) [ZX] /.test(Deno.readTextFileSync(`/proc/${this.#child.pid}/stat`));
+    } catch {
+      return false;
+    }
+  }
+
+  /** Asks it to end, and does not wait for that. */
+  terminate(): void {
+    if (this.#over === undefined && this.alive) this.#child.kill("SIGTERM");
+  }
+
   /** Waits until it has ended and all it wrote was read. */
   async ended(): Promise<Deno.CommandStatus> {
     this.#child.ref();
