@@ -103,6 +103,25 @@ Deno.test({
 });
 
 Deno.test({
+  name: "Debian's kernel talks to Unix sockets over virtio-vsock, and writes and discards a qcow2 disk",
+  ignore: kvm.ignore,
+  fn: async () => {
+    assert.deepEqual(await said("socket_guest.ts"), {
+      stop: "poweroff",
+      refused: "connect: Connection reset by peer",
+      answer: "from the guest",
+      much: true,
+      guestHeard: "the host says hello",
+      hostHeard: "the guest says hello",
+      disk: "yes",
+      grew: true,
+      left: "0",
+      shrank: true,
+    });
+  },
+});
+
+Deno.test({
   name:
     "Debian's kernel reads SMBIOS, hears the power button, tells of its panic, and ends in a triple fault",
   ignore: kvm.ignore,

@@ -4,6 +4,7 @@ import { InputError, StateError, TimeoutError } from "../../vm/errors.ts";
 import { bits, record } from "../state.ts";
 import { type BalloonStatistics, readStatistics } from "./balloon_statistics.ts";
 import type { Chain } from "./chain.ts";
+import { readConfigBytes } from "./config_bytes.ts";
 import { DriverFault } from "./driver_fault.ts";
 import { PageRuns } from "./page_runs.ts";
 import { takeChain } from "./queue.ts";
@@ -152,10 +153,10 @@ export class VirtioBalloon implements VirtioType {
   }
 
   readConfig(offset: number, data: Uint8Array): void {
-    const config = new DataView(new ArrayBuffer(CONFIG_BYTES));
-    config.setUint32(CONFIG.num_pages, this.#wanted, true);
-    config.setUint32(CONFIG.actual, this.#actual, true);
-    for (let i = 0; i < data.length; i++) data[i] = config.getUint8(offset + i);
+    readConfigBytes(CONFIG_BYTES, offset, data, (config) => {
+      config.setUint32(CONFIG.num_pages, this.#wanted, true);
+      config.setUint32(CONFIG.actual, this.#actual, true);
+    });
   }
 
   writeConfig(offset: number, data: Uint8Array): void {

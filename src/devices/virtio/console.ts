@@ -4,6 +4,7 @@ import type { DeviceHost } from "../../vm/device.ts";
 import { InputError } from "../../vm/errors.ts";
 import { bits, flag, list, record } from "../state.ts";
 import type { Chain } from "./chain.ts";
+import { readConfigBytes } from "./config_bytes.ts";
 import { EVENT, MESSAGE_BYTES, MessageQueue, readMessage } from "./console_messages.ts";
 import { DriverFault } from "./driver_fault.ts";
 import { takeChain } from "./queue.ts";
@@ -133,11 +134,11 @@ export class VirtioConsole implements VirtioType {
   }
 
   readConfig(offset: number, data: Uint8Array): void {
-    const config = new DataView(new ArrayBuffer(CONFIG_BYTES));
-    config.setUint16(CONFIG.cols, this.#size.columns, true);
-    config.setUint16(CONFIG.rows, this.#size.rows, true);
-    config.setUint32(CONFIG.max_nr_ports, this.#ports.length, true);
-    for (let i = 0; i < data.length; i++) data[i] = config.getUint8(offset + i);
+    readConfigBytes(CONFIG_BYTES, offset, data, (config) => {
+      config.setUint16(CONFIG.cols, this.#size.columns, true);
+      config.setUint16(CONFIG.rows, this.#size.rows, true);
+      config.setUint32(CONFIG.max_nr_ports, this.#ports.length, true);
+    });
   }
 
   /** An emergency write is printed at once, whether a driver is there or not (5.3.5). */

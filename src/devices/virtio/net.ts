@@ -4,6 +4,7 @@ import { InputError } from "../../vm/errors.ts";
 import type { NetBacking } from "../../vm/net.ts";
 import { flag, record } from "../state.ts";
 import type { Chain } from "./chain.ts";
+import { readConfigBytes } from "./config_bytes.ts";
 import { takeChain } from "./queue.ts";
 import { DEVICE_ID } from "./spec.ts";
 import type { VirtioLink, VirtioType } from "./virtio_type.ts";
@@ -109,10 +110,10 @@ export class VirtioNet implements VirtioType {
   }
 
   readConfig(offset: number, data: Uint8Array): void {
-    const config = new DataView(new ArrayBuffer(CONFIG_BYTES));
-    this.#mac.forEach((byte, i) => config.setUint8(CONFIG.mac + i, byte));
-    config.setUint16(CONFIG.status, this.#up ? LINK_UP : 0, true);
-    for (let i = 0; i < data.length; i++) data[i] = config.getUint8(offset + i);
+    readConfigBytes(CONFIG_BYTES, offset, data, (config) => {
+      this.#mac.forEach((byte, i) => config.setUint8(CONFIG.mac + i, byte));
+      config.setUint16(CONFIG.status, this.#up ? LINK_UP : 0, true);
+    });
   }
 
   start(link: VirtioLink): void {

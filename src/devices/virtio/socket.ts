@@ -4,6 +4,7 @@ import { InputError } from "../../vm/errors.ts";
 import type { SocketBacking } from "../../vm/socket.ts";
 import { record } from "../state.ts";
 import type { Chain } from "./chain.ts";
+import { readConfigBytes } from "./config_bytes.ts";
 import { takeChain } from "./queue.ts";
 import { ROOM_BYTES, SocketConnection, type Verdict } from "./socket_connection.ts";
 import {
@@ -104,8 +105,7 @@ export class VirtioSocket implements VirtioType {
   }
 
   readConfig(offset: number, data: Uint8Array): void {
-    const config = new Uint8Array(BigUint64Array.of(this.#cid).buffer);
-    data.set(config.subarray(offset, offset + data.length));
+    readConfigBytes(CONFIG_BYTES, offset, data, (config) => config.setBigUint64(0, this.#cid, true));
   }
 
   start(link: VirtioLink): void {
