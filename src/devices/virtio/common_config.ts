@@ -18,7 +18,7 @@ export interface CommonState {
   queueVectors: number[];
 }
 
-/** A register: read and written in its own width alone. */
+/** A register: written in its own width alone, as 4.1.3.1 has it. */
 interface Register {
   readonly bytes: 1 | 2 | 4;
   read(common: CommonConfig): number;
@@ -45,10 +45,13 @@ export class CommonConfig implements CommonState {
     this.queueVectors = virtio.setups.map(() => NO_VECTOR);
   }
 
-  /** Any access but a register's own gives zeros. */
+  /**
+   * A register, or its low bytes: iPXE of 2019 reads 16 bits of device_feature, and would find no VERSION_1. Any other
+   * access gives zeros.
+   */
   read(offset: number, data: Uint8Array): void {
     const register = REGISTERS.get(offset);
-    putNumber(data, register?.bytes === data.length ? register.read(this) : 0);
+    putNumber(data, register !== undefined && data.length <= register.bytes ? register.read(this) : 0);
   }
 
   /** Any access but a register's own is ignored. */

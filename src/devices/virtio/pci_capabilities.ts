@@ -45,7 +45,6 @@ export interface Parts {
   readonly vectors: number;
   /** Where MSI-X has its pending bits. */
   readonly pendingOffset: number;
-  readonly configBytes: number;
   readonly queues: number;
 }
 
@@ -59,8 +58,8 @@ export function addCapabilities(config: ConfigSpace, parts: Parts): void {
   config.allow(MSIX_CONTROL, MSIX_ENABLE_BIT | MSIX_FUNCTION_MASK_BIT, 2);
   part(config, COMMON_AT, ISR_AT, TYPE.COMMON, PART.common, COMMON_BYTES);
   part(config, ISR_AT, DEVICE_AT, TYPE.ISR, PART.isr, 1);
-  // A device without configuration has the part all the same; what it has not reads as zeros.
-  part(config, DEVICE_AT, NOTIFY_AT, TYPE.DEVICE, PART.device, Math.max(4, parts.configBytes));
+  // The whole part, though most of it reads as zeros: iPXE takes no card whose part ends before the fields it knows.
+  part(config, DEVICE_AT, NOTIFY_AT, TYPE.DEVICE, PART.device, PART_BYTES);
   part(config, NOTIFY_AT, WINDOW_AT, TYPE.NOTIFY, PART.notify, parts.queues * NOTIFY_BYTES, 20);
   config.initial(NOTIFY_AT + 16, NOTIFY_BYTES, 4);
   part(config, WINDOW_AT, 0, TYPE.PCI, 0, 0, 20);

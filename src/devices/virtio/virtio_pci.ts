@@ -85,7 +85,6 @@ export class VirtioPci extends PciFunction {
     addCapabilities(this.config, {
       vectors,
       pendingOffset,
-      configBytes: type.configBytes ?? 0,
       queues: type.queues.length,
     });
   }

@@ -53,6 +53,12 @@ Deno.test("virtio-pci: identity, and capabilities for every part", () => {
   assert.equal(pci.config(6, 2) & 0x10, 0x10, "a capabilities list");
   assert.deepEqual([...pci.parts.keys()], [1, 3, 4, 2]);
   assert.equal(pci.config(pci.msix + 2, 2), 1, "two vectors");
+  assert.equal(
+    pci.parts.get(4)?.length,
+    0x1000,
+    "room for fields that a driver knows and the device has not",
+  );
+  assert.equal(pci.guest.load(pci.part(4) + 0xffcn, 4), 0);
 });
 
 for (const [name, features] of [["split", 0n], ["packed", FEATURE.RING_PACKED]] as const) {
@@ -158,11 +164,13 @@ Deno.test("virtio-pci: queues that are not there read as such", () => {
   ]);
 });
 
-Deno.test("virtio-pci: registers answer in their own width alone", () => {
+Deno.test("virtio-pci: registers are written in their own width alone; narrower reads give their low bytes", () => {
   const { pci } = machine();
   pci.set(0x14, STATUS.ACKNOWLEDGE, 4);
   assert.equal(pci.status, 0);
-  assert.deepEqual([pci.get(0x12, 4), pci.get(0x12, 1)], [0, 0]);
+  assert.deepEqual([pci.get(0x12, 4), pci.get(0x12, 1), pci.get(0x13, 1)], [0, 1, 0]);
+  pci.set(0x00, 1, 4);
+  assert.deepEqual([pci.get(0x04, 2) & 1, pci.get(0x06, 2)], [1, 0], "VERSION_1");
 });
 
 Deno.test("virtio-pci: base address registers are moved, and configuration space has a window on them", () => {
