@@ -35,7 +35,8 @@ const PIECE_BYTES = 1 << 20;
 const TEXT_LIMIT = 4096;
 /** Sizes that a number of JavaScript's holds exactly. */
 const SIZE_LIMIT = 1n << 53n;
-const DEFAULT_TIMEOUT_MS = 30_000;
+/** How long a request may take, unless told otherwise. */
+export const PATIENCE_MS = 30_000;
 
 /** How the server is reached. */
 export interface NbdOptions {
@@ -47,7 +48,7 @@ export interface NbdOptions {
   readonly name?: string;
   /** Whether the guest may write. */
   readonly write: boolean;
-  /** How long the server may take to answer, in milliseconds; 30,000 if left out. */
+  /** How long the server may take for a request, in milliseconds; 30,000 if left out. */
   readonly timeoutMs?: number;
 }
 
@@ -64,6 +65,8 @@ export class NbdDisk implements BlockBacking, Disposable {
   readonly #timeoutMs: number;
   readonly #flags: number;
   #cookie = 0n;
+  /** When the request that is being made has taken too long, by Date.now(). */
+  #deadline = 0;
   /** What has come and not been asked for yet. */
   #come: Uint8Array[] = [];
 
@@ -74,12 +77,13 @@ export class NbdDisk implements BlockBacking, Disposable {
    * @throws {InputError} If what answers is no NBD server, has no such export, or has no sector in it.
    */
   constructor(options: NbdOptions) {
-    const { socket, name = socket, write, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const { socket, name = socket, write, timeoutMs = PATIENCE_MS } = options;
     this.name = name;
     this.#timeoutMs = timeoutMs;
     using cleanup = new DisposableStack();
     this.#stream = cleanup.use(HostStream.unix(socket));
     let found: { size: bigint; flags: number };
+    this.#deadline = Date.now() + timeoutMs;
     try {
       found = this.#negotiate(options.export ?? "");
     } catch (error) {
@@ -170,6 +174,7 @@ export class NbdDisk implements BlockBacking, Disposable {
   /** A server that breaks off once has no more to say. */
   #guarded(work: () => BlockFault | undefined): BlockFault | undefined {
     if (this.#stream.ended) return blockFault("gone", `the server of ${this.name} is gone`);
+    this.#deadline = Date.now() + this.#timeoutMs;
     try {
       return work();
     } catch (error) {
@@ -260,7 +265,6 @@ export class NbdDisk implements BlockBacking, Disposable {
 
   /** Fills `into` with what comes next, and waits for it. @throws {Broken} */
   #take(into: Uint8Array): void {
-    const end = Date.now() + this.#timeoutMs;
     for (let done = 0; done < into.length;) {
       const first = this.#come[0];
       if (first !== undefined) {
@@ -277,7 +281,7 @@ export class NbdDisk implements BlockBacking, Disposable {
         continue;
       }
       if (this.#stream.ended) throw new Broken("it closed the connection");
-      const left = end - Date.now();
+      const left = this.#deadline - Date.now();
       if (left <= 0) throw new Broken(`it did not answer within ${this.#timeoutMs} ms`);
       waitForStreams([this.#stream], left);
     }

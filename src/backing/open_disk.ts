@@ -78,6 +78,11 @@ function committable(lower: BlockBacking, base: (write: boolean) => BlockBacking
   });
 }
 
+/** Whether another program reads what is at `source`, which has to be waited for. */
+export function readByProgram(source: string, options: DiskOptions): boolean {
+  return source.startsWith(NBD) || options.raw !== true && startsAsQcow2(source);
+}
+
 type Opened = BlockBacking & Disposable & { readonly notes: readonly string[] };
 
 function openPath(path: string, write: boolean, raw: boolean): Opened {

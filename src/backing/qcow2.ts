@@ -14,7 +14,7 @@ const EXTERNAL_DATA_BIT = 1n << 2n;
 const HEADER_BYTES = 104;
 
 /** How long the program may take to listen. */
-const START_MS = 10_000;
+const START_MS = 30_000;
 const LOOK_MS = 5;
 
 /** What was found to read the format. */

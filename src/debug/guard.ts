@@ -1,9 +1,19 @@
 import type { Script } from "node:vm";
 
-/** How long user code may hold the main thread, unless told otherwise. */
-const LIMIT_MS = 2_000;
+/** How long user code may hold the main thread, unless told otherwise; in milliseconds. */
+let limitByDefault = 2_000;
 
 const SLOT = Symbol.for("hvsh.guarded");
+
+/**
+ * From now on, in the whole process, what is guarded without a limit of its own may take this long: a device waits for
+ * another program there, and the thread with it. Two seconds are for a loop; a busy host is slower than that.
+ *
+ * @param ms Milliseconds; less than the limit there is changes nothing.
+ */
+export function allowWaiting(ms: number): void {
+  limitByDefault = Math.max(limitByDefault, ms);
+}
 
 /** What is to run, and runs: kept here, since the global object is slow to look things up in. */
 let running: (() => unknown) | undefined;
@@ -30,10 +40,10 @@ function script(): Script {
  * under it, not single callbacks; a burst itself never lasts longer than a time slice. Inside another `guarded`
  * with the same or a shorter limit it only calls `body`.
  *
- * @param limitMs Milliseconds; two seconds if left out.
+ * @param limitMs Milliseconds; if left out two seconds, or what `allowWaiting` says.
  * @throws {Error} With code ERR_SCRIPT_EXECUTION_TIMEOUT.
  */
-export function guarded<T>(body: () => T, limitMs = LIMIT_MS): T {
+export function guarded<T>(body: () => T, limitMs = limitByDefault): T {
   if (runningMs <= limitMs) return body();
   const outer = running;
   const outerMs = runningMs;

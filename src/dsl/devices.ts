@@ -319,7 +319,7 @@ export class DeviceSet implements Devices {
     } catch (cause) {
       // What hvsh's own devices say of bad options, or the host of them, has its sentence and its remedy already.
       if (cause instanceof InputError || cause instanceof Error && "remedy" in cause) throw cause;
-      const message = isRunaway(cause) ? "it did not return within two seconds" : messageOf(cause);
+      const message = isRunaway(cause) ? "it did not return in time" : messageOf(cause);
       throw new HvshError(`device ${device.name} failed in ${method}(): ${message}`, {
         cause,
         remedy: "mend the device",

@@ -1,2 +1,2 @@
 /** The end of user code that never returns, for the shell. */
-export { guarded, isRunaway } from "../debug/guard.ts";
+export { allowWaiting, guarded, isRunaway } from "../debug/guard.ts";

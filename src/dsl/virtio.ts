@@ -13,7 +13,7 @@ import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { NetBacking } from "../vm/net.ts";
 import type { SocketBacking, SocketStream } from "../vm/socket.ts";
 import type { Device } from "../vm/device.ts";
-import { type DiskOptions, openDisk } from "./disks.ts";
+import { type DiskOptions, expectWaiting, openDisk } from "./disks.ts";
 import { openUnixSockets, type UnixSocketsOptions } from "./sockets.ts";
 import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions } from "./networks.ts";
 
@@ -96,9 +96,9 @@ export function virtioDisk(
   source: string | Uint8Array | BlockBacking,
   options: VirtioDiskOptions = {},
 ): Device {
-  const backing = typeof source === "string" || source instanceof Uint8Array
-    ? () => openDisk(source, options)
-    : source;
+  const named = typeof source === "string" || source instanceof Uint8Array;
+  if (named) expectWaiting(source, options);
+  const backing = named ? () => openDisk(source, options) : source;
   const { name, serial, queues, onFault } = options;
   return onTransport(
     new VirtioBlock({
