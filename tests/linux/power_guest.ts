@@ -5,6 +5,7 @@
 import { linux, MiB, open, type Stop } from "../../mod.ts";
 import { findKernel } from "../lab/kernel.ts";
 import { guestInitramfs } from "./initramfs.ts";
+import { shown } from "./shown.ts";
 
 const SCRIPT = `
 echo "DMI $(cat /sys/class/dmi/id/product_name)"
@@ -29,7 +30,7 @@ await using vm = await open({
 });
 const LIMIT = { timeoutMs: 500_000 };
 const running = vm.continue(LIMIT);
-await Promise.race([vm.console.expect("LISTENING", LIMIT), running]);
+await shown(vm, running, "LISTENING", LIMIT);
 const listens = vm.pressPower();
 const crash = await running;
 // It would have gone on: with panic=-1 it resets at once, and reboot=triple says how.

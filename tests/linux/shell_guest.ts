@@ -6,6 +6,7 @@ import { gva, linux, MiB, open, virtioConsole, virtioDisk } from "../../mod.ts";
 import { findKernel } from "../lab/kernel.ts";
 import { debianRoot, run } from "./debian_root.ts";
 import { guestInitramfs } from "./initramfs.ts";
+import { shown } from "./shown.ts";
 
 const LIMIT = { timeoutMs: 500_000 };
 const FUNCTION = "__x64_sys_execve";
@@ -44,11 +45,11 @@ await using vm = await open({
   devices: [virtioDisk(image), virtioConsole()],
 });
 let running = vm.continue(LIMIT);
-await Promise.race([vm.console.expect(PROMPT, LIMIT), running]);
+await shown(vm, running, PROMPT, LIMIT);
 console.error(`at the prompt ${Math.round(performance.now())} ms after the start`);
 const ask = async (command: string, answer: RegExp) => {
   await vm.console.send(`${command}\n`);
-  return (await vm.console.expect(answer, LIMIT))[1];
+  return (await shown(vm, running, answer, LIMIT))[1];
 };
 const shell = await ask("echo $BASH_VERSION on $(nproc) as $$.", /^(\d+\.\d+)\.\S+ on 2 as \d+\.\s*$/m);
 const root = await ask("grep ' / ' /proc/mounts", /^\/dev\/\w+ \/ (ext4 rw)/m);

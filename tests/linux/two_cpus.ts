@@ -5,6 +5,7 @@
 import { gva, linux, MiB, open } from "../../mod.ts";
 import { findKernel } from "../lab/kernel.ts";
 import { guestInitramfs } from "./initramfs.ts";
+import { shown } from "./shown.ts";
 
 /** Each `taskset` runs `true` on one CPU, and so execve() there. Debian's System.map is a stub: the kernel has its own. */
 const SCRIPT = `
@@ -33,8 +34,8 @@ await using vm = await open({
   }),
 });
 const run = vm.continue(LIMIT);
-const ready = vm.console.expect(/READY/, LIMIT).then(() => vm.pause());
-let stop = await Promise.race([run, ready]);
+await shown(vm, run, /READY/, LIMIT);
+let stop = await vm.pause();
 const booted = Math.round(performance.now() - started);
 const told = (what: string) => new RegExp(`^${what} (.*?)\\s*$`, "m").exec(vm.console.text)?.[1];
 vm.symbols.add("kallsyms", `${told("SYMBOL")}\n`);

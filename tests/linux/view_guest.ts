@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { gva, linux, MiB, open } from "../../mod.ts";
 import { findKernel } from "../lab/kernel.ts";
 import { guestInitramfs } from "./initramfs.ts";
+import { shown } from "./shown.ts";
 
 const SCRIPT = `
 dmesg > /log
@@ -34,7 +35,8 @@ await using vm = await open({
   }),
 });
 const run = vm.continue(LIMIT);
-await Promise.race([vm.console.expect(/READY/, LIMIT).then(() => vm.pause()), run]);
+await shown(vm, run, /READY/, LIMIT);
+await vm.pause();
 
 const told = (what: string) => new RegExp(`^${what} (.*?)\\s*$`, "m").exec(vm.console.text)?.[1] ?? "";
 const all = (what: string) =>
