@@ -6,7 +6,7 @@ import { type Member, members } from "../src/abi/layout.ts";
 import { ERRNO } from "../src/abi/errno.ts";
 import * as linux from "../src/abi/linux.ts";
 import { SlirpConfig } from "../src/abi/slirp.ts";
-import { TUNSETIFF } from "../src/abi/tun.ts";
+import { TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ } from "../src/abi/tun.ts";
 import {
   HVM_SAVE,
   ioreq,
@@ -149,6 +149,8 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       ...structure("sockaddr_in", sockaddr_in),
       ...structure("ifreq", ifreq).filter((q) => !q.expression.includes("_rest")),
       { expression: "TUNSETIFF", ours: TUNSETIFF },
+      { expression: "TUNSETOFFLOAD", ours: TUNSETOFFLOAD },
+      { expression: "TUNSETVNETHDRSZ", ours: TUNSETVNETHDRSZ },
       { expression: "sizeof(sigset_t)", ours: sigset.size },
       { expression: "(_NSIG - 1) / 8", ours: KERNEL_SIGSET_BYTES },
       ...constants(LINUX),

@@ -94,6 +94,10 @@ export const LINUX = {
   IFF_NO_PI: 0x1000,
   FALLOC_FL_KEEP_SIZE: 1,
   FALLOC_FL_PUNCH_HOLE: 2,
+  IFF_VNET_HDR: 0x4000,
+  TUN_F_CSUM: 1,
+  TUN_F_TSO4: 2,
+  TUN_F_TSO6: 4,
   POLLIN: 1,
   POLLOUT: 4,
 } as const;

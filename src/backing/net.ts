@@ -1,7 +1,8 @@
 /** Networks for a guest's card: one of libslirp's in this process, or an interface of the host's; and recordings. */
+import { LINUX } from "../abi/linux.ts";
 import { HostError } from "../host/error.ts";
 import { Slirp, type SlirpAddresses } from "../host/slirp.ts";
-import { Tap } from "../host/tap.ts";
+import { Tap, TAP_HEADER_BYTES } from "../host/tap.ts";
 import { InputError } from "../vm/errors.ts";
 import type { NetBacking } from "../vm/net.ts";
 
@@ -76,8 +77,20 @@ export function openTap(name: string): NetBacking {
   let told = false;
   return {
     name: `tap ${name}`,
-    send: (frame) => tap.send(frame),
-    receive: () => tap.receive(),
+    send: (frame) => {
+      const packet = new Uint8Array(TAP_HEADER_BYTES + frame.length);
+      packet.set(frame, TAP_HEADER_BYTES);
+      tap.send(packet);
+    },
+    receive: () => tap.receive()?.slice(TAP_HEADER_BYTES),
+    unfinished: {
+      accept: ({ checksum, tcp4, tcp6 }) =>
+        tap.accept(
+          (checksum ? LINUX.TUN_F_CSUM : 0) | (tcp4 ? LINUX.TUN_F_TSO4 : 0) | (tcp6 ? LINUX.TUN_F_TSO6 : 0),
+        ),
+      send: (packet) => tap.send(packet),
+      receive: () => tap.receive(),
+    },
     notice: () => {
       if (tap.failed === 0 || told) return undefined;
       told = true;

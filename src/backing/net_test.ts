@@ -1,5 +1,6 @@
 import "../host/preload.ts";
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
 import type { NetBacking } from "../vm/net.ts";
 import { HostError } from "../host/error.ts";
 import { openTap, openUserNet } from "./net.ts";
@@ -129,4 +130,57 @@ Deno.test("pcap: a full file ends the recording with a notice, not the network",
 
 Deno.test("tap: a name that can't be is refused", () => {
   assert.throws(() => openTap("a-name-of-more-than-15"), HostError);
+});
+
+/** Whether interfaces can be made here. */
+function tapHere(): boolean {
+  try {
+    openTap("hvshtest9")[Symbol.dispose]();
+    return new Deno.Command("ip", { args: ["-V"], stdout: "null" }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test({
+  name: "tap: what the host sends lacks its checksum behind a header that says so, if that was asked for",
+  ignore: !tapHere(),
+  fn: async () => {
+    const name = `hvsh${Deno.pid % 100_000}`;
+    const ip = async (...args: string[]) => {
+      const { success, stderr } = await new Deno.Command("ip", { args }).output();
+      assert.ok(success, new TextDecoder().decode(stderr));
+    };
+    using tap = openTap(name);
+    const unfinished = tap.unfinished!;
+    await ip("addr", "add", "198.18.77.1/24", "dev", name);
+    await ip("link", "set", name, "up");
+    await ip("neigh", "add", "198.18.77.2", "lladdr", "52:54:00:12:34:56", "dev", name);
+    const socket = createSocket("udp4");
+    const data = new Uint8Array(100).fill(5);
+    const FRAME = 14 + 20 + 8 + data.length;
+    // The host has something to say on a new interface, too.
+    const sent = async (receive: () => Uint8Array | undefined, length: number) => {
+      const error = await new Promise((resolve) => socket.send(data, 9, "198.18.77.2", resolve));
+      assert.equal(error, null);
+      for (let tries = 0; tries < 1000; tries++) {
+        const frame = receive();
+        if (frame?.length === length) return frame.slice();
+        if (frame === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      throw new Error("the frame did not come");
+    };
+    unfinished.accept({ checksum: true, tcp4: true, tcp6: true });
+    // VIRTIO_NET_HDR_F_NEEDS_CSUM, from UDP's header on, to its checksum.
+    assert.deepEqual(
+      [...await sent(() => unfinished.receive(), 12 + FRAME)].slice(0, 10),
+      [1, 0, 0, 0, 0, 0, 34, 0, 6, 0],
+    );
+    unfinished.accept({ checksum: false, tcp4: false, tcp6: false });
+    assert.equal((await sent(() => tap.receive(), FRAME))[14], 0x45);
+    await new Promise<void>((resolve) => socket.close(resolve));
+    await ip("link", "del", name);
+    unfinished.accept({ checksum: true, tcp4: true, tcp6: true });
+    assert.match(tap.notice?.() ?? "", /is gone/);
+  },
 });

@@ -91,10 +91,12 @@ export {
 export type { CoreDump } from "./core_dump.ts";
 export { type ConsoleEnd, type ConsoleInput, GuestConsole } from "./console.ts";
 export {
+  type FrameOffloads,
   type NetBacking,
   type PortForward,
   type SocketBacking,
   type SocketStream,
+  type UnfinishedFrames,
   type UnixSocketsOptions,
   type UserNetOptions,
   virtio,

@@ -10,17 +10,17 @@ import { VirtioPci, type VirtioPciOptions } from "../devices/virtio/virtio_pci.t
 import type { VirtioType } from "../devices/virtio/virtio_type.ts";
 import { InputError } from "../vm/errors.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
-import type { NetBacking } from "../vm/net.ts";
 import type { SocketBacking, SocketStream } from "../vm/socket.ts";
+import type { FrameOffloads, NetBacking, UnfinishedFrames } from "../vm/net.ts";
 import type { Device } from "../vm/device.ts";
 import { type DiskOptions, expectWaiting, openDisk } from "./disks.ts";
 import { openUnixSockets, type UnixSocketsOptions } from "./sockets.ts";
 import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions } from "./networks.ts";
 
 export { VirtioNet };
-export type { NetBacking, PortForward, UserNetOptions, VirtioNetOptions };
 export { VirtioBalloon, VirtioConsole, VirtioSocket };
 export type { SocketBacking, SocketStream, UnixSocketsOptions, VirtioSocketOptions };
+export type { FrameOffloads, NetBacking, PortForward, UnfinishedFrames, UserNetOptions, VirtioNetOptions };
 export type {
   VirtioBalloonOptions,
   VirtioConsoleOptions,

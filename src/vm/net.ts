@@ -1,5 +1,28 @@
 /** What a network card rests on at the host: somewhere frames go to and come from. */
 
+/** What a frame for the guest may lack: the guest's driver does the rest. */
+export interface FrameOffloads {
+  /** The checksum of TCP and UDP. */
+  readonly checksum: boolean;
+  /** TCP over IPv4, in frames that are larger than the MTU: the cutting into segments. */
+  readonly tcp4: boolean;
+  /** The same over IPv6. */
+  readonly tcp6: boolean;
+}
+
+/**
+ * Frames that are not cut into segments or lack a checksum, each behind 12 bytes that say what is left to do: struct
+ * virtio_net_hdr (virtio 1.2, 5.1.6).
+ */
+export interface UnfinishedFrames {
+  /** What frames for the guest may lack from now on; nothing at first. */
+  accept(offloads: FrameOffloads): void;
+  /** Takes a frame from the guest, behind its header; the network finishes it. */
+  send(packet: Uint8Array): void;
+  /** The next frame for the guest behind its header, or undefined. Valid until the next call. Never waits. */
+  receive(): Uint8Array | undefined;
+}
+
 /** A network. Frames are Ethernet's, without preamble and checksum. */
 export interface NetBacking extends Disposable {
   /** What messages call it. */
@@ -8,6 +31,8 @@ export interface NetBacking extends Disposable {
   send(frame: Uint8Array): void;
   /** The next frame for the guest, or undefined. Never waits. */
   receive(): Uint8Array | undefined;
+  /** Where it takes and gives unfinished frames; used instead of `send` and `receive`. */
+  readonly unfinished?: UnfinishedFrames;
   /** What the user should know of it, since the last call; undefined if nothing. */
   notice?(): string | undefined;
 }

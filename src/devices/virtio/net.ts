@@ -1,7 +1,7 @@
 /** The network device (virtio 1.2, 5.1) on any network at the host. */
 import type { DeviceHost, DeviceTime } from "../../vm/device.ts";
 import { InputError } from "../../vm/errors.ts";
-import type { NetBacking } from "../../vm/net.ts";
+import type { NetBacking, UnfinishedFrames } from "../../vm/net.ts";
 import { flag, record } from "../state.ts";
 import type { Chain } from "./chain.ts";
 import { readConfigBytes } from "./config_bytes.ts";
@@ -9,11 +9,32 @@ import { takeChain } from "./queue.ts";
 import { DEVICE_ID } from "./spec.ts";
 import type { VirtioLink, VirtioType } from "./virtio_type.ts";
 
-/** Feature bits (5.1.3): no offloads, so that a frame is what is on the wire. */
-const FEATURE = { MAC: 1n << 5n, STATUS: 1n << 16n } as const;
+/** Feature bits (5.1.3). */
+const FEATURE = {
+  CSUM: 1n << 0n,
+  GUEST_CSUM: 1n << 1n,
+  MAC: 1n << 5n,
+  GUEST_TSO4: 1n << 7n,
+  GUEST_TSO6: 1n << 8n,
+  HOST_TSO4: 1n << 11n,
+  HOST_TSO6: 1n << 12n,
+  STATUS: 1n << 16n,
+} as const;
+/** Those for networks that finish frames; on others a frame is what is on the wire. */
+const OFFLOADS = FEATURE.CSUM | FEATURE.GUEST_CSUM | FEATURE.GUEST_TSO4 | FEATURE.GUEST_TSO6 |
+  FEATURE.HOST_TSO4 | FEATURE.HOST_TSO6;
 
 /** Names of the feature bits, for listings. */
-const FEATURE_NAMES = new Map([[5, "MAC"], [16, "STATUS"]]);
+const FEATURE_NAMES = new Map([
+  [0, "CSUM"],
+  [1, "GUEST_CSUM"],
+  [5, "MAC"],
+  [7, "GUEST_TSO4"],
+  [8, "GUEST_TSO6"],
+  [11, "HOST_TSO4"],
+  [12, "HOST_TSO6"],
+  [16, "STATUS"],
+]);
 
 /** Offsets in configuration space (5.1.4). */
 const CONFIG = { mac: 0, status: 6 } as const;
@@ -23,7 +44,10 @@ const LINK_UP = 1;
 const RECEIVE = 0;
 const TRANSMIT = 1;
 const QUEUE_SIZE = 256;
-/** struct virtio_net_hdr (5.1.6): all zeros without offloads, but for num_buffers when receiving. */
+/**
+ * struct virtio_net_hdr (5.1.6): what is left to do of a frame. Zeros without offloads, but for num_buffers when
+ * receiving.
+ */
 const HEADER_BYTES = 12;
 const NUM_BUFFERS = 10;
 /** Least and most bytes of a frame: a header; what no interface of a host exceeds. */
@@ -51,7 +75,6 @@ export class VirtioNet implements VirtioType {
   readonly name: string;
   readonly id: number = DEVICE_ID.network;
   readonly queues: readonly number[] = [QUEUE_SIZE, QUEUE_SIZE];
-  readonly features: bigint = FEATURE.MAC | FEATURE.STATUS;
   readonly featureNames: ReadonlyMap<number, string> = FEATURE_NAMES;
   readonly configBytes: number = CONFIG_BYTES;
   readonly #mac: Uint8Array;
@@ -63,7 +86,7 @@ export class VirtioNet implements VirtioType {
   #cancel: (() => void) | undefined;
   #link: VirtioLink | undefined;
   #up = true;
-  /** A frame that the driver had no buffer for: the next one it gets. */
+  /** A frame (behind its header, if unfinished) that the driver had no buffer for: the next one it gets. */
   #held: Uint8Array | undefined;
   readonly #counts = { sent: 0, received: 0, sentBytes: 0, receivedBytes: 0, dropped: 0 };
 
@@ -84,6 +107,11 @@ export class VirtioNet implements VirtioType {
     this.#mac = Uint8Array.from(bytes);
     this.#open = typeof backing === "function" ? backing : () => backing;
     this.#onNotice = onNotice;
+  }
+
+  /** What it can do, which depends on the network. */
+  get features(): bigint {
+    return FEATURE.MAC | FEATURE.STATUS | (this.#unfinished === undefined ? 0n : OFFLOADS);
   }
 
   /** Whether the cable is plugged in; the guest is told of a change. */
@@ -118,12 +146,14 @@ export class VirtioNet implements VirtioType {
 
   start(link: VirtioLink): void {
     this.#link = link;
+    this.#accept(link.features);
     this.#schedule();
   }
 
   stop(): void {
     this.#link = undefined;
     this.#held = undefined;
+    this.#accept(0n);
     this.#cancel?.();
     this.#cancel = undefined;
   }
@@ -155,6 +185,20 @@ export class VirtioNet implements VirtioType {
     return { mac, link: this.#up ? "up" : "down", network: this.#backing?.name ?? "none", ...this.#counts };
   }
 
+  get #unfinished(): UnfinishedFrames | undefined {
+    return this.#backing?.unfinished;
+  }
+
+  /** What frames may lack, by what the driver took; large ones want its checksums (5.1.3.1). */
+  #accept(features: bigint): void {
+    const checksum = (features & FEATURE.GUEST_CSUM) !== 0n;
+    this.#unfinished?.accept({
+      checksum,
+      tcp4: checksum && (features & FEATURE.GUEST_TSO4) !== 0n,
+      tcp6: checksum && (features & FEATURE.GUEST_TSO6) !== 0n,
+    });
+  }
+
   #schedule(): void {
     this.#cancel = this.#time?.schedule(POLL_NS, () => {
       this.#schedule();
@@ -167,7 +211,7 @@ export class VirtioNet implements VirtioType {
     const held = this.#held;
     this.#held = undefined;
     if (held !== undefined) return held;
-    const frame = this.#backing?.receive();
+    const frame = (this.#unfinished ?? this.#backing)?.receive();
     if (frame === undefined || this.#up) return frame;
     this.#counts.dropped++;
     return undefined;
@@ -185,7 +229,7 @@ export class VirtioNet implements VirtioType {
         if (frame === undefined) return;
         const chain = takeChain(queue);
         if (chain === undefined) {
-          this.#held = frame;
+          this.#held = frame.slice();
           return;
         }
         this.#receive(chain, frame);
@@ -196,16 +240,19 @@ export class VirtioNet implements VirtioType {
 
   /** A buffer that is too small loses the frame, and comes back empty (5.1.6.3: 1526 bytes would do). */
   #receive(chain: Chain, frame: Uint8Array): void {
-    if (chain.writableBytes < HEADER_BYTES + frame.length) {
+    const behind = this.#unfinished === undefined ? 0 : HEADER_BYTES;
+    const length = frame.length - behind;
+    if (chain.writableBytes < HEADER_BYTES + length) {
       this.#counts.dropped++;
       return;
     }
     const header = new Uint8Array(HEADER_BYTES);
-    header[NUM_BUFFERS] = 1;
+    header.set(frame.subarray(0, behind));
+    new DataView(header.buffer).setUint16(NUM_BUFFERS, 1, true);
     chain.write(0, header);
-    chain.write(HEADER_BYTES, frame);
+    chain.write(HEADER_BYTES, frame.subarray(behind));
     this.#counts.received++;
-    this.#counts.receivedBytes += frame.length;
+    this.#counts.receivedBytes += length;
   }
 
   #send(chain: Chain): void {
@@ -214,9 +261,11 @@ export class VirtioNet implements VirtioType {
       this.#counts.dropped++;
       return;
     }
-    const frame = new Uint8Array(length);
-    chain.read(HEADER_BYTES, frame);
-    this.#backing?.send(frame);
+    const unfinished = this.#unfinished;
+    const behind = unfinished === undefined ? 0 : HEADER_BYTES;
+    const frame = new Uint8Array(behind + length);
+    chain.read(HEADER_BYTES - behind, frame);
+    (unfinished ?? this.#backing)?.send(frame);
     this.#counts.sent++;
     this.#counts.sentBytes += length;
   }
