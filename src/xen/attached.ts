@@ -77,6 +77,7 @@ export class AttachedDomain implements Backend {
   readonly #own: AttachHow["own"];
   readonly #control: XenControl;
   readonly #calls: DomainCalls;
+  readonly #frames: FrameCache;
   #pristine: Uint8Array<ArrayBuffer> | undefined;
   #kept = false;
 
@@ -105,7 +106,7 @@ export class AttachedDomain implements Backend {
     }
     const calls = this.#calls = cleanup.use(new DomainCalls());
     const foreign = cleanup.use(new ForeignMemory());
-    const frames = cleanup.use(new FrameCache(foreign, id));
+    const frames = this.#frames = cleanup.use(new FrameCache(foreign, id));
     const model = pv ? undefined : cleanup.use(new DeviceModel());
     const kind = model === undefined
       ? cleanup.use(pvKind(control, store, found, frames))
@@ -165,6 +166,11 @@ export class AttachedDomain implements Backend {
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
     cleanup.defer(closeAtEnd(() => this.close()));
     this.#resources = cleanup.move();
+  }
+
+  /** Empties guest-physical memory from 0 on; whole pages. */
+  wipe(bytes: number): void {
+    this.#frames.wipe(0, bytes / 4096);
   }
 
   /** Puts vCPUs and LAPICs back to where `startOver` first found them. @throws {UnsupportedError} */

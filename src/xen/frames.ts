@@ -1,3 +1,4 @@
+import { FaultError } from "../vm/errors.ts";
 import type { ForeignMapping, ForeignMemory } from "../host/xen/foreign_memory.ts";
 
 const PAGE = 4096;
@@ -73,6 +74,23 @@ export class FrameCache implements Disposable {
       if (wrong >= 0) return done;
     }
     return frames.length;
+  }
+
+  /** Fills whole pages with zeros, `count` from the frame `first` on. @throws {FaultError} If one is not there. */
+  wipe(first: number, count: number): void {
+    const zeros = new Uint8Array(Math.min(count, MAPPED_AT_ONCE) * PAGE);
+    for (let done = 0; done < count; done += MAPPED_AT_ONCE) {
+      const length = Math.min(count - done, MAPPED_AT_ONCE);
+      const frames = BigUint64Array.from({ length }, (_, i) => BigInt(first + done + i));
+      const errors = new Int32Array(length);
+      using mapped = this.#memory.map(this.#domain, frames, errors, true);
+      const wrong = mapped === undefined ? 0 : errors.findIndex((error) => error !== 0);
+      if (wrong >= 0) {
+        const address = BigInt(first + done + wrong) * BigInt(PAGE);
+        throw new FaultError(`there is no memory at 0x${address.toString(16)}`, { address, space: "gpa" });
+      }
+      mapped!.write(0, zeros.subarray(0, length * PAGE));
+    }
   }
 
   /** Which of `frames` can be mapped; 1024 at most. */

@@ -9,7 +9,7 @@ import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts"
 import type { InstructionLength } from "./crossing.ts";
 import { findDomain } from "./domain.ts";
 import { Spares } from "./spares.ts";
-import { pvhElf } from "./tiny_guest.ts";
+import { LOAD_ADDRESS, pvhElf } from "./tiny_guest.ts";
 import { createPaused, destroy, forget, NAME_PREFIX } from "./xl.ts";
 
 /** How long xenconsoled, or the device model, is given to open the console. */
@@ -22,9 +22,9 @@ const MIB = 1 << 20;
 const NOTHING = pvhElf([0xf4]);
 
 /** Larger guests are not kept: their memory has to be wiped. */
-const SPARE_BYTES = 16 * MIB;
+const SPARE_BYTES = 4 * MIB;
 /** What the toolstack leaves in the memory of a guest that it loads nothing for: the start info behind the loader. */
-const LEFT_BYTES = 4 * MIB;
+const LEFT_BYTES = LEAST_MIB * MIB;
 
 const spares = new Spares(destroy);
 let count = 0;
@@ -68,7 +68,9 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
       ...(blank && devices && { memory }),
     });
     if (blank) {
-      domain.memory.write(0n, new Uint8Array(Math.min(memory, spare === undefined ? LEFT_BYTES : memory)));
+      // An HVM guest's first MiB has holes, and what lies there is its loader's alone.
+      if (devices) domain.wipe(spare === undefined ? LEFT_BYTES : memory);
+      else domain.memory.write(BigInt(LOAD_ADDRESS), new Uint8Array(NOTHING.length));
       if (devices && spare === undefined) trim(domain.domain.id, memory);
       if (spare === undefined) domain.vcpus[0].setRegisters(powerOn());
       if (devices) domain.startOver(spare?.pristine);
