@@ -48,16 +48,21 @@ export class Comparison {
     return instruction !== undefined && FOREIGN.test(instruction.mnemonic);
   }
 
+  /** How the bytes of two instructions differ, if they do. */
+  code({ code: a }: RecordedStep, { code: b }: RecordedStep): Difference | undefined {
+    // One and the same where the second was not read.
+    const same = a === b || a.length === b.length && a.every((byte, i) => byte === b[i]);
+    return same ? undefined : { what: "code", a: a.toHex(), b: b.toHex() };
+  }
+
   /** The differences of one step; empty if there are none that count. */
   next(a: Side, b: Side, instruction: Instruction | undefined): Difference[] {
     const found: Difference[] = [];
-    const hex = (value: bigint | undefined) => value === undefined ? "nothing" : `0x${value.toString(16)}`;
     if (a.step.address !== b.step.address) {
       return [{ what: "address", a: hex(a.step.address), b: hex(b.step.address) }];
     }
-    if (a.step.code.toHex() !== b.step.code.toHex()) {
-      return [{ what: "code", a: a.step.code.toHex(), b: b.step.code.toHex() }];
-    }
+    const code = this.code(a.step, b.step);
+    if (code !== undefined) return [code];
     const spreads = this.isForeign(instruction) ||
       instruction?.registersRead.some((name) => this.excused.has(full(name))) ||
       [...a.step.reads, ...b.step.reads].some((range) => this.#memory.holds(range));
@@ -96,6 +101,10 @@ function writesDiffer(a: RecordedStep, b: RecordedStep): Difference[] {
     if (left !== right) found.push({ what: `memory 0x${address.toString(16)}`, a: left, b: right });
   });
   return found;
+}
+
+function hex(value: bigint | undefined): string {
+  return value === undefined ? "nothing" : `0x${value.toString(16)}`;
 }
 
 /** The 64-bit register that a name is a part of. */

@@ -3,7 +3,8 @@ import { Bus } from "../vm/bus.ts";
 import { createFake } from "../vm/fake.ts";
 import { createDebugger } from "./debugger.ts";
 import type { Machine } from "../vm/machine.ts";
-import { type RecordedStep, Recorder } from "./recording.ts";
+import { disassembler } from "./disassembly.ts";
+import { instructionOf, type RecordedStep, Recorder } from "./recording.ts";
 
 /** A machine of the interpreter's, as far as a recorder needs one. */
 function machine(): Machine {
@@ -39,7 +40,8 @@ Deno.test("a REP instruction is one step, with all it read and wrote, however ma
   const recorder = await Recorder.of(vm);
   const steps = [];
   for (let i = 0; i < 10; i++) steps.push(await recorder.step());
-  const texts = steps.map((step) => typeof step === "string" ? step : recorder.instruction(step)?.text);
+  const decode = await disassembler();
+  const texts = steps.map((step) => typeof step === "string" ? step : instructionOf(step, decode)?.text);
   assert.deepEqual([texts[4], texts[9]], ["rep movsb", "rep stosb"]);
   const [copied, filled] = [steps[4], steps[9]] as RecordedStep[];
   assert.deepEqual(copied.writes, [{ address: 0x4000n, bytes: Uint8Array.of(1, 2, 3, 4, 5) }]);

@@ -111,7 +111,10 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
   let devices = 0;
   const breathe = breather();
   for (let i = 0; i < count; i++) {
-    let [left, right] = await Promise.all([one.step(), other.step()]);
+    const upcoming = await one.next();
+    const its = await other.next(upcoming);
+    // The second is begun first: where it is behind a stub, the first one's step is done meanwhile.
+    let [right, left] = await Promise.all([other.step(its), one.step(upcoming)]);
     // QEMU's translator reports a step before a store into the page that runs, and does it with the next.
     if (moved(left) !== moved(right)) {
       if (moved(left)) right = await other.step();
@@ -123,10 +126,10 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
         `${name} ${typeof step === "string" ? `stopped by ${step}` : "went on"}`;
       return { same: i, devices, ended: `${said(a.backend, left)}, ${said(b.backend, right)}` };
     }
-    const instruction = one.instruction(left);
+    const { instruction } = upcoming;
     const text = instruction?.text ?? NO_CODE;
     if (instruction?.mnemonic === "pause") await catchUp(one, other);
-    const found = comparison.next(
+    let found = comparison.next(
       { step: left, state: one.state },
       { step: right, state: other.state },
       instruction,
@@ -134,6 +137,8 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
     const fromDevice = found.length > 0 && await takeMemoryOver(left, a, b);
     if (fromDevice) devices++;
     if (found.length > 0 && !fromDevice) {
+      const code = comparison.code(left, await other.withCode(right));
+      if (code !== undefined) found = [code];
       return { same: i, devices, difference: { address: left.address, text, in: found, before } };
     }
     if (fromDevice) await other.adopt(found.flatMap(({ what }) => registerOf(what, one.state)));
