@@ -1,8 +1,12 @@
 /** The IDE drives of a machine, from what `firmware()` was given. */
+import type { CdRom } from "../devices/ide/cd_rom.ts";
 import type { IdeDriveSpec } from "../devices/ide/ide_controller.ts";
+import type { Piix3Ide } from "../devices/ide/piix3_ide.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import type { Device } from "../vm/device.ts";
 import { InputError } from "../vm/errors.ts";
 import type { DriveSource, FirmwareBoot } from "./boot.ts";
+import { CdDrive, type OpenMedium } from "./cd_drive.ts";
 
 /** Where an IDE drive is, by the name QEMU and Linux have for it: primary master and slave, secondary ones. */
 export type DriveName = "hda" | "hdb" | "hdc" | "hdd";
@@ -16,10 +20,21 @@ export interface Drive {
   readonly name: DriveName;
   /** What it is. */
   readonly kind: "disk" | "cdrom";
-  /** What it reads; undefined for a drive that was empty when the machine was opened. */
-  readonly medium?: BlockBacking;
+  /** What it reads; undefined for an empty drive. */
+  readonly medium?: BlockBacking | undefined;
   /** What the guest wrote, when that is kept beside the disk. */
   readonly changes?: DriveChanges;
+  /**
+   * Puts a CD into a CD-ROM drive, in place of the one there; the guest is told, and what it was reading fails.
+   * Disks have no such method.
+   *
+   * @param options `force`: also if the guest has locked the tray.
+   * @throws {InputError} If it can't be opened; the one there stays.
+   * @throws {StateError} If the guest has locked the tray; it was asked to let go.
+   */
+  insert?(source: DriveSource, options?: { readonly force?: boolean }): void;
+  /** Takes the CD out of a CD-ROM drive. @throws {StateError} As `insert`. */
+  eject?(options?: { readonly force?: boolean }): void;
 }
 
 /** Changes that lie beside a disk. */
@@ -70,24 +85,30 @@ export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives
   }
   using cleanup = new DisposableStack();
   const notes: string[] = [];
-  const medium = (name: DriveName, source: DriveSource, mode: Parameters<OpenStore>[1]["mode"]) => {
+  const medium = (
+    name: DriveName,
+    source: DriveSource,
+    mode: Parameters<OpenStore>[1]["mode"],
+  ): OpenMedium & Pick<Drive, "changes"> => {
     if (typeof source === "object" && "size" in source) return { medium: source };
     const store = openStore(source instanceof URL ? pathOf(source) : source, {
       mode,
       name: `${name} (bytes)`,
     });
-    cleanup.use(store);
     notes.push(...store.notes);
-    return { medium: store, ...(store.overlay && { changes: store.overlay }) };
+    return { medium: store, store, ...(store.overlay && { changes: store.overlay }) };
   };
   const mode = snapshot ? "overlay" : readOnly ? "read-only" : "read-write";
   const drives: Drive[] = disks.flatMap((source, i) => {
     const name = DRIVE_NAMES[i];
-    return source === undefined ? [] : [{ name, kind: "disk", ...medium(name, source, mode) }];
+    if (source === undefined) return [];
+    const { store, ...rest } = medium(name, source, mode);
+    if (store !== undefined) cleanup.use(store);
+    return [{ name, kind: "disk", ...rest }];
   });
   if (cdrom !== undefined) {
-    const inserted = cdrom === "empty" ? {} : medium("hdc", cdrom, "read-only");
-    drives.push({ name: "hdc", kind: "cdrom", ...inserted });
+    const open = (source: DriveSource) => medium("hdc", source, "read-only");
+    drives.push(cleanup.use(new CdDrive("hdc", cdrom, open)));
   }
   return { drives, notes, stores: cleanup.move() };
 }
@@ -98,6 +119,17 @@ export function driveSpecs(drives: readonly Drive[]): Partial<Record<DriveName, 
     name,
     kind === "cdrom" || medium === undefined ? { cdrom: medium ?? "empty" } : { disk: medium },
   ]));
+}
+
+/** Tells drives whose media change which device of the controller they are. */
+export function connectDrives(drives: readonly Drive[], devices: readonly Device[]): void {
+  const ide = devices.find((device): device is Piix3Ide => device.name === "ide0");
+  const slots = ide?.channels.flatMap((channel) => [...channel.drives]) ?? [];
+  for (const drive of drives) {
+    const device = slots[DRIVE_NAMES.indexOf(drive.name)];
+    // Not by instanceof: the devices are loaded only for machines with drives.
+    if (drive instanceof CdDrive && device?.packet) drive.connect(device as CdRom);
+  }
 }
 
 /** The drives in the order in which firmware tries them. */

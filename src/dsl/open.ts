@@ -6,7 +6,7 @@ import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
 import type { XenBoot } from "./xen_boot.ts";
 import type { BootSpec } from "./boot.ts";
-import { bootDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
+import { bootDrives, connectDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
@@ -262,7 +262,9 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       };
       // Accesses to RAM never reach a device: where the VGA has its window there is none.
       if (vga) await machine.shadow(VGA_WINDOW, VGA_WINDOW_BYTES, "rom");
-      machine.plugOwn(await pcDevices(pcOptions));
+      const own = await pcDevices(pcOptions);
+      machine.plugOwn(own);
+      connectDrives(drives, own);
     }
     for (const device of devices) await machine.devices.add(device);
     const all = machine.devices.list().map((handle) => handle.device);

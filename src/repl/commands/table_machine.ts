@@ -197,6 +197,26 @@ export const MACHINE: readonly Command[] = [
     run: async (s, i) => (await import("./keys.ts")).keys(s, i),
   },
   {
+    names: ["eject"],
+    group: "devices",
+    summary: "takes the CD out of a CD-ROM drive",
+    usage: ["eject DRIVE", "eject -f DRIVE"],
+    details: "A guest that has locked the tray is asked to let go; -f takes the CD all the same.",
+    needsGuest,
+    run: async (s, i) => (await import("./media.ts")).eject(s, i),
+  },
+  {
+    names: ["change"],
+    group: "devices",
+    summary: "puts another CD into a CD-ROM drive",
+    usage: ["change DRIVE FILE", "change -f DRIVE FILE"],
+    details: "The guest is told of it, as of one that a person puts in.",
+    needsGuest,
+    complete: async (_, { words }) =>
+      words.length > 2 ? (await import("./files.ts")).completePath(words.at(-1) ?? "") : [],
+    run: async (s, i) => (await import("./media.ts")).change(s, i),
+  },
+  {
     names: ["screen"],
     group: "devices",
     summary: "shows the text on the guest's screen, or lets the guest run until it matches",

@@ -1,0 +1,72 @@
+/** A CD-ROM drive whose medium is changed while the guest runs, as a person would do it. */
+import type { CdRom } from "../devices/ide/cd_rom.ts";
+import type { BlockBacking } from "../vm/block.ts";
+import { StateError } from "../vm/errors.ts";
+import type { DriveSource } from "./boot.ts";
+import type { Drive, DriveName } from "./drives.ts";
+
+/** A medium, and what is to be closed when it is no longer used. */
+export interface OpenMedium {
+  readonly medium: BlockBacking;
+  readonly store?: Disposable;
+}
+
+/** Opens what lies in the drive. @throws {InputError} If it can't be opened. */
+export type OpenMediumOf = (source: DriveSource) => OpenMedium;
+
+/** A CD-ROM drive of a machine. */
+export class CdDrive implements Drive, Disposable {
+  /** A drive for CDs. */
+  readonly kind = "cdrom";
+  /** Where it is. */
+  readonly name: DriveName;
+  readonly #open: OpenMediumOf;
+  #inside: OpenMedium | undefined;
+  #rom: CdRom | undefined;
+
+  /** @param source What lies in it at first. @throws {InputError} If that can't be opened. */
+  constructor(name: DriveName, source: DriveSource | "empty", open: OpenMediumOf) {
+    this.name = name;
+    this.#open = open;
+    if (source !== "empty") this.#inside = open(source);
+  }
+
+  /** What lies in it now. */
+  get medium(): BlockBacking | undefined {
+    return this.#inside?.medium;
+  }
+
+  /** The device that the guest sees. */
+  connect(rom: CdRom): void {
+    this.#rom = rom;
+  }
+
+  insert(source: DriveSource, options: { readonly force?: boolean } = {}): void {
+    this.#change(this.#open(source), options.force ?? false);
+  }
+
+  eject(options: { readonly force?: boolean } = {}): void {
+    this.#change(undefined, options.force ?? false);
+  }
+
+  /** Closes what lies in it. */
+  [Symbol.dispose](): void {
+    this.#inside?.store?.[Symbol.dispose]();
+    this.#inside = undefined;
+  }
+
+  #change(to: OpenMedium | undefined, force: boolean): void {
+    if (this.#rom?.insert(to?.medium, force) === false) {
+      to?.store?.[Symbol.dispose]();
+      throw new StateError(
+        `the guest holds what lies in ${this.name}, and was asked to let go of it`,
+        "locked",
+        {
+          remedy: "let it run and try again; force takes it from the guest",
+        },
+      );
+    }
+    this[Symbol.dispose]();
+    this.#inside = to;
+  }
+}
