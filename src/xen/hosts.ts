@@ -30,7 +30,7 @@ export function xenKindHost<K extends DomainKind>(kind: K): XenHost<`xen-${K}`> 
   const how = {
     pv: "Linux and kernels with Xen's notes",
     pvh: "without a device model",
-    hvm: "with QEMU, not tried in any lab",
+    hvm: "with QEMU",
   }[kind];
   return { backend, usable: true, detail: `${host.detail.split(";")[0]}, by xl; ${how}` };
 }
