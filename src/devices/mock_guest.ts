@@ -31,7 +31,7 @@ export class MockGuest implements DeviceHost {
   readonly #lines = new Map<number, MockLine>();
   /** Message-signalled interrupts that were sent: address and data. */
   readonly messages: [address: number, data: number][] = [];
-  readonly #loans = new Set<{ start: bigint; bytes: Uint8Array; taken: () => void }>();
+  readonly #loans = new Set<{ start: bigint; bytes: Uint8Array; taken: () => void; what?: "reads" }>();
   #now = 0n;
   /** Whether devices get RAM behind their addresses. */
   lends = false;
@@ -73,9 +73,9 @@ export class MockGuest implements DeviceHost {
   }
 
   /** RAM full of rubbish behind `start`. */
-  lend(start: bigint, length: number, taken: () => void): LentMemory | undefined {
+  lend(start: bigint, length: number, taken: () => void, what?: "reads"): LentMemory | undefined {
     if (!this.lends) return undefined;
-    const loan = { start, bytes: new Uint8Array(length).fill(0xe5), taken };
+    const loan = { start, bytes: new Uint8Array(length).fill(0xe5), taken, ...(what && { what }) };
     this.#loans.add(loan);
     return { bytes: loan.bytes, end: () => void this.#loans.delete(loan) };
   }
@@ -154,13 +154,14 @@ export class MockGuest implements DeviceHost {
   store(at: bigint, value: number, size: 1 | 2 | 4): void {
     const data = new Uint8Array(size);
     putNumber(data, value);
-    const lent = this.#lent(at, size);
+    const lent = this.#lent(at, size, true);
     if (lent === undefined) this.#mmio.write(at, data);
     else lent.set(data);
   }
 
-  #lent(at: bigint, size: number): Uint8Array | undefined {
-    for (const { start, bytes } of this.#loans) {
+  #lent(at: bigint, size: number, writes = false): Uint8Array | undefined {
+    for (const { start, bytes, what } of this.#loans) {
+      if (writes && what === "reads") continue;
       const from = Number(at - start);
       if (from >= 0 && from + size <= bytes.length) return bytes.subarray(from, from + size);
     }

@@ -69,6 +69,11 @@ export interface FirmwareBoot {
   /** Whether the BIOS's screen and keyboard are on the serial console too (SeaBIOS); true if left out. */
   serial?: boolean;
   /**
+   * A flash chip below the image, where UEFI firmware keeps its variables: a copy of `OVMF_VARS_4M.fd` beside
+   * `OVMF_CODE_4M.fd`. Written as the disks are: `snapshot` and `readOnly` hold for it too.
+   */
+  variables?: DriveSource;
+  /**
    * The BIOS of the VGA, an option ROM of at most 127.5 KiB; "none" for none. SeaBIOS's `vgabios-stdvga.bin`, beside
    * the image or where Debian puts it, if left out.
    */

@@ -295,8 +295,8 @@ export class DeviceSet implements Devices {
       ...(clock && { clock }),
       ...(notice && { notice }),
       ...(requested && { requested: (request: DeviceRequest) => requested(device, request) }),
-      lend: (start, length, taken) =>
-        this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken),
+      lend: (start, length, taken, what) =>
+        this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken, what),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
       message: (address, data) => inputs.message(address, data),

@@ -69,7 +69,7 @@ export const NO_DRIVES: OpenDrives = { drives: [], notes: [], stores: { [Symbol.
  * @throws {InputError} If a file can't be opened, or two drives are at one place.
  */
 export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives {
-  const { disk, cdrom, snapshot = false, readOnly = false } = boot;
+  const { disk, cdrom } = boot;
   const disks = Array.isArray(disk)
     ? disk as readonly (DriveSource | undefined)[]
     : [disk as DriveSource | undefined];
@@ -85,32 +85,42 @@ export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives
   }
   using cleanup = new DisposableStack();
   const notes: string[] = [];
-  const medium = (
-    name: DriveName,
-    source: DriveSource,
-    mode: Parameters<OpenStore>[1]["mode"],
-  ): OpenMedium & Pick<Drive, "changes"> => {
-    if (typeof source === "object" && "size" in source) return { medium: source };
-    const store = openStore(source instanceof URL ? pathOf(source) : source, {
-      mode,
-      name: `${name} (bytes)`,
-    });
-    notes.push(...store.notes);
-    return { medium: store, store, ...(store.overlay && { changes: store.overlay }) };
+  const medium = (name: DriveName, source: DriveSource, how: FirmwareBoot) => {
+    const { notes: said, ...opened } = openMedium(source, name, how, openStore);
+    notes.push(...said);
+    return opened;
   };
-  const mode = snapshot ? "overlay" : readOnly ? "read-only" : "read-write";
   const drives: Drive[] = disks.flatMap((source, i) => {
     const name = DRIVE_NAMES[i];
     if (source === undefined) return [];
-    const { store, ...rest } = medium(name, source, mode);
+    const { store, ...rest } = medium(name, source, boot);
     if (store !== undefined) cleanup.use(store);
     return [{ name, kind: "disk", ...rest }];
   });
   if (cdrom !== undefined) {
-    const open = (source: DriveSource) => medium("hdc", source, "read-only");
+    const open = (source: DriveSource) => medium("hdc", source, { readOnly: true });
     drives.push(cleanup.use(new CdDrive("hdc", cdrom, open)));
   }
   return { drives, notes, stores: cleanup.move() };
+}
+
+/**
+ * Opens what a user names as a medium, with `snapshot` and `readOnly` of `boot`.
+ *
+ * @throws {InputError} If it can't be opened.
+ */
+export function openMedium(
+  source: DriveSource,
+  name: string,
+  { snapshot = false, readOnly = false }: FirmwareBoot,
+  openStore: OpenStore,
+): OpenMedium & Pick<Drive, "changes"> & { readonly notes: readonly string[] } {
+  if (typeof source === "object" && "size" in source) return { medium: source, notes: [] };
+  const store = openStore(source instanceof URL ? pathOf(source) : source, {
+    mode: snapshot ? "overlay" : readOnly ? "read-only" : "read-write",
+    name: `${name} (bytes)`,
+  });
+  return { medium: store, store, notes: store.notes, ...(store.overlay && { changes: store.overlay }) };
 }
 
 /** What the IDE controller takes. */

@@ -31,13 +31,23 @@ export class Lending {
   }
 
   /** @returns undefined if there is no RAM under it, or its accesses are to be seen. */
-  lend(device: Device, start: bigint, length: number, taken: () => void): LentMemory | undefined {
+  lend(
+    device: Device,
+    start: bigint,
+    length: number,
+    taken: () => void,
+    what?: "reads",
+  ): LentMemory | undefined {
     const { memory, watched } = this.#parts;
     const end = start + BigInt(length);
     if (memory.view === undefined || watched(start, end)) return undefined;
     const loan = { device, start, end, taken };
-    if (memory.shadow(start, length, "ram") instanceof Promise) return undefined;
-    const whole = memory.regions.some((r) => !r.readOnly && r.start <= start && end <= r.start + r.size);
+    if (memory.shadow(start, length, what === "reads" ? "read-only" : "ram") instanceof Promise) {
+      return undefined;
+    }
+    const whole = memory.regions.some((r) =>
+      r.readOnly === (what === "reads") && r.start <= start && end <= r.start + r.size
+    );
     if (!whole) {
       void memory.shadow(start, length, "rom");
       return undefined;

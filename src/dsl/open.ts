@@ -5,7 +5,9 @@ import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
 import type { XenBoot } from "./xen_boot.ts";
-import type { BootSpec } from "./boot.ts";
+import type { BootSpec, FirmwareBoot } from "./boot.ts";
+import type { OpenFlash } from "./flash.ts";
+import type { BootImage } from "../x86/boot/image.ts";
 import { bootDrives, connectDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
@@ -210,7 +212,10 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const { drives, notes, stores } = !opener.devices || (told.disk === undefined && told.cdrom === undefined)
     ? NO_DRIVES
     : openDrives(told, (await import("./disks.ts")).openDisk);
-  cleanup.use(stores);
+  const media = cleanup.use(new DisposableStack());
+  media.use(stores);
+  const flash = told.variables === undefined ? undefined : await flashOf(told, image, pc);
+  media.use(flash);
   const theirs = opener.devices ? undefined : (await import("./qemu_drives.ts")).qemuDrives(told);
   const bootMenu = options.boot?.menu ?? false;
   const backend = await opener.open({
@@ -223,7 +228,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     ...theirs,
     screen: options.boot?.kind === "firmware",
     ...(options.cpu !== undefined && { cpu: options.cpu }),
-    ...(roms && { roms }),
+    ...(roms && { roms: [...roms, ...(flash ? [flash.memory] : [])] }),
     ...(taken?.kernel && { kernel: taken.kernel }),
     ...(taken?.firmware && { firmware: taken.firmware }),
   });
@@ -234,8 +239,14 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     const machine = new GuestMachine({
       backend,
       drives,
-      stores,
-      ...(image && { image: { ...image, notes: [...image.notes, ...notes, ...videoRom?.notes ?? []] } }),
+      stores: media,
+      ...(image &&
+        {
+          image: {
+            ...image,
+            notes: [...image.notes, ...notes, ...flash?.notes ?? [], ...videoRom?.notes ?? []],
+          },
+        }),
     });
     connectConsole(machine, backend);
     if (pc) {
@@ -250,6 +261,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),
         drives: driveSpecs(drives),
         bootDrives: bootDrives(drives, told.order),
+        ...(flash && { flash }),
         ...(videoRom && { vga: videoRom }),
         configured: options.boot !== undefined && options.boot.kind !== "firmware",
         ecam: acpi,
@@ -340,6 +352,21 @@ function connectConsole(machine: GuestMachine, { console: own }: Backend): void 
   const { console, debugLog } = machine.ends;
   own.connect((bytes) => console.print(bytes), (bytes) => debugLog.print(bytes));
   console.connect((bytes) => own.type(bytes));
+}
+
+/** The chip that firmware keeps its variables in. @throws {UnsupportedError} If the machine has no devices of ours. */
+async function flashOf(told: FirmwareBoot, image: BootImage | undefined, pc: boolean): Promise<OpenFlash> {
+  if (!pc || image === undefined) {
+    throw new UnsupportedError(
+      "variables",
+      "the flash chip is one of hvsh's own devices, which this guest has not",
+      {
+        remedy: "take the kvm backend, with its default devices",
+      },
+    );
+  }
+  const [{ openFlash }, { openDisk }] = await Promise.all([import("./flash.ts"), import("./disks.ts")]);
+  return openFlash(told.variables!, told, image, openDisk);
 }
 
 /** Whether the guest is a kernel that would have found firmware's tables on a real PC. */

@@ -21,6 +21,7 @@ import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
 import type { ConsoleEnd } from "./console.ts";
 import { DRIVE_NAMES, type DriveName } from "./drives.ts";
+import type { OpenFlash } from "./flash.ts";
 import type { VgaRom } from "./vga_rom.ts";
 
 /** RAM in `etc/e820`. */
@@ -42,6 +43,8 @@ export interface PcOptions {
   readonly drives: Readonly<Partial<Record<DriveName, IdeDriveSpec>>>;
   /** Drives in the order in which firmware shall try them. */
   readonly bootDrives: readonly DriveName[];
+  /** The chip that firmware keeps its variables in. */
+  readonly flash?: Pick<OpenFlash, "device">;
   /** The VGA's BIOS and font; without it there is no VGA. */
   readonly vga?: VgaRom;
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
@@ -105,6 +108,7 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
     ...pci.devices,
     ide,
     ...(vga ? [vga] : []),
+    ...(options.flash ? [options.flash.device(options.onFault)] : []),
     new Post(),
     new Dma8237(),
   ];

@@ -53,7 +53,7 @@ export function checkMemorySize(size: number, host: number = hostMemory()): void
 /** Guest-physical memory of one VM: RAM around the hole below 4 GiB, and read-only images. */
 export class KvmMemory implements BackendMemory, Disposable {
   readonly #setSlot: SetSlot;
-  /** RAM and ROMs as they were given. */
+  /** RAM and ROMs as they were given; what is lent counts as RAM. */
   readonly #given: Backed[] = [];
   /** ROMs that lie over RAM. */
   readonly #over: Backed[] = [];
@@ -90,7 +90,9 @@ export class KvmMemory implements BackendMemory, Disposable {
       }
       const mapping = cleanup.use(Mapping.anonymous(length));
       mapping.bytes.set(rom.bytes);
-      this.#place(rom.name, Number(rom.at), length, true, mapping, 0, rom.shadow);
+      const from = Number(rom.at);
+      this.#place(rom.name, from, length, !rom.lent, mapping, 0, rom.shadow);
+      if (rom.lent) this.#shadows.set({ from, to: from + length }, "rom");
     }
     this.#lay();
     this.#apply();

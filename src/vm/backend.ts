@@ -24,6 +24,8 @@ export interface Rom {
   readonly bytes: Uint8Array;
   /** Whether it lies over RAM, which `BackendMemory.shadow` can uncover. Otherwise it must be clear of RAM. */
   readonly shadow?: boolean;
+  /** Whether it is there only where a device puts it, by `BackendMemory.shadow`: a flash chip's array. */
+  readonly lent?: boolean;
 }
 
 /**

@@ -109,9 +109,10 @@ export interface DeviceHost {
    *
    * @param start First guest-physical address, a multiple of 4096, as is `length`.
    * @param taken Called just before the machine takes it back by itself, because somebody wants to see the accesses.
+   * @param what "reads": the guest's writes come to the device all the same; reads and writes stay away if left out.
    * @returns undefined if the machine has none to lend there, or the accesses are to be seen.
    */
-  lend?(start: bigint, length: number, taken: () => void): LentMemory | undefined;
+  lend?(start: bigint, length: number, taken: () => void, what?: "reads"): LentMemory | undefined;
 }
 
 /** RAM that a device has behind its addresses for a while. */

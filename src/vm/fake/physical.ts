@@ -1,4 +1,4 @@
-import type { BackendMemory, BackendOptions, MemoryRegion, Shadow } from "../backend.ts";
+import type { BackendMemory, BackendOptions, MemoryRegion, Rom, Shadow } from "../backend.ts";
 import { FaultError, InputError, StateError } from "../errors.ts";
 import { ShadowMap, type Span } from "../shadow.ts";
 
@@ -49,7 +49,7 @@ export class PhysicalMemory implements BackendMemory {
         remedy: "open the guest with less memory",
       });
     }
-    for (const rom of options.roms ?? []) this.#place(rom.name, Number(rom.at), rom.bytes);
+    for (const rom of options.roms ?? []) this.#place(rom);
     this.#last = this.#lay();
   }
 
@@ -171,7 +171,8 @@ export class PhysicalMemory implements BackendMemory {
   }
 
   /** Puts a ROM in; over RAM it hides it. */
-  #place(name: string, at: number, bytes: Uint8Array): void {
+  #place({ name, at: start, bytes, lent = false }: Rom): void {
+    const at = Number(start);
     if (!Number.isSafeInteger(at) || at < 0 || at % PAGE !== 0 || bytes.length === 0) {
       throw new InputError(`ROM ${name} must start at a multiple of 4096 and hold something`, {
         remedy: "pad the image, or load it as ordinary memory",
@@ -179,7 +180,7 @@ export class PhysicalMemory implements BackendMemory {
     }
     const padded = new Uint8Array(Math.ceil(bytes.length / PAGE) * PAGE);
     padded.set(bytes);
-    const rom = area(name, at, padded, true);
+    const rom = area(name, at, padded, !lent);
     const other = [...this.#given.filter((a) => a.readOnly), ...this.#over].find((a) =>
       a.from < rom.to && rom.from < a.to
     );
@@ -189,6 +190,7 @@ export class PhysicalMemory implements BackendMemory {
       });
     }
     const hides = this.#given.some((a) => a.from < rom.to && rom.from < a.to);
+    if (lent) this.#shadows.set(rom, "rom");
     (hides ? this.#over : this.#given).push(rom);
   }
 
