@@ -240,13 +240,13 @@ export class Symbols {
   }
 
   /** Symbols whose names contain `part`, by name, at most `limit`; all if it is empty. */
-  search(part = "", limit = 1000): ProgramSymbol[] {
+  search(part = "", limit = 1000, kinds?: readonly SymbolKind[]): ProgramSymbol[] {
     const found: ProgramSymbol[] = [];
     for (const table of this.#tables) {
       for (const name of table.names) {
         if (found.length >= limit) return found;
         const symbol = name.includes(part) ? table.lookup(name) : undefined;
-        if (symbol !== undefined) found.push(symbol);
+        if (symbol !== undefined && (kinds?.includes(symbol.kind) ?? true)) found.push(symbol);
       }
     }
     return found;

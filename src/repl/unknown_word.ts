@@ -1,6 +1,34 @@
 import { ShellError } from "./error.ts";
 import { invocation } from "./lexer.ts";
+import { nearest } from "./nearest.ts";
 import type { CommandTable } from "./table.ts";
+
+/** Words that others have for what hvsh calls otherwise. */
+const MEANT: Readonly<Record<string, string>> = {
+  breakpoint: "break",
+  breakpoints: "info breakpoints",
+  watchpoint: "watch",
+  registers: "regs",
+  memory: "x",
+};
+
+/** Words of gdb and QEMU's monitor for what hvsh does not do, and what there is instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  eject: "Media stay in their drives; `open` begins again with another -cdrom or -hda.",
+  change: "Media stay in their drives; `open` begins again with another -cdrom or -hda.",
+  checkpoint: "Guests have no way back; `start` begins again.",
+};
+
+/** What to do about a word that is no command. */
+function remedyFor(word: string, table: CommandTable): string {
+  const instead = INSTEAD[word] ?? (word.startsWith("reverse-") ? INSTEAD.checkpoint : undefined);
+  if (instead !== undefined) return instead;
+  const other = nearest(word, Object.keys(MEANT));
+  const near = table.nearest(word) ?? (other && MEANT[other]);
+  return near === undefined
+    ? "`help` lists the commands."
+    : `Did you mean \`${near}\`? \`help\` lists the commands.`;
+}
 
 /** A clearer error for a line whose first word nobody knows. */
 export function unknownWord(
@@ -20,11 +48,5 @@ export function unknownWord(
   if (
     /^(?:await|const|let|var|function|class|if|for|while|return|new|import|export|throw|try)$/.test(word)
   ) return;
-  const near = table.nearest(word);
-  return new ShellError(
-    `\`${word}\` is neither a command nor a variable`,
-    near === undefined
-      ? "`help` lists the commands."
-      : `Did you mean \`${near}\`? \`help\` lists the commands.`,
-  );
+  return new ShellError(`\`${word}\` is neither a command nor a variable`, remedyFor(word, table));
 }

@@ -3,6 +3,7 @@ import { InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { nearest } from "../nearest.ts";
 import type { Session } from "../session.ts";
+import { elsewhere } from "./info_elsewhere.ts";
 
 type Show = (session: Session, rest: string, words: readonly string[]) => Promise<Answer> | Answer;
 
@@ -54,9 +55,19 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
     show: async (s, rest) => (await import("./symbols.ts")).infoSymbol(s, rest),
   },
   {
-    names: ["symbols", "functions", "variables"],
-    summary: "symbols whose name matches a pattern",
+    names: ["symbols"],
+    summary: "symbols whose name contains a text",
     show: async (s, rest) => (await import("./symbols.ts")).infoSymbols(s, rest),
+  },
+  {
+    names: ["functions"],
+    summary: "functions, and labels, which may be either",
+    show: async (s, rest) => (await import("./symbols.ts")).infoSymbols(s, rest, "function"),
+  },
+  {
+    names: ["variables"],
+    summary: "variables, and labels, which may be either",
+    show: async (s, rest) => (await import("./symbols.ts")).infoSymbols(s, rest, "object"),
   },
   {
     names: ["address"],
@@ -84,7 +95,7 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
     show: async (s, rest) => (await import("./paging.ts")).listMappings(s, rest, true),
   },
   {
-    names: ["mtree"],
+    names: ["mtree", "roms", "ramblock", "files", "target"],
     summary: "guest-physical memory and MMIO",
     show: async (s) => (await import("./guest.ts")).infoMemoryTree(s),
   },
@@ -119,7 +130,7 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
     show: async (s, rest) => (await import("./console.ts")).infoConsole(s, rest),
   },
   {
-    names: ["status"],
+    names: ["status", "program", "name", "kvm"],
     summary: "whether the guest runs",
     show: async (s) => (await import("./guest.ts")).infoStatus(s),
   },
@@ -181,6 +192,8 @@ export async function info(session: Session, invocation: Invocation): Promise<An
   if (session.vm?.devices.get(word) !== undefined) {
     return (await import("./devices.ts")).deviceShow(session, word);
   }
+  const instead = elsewhere(word);
+  if (instead !== undefined) return { text: `${instead}\n`, data: [] };
   const meant = nearest(word, TOPICS.flatMap((t) => t.names));
   throw new InputError(`"info ${word}" is not known`, {
     remedy: meant === undefined

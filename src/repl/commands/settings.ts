@@ -44,6 +44,19 @@ export const SETTINGS: readonly Setting[] = [
     summary: "accepted for gdb's sake: hvsh never pages",
   },
   {
+    name: "listsize",
+    otherwise: "10",
+    values: "count",
+    summary: "accepted for gdb's sake: hvsh reads no source lines",
+  },
+  { name: "height", otherwise: "0", values: "count", summary: "accepted for gdb's sake: hvsh never pages" },
+  {
+    name: "width",
+    otherwise: "0",
+    values: "count",
+    summary: "accepted for gdb's sake: the terminal tells it",
+  },
+  {
     name: "disassembly-flavor",
     otherwise: "nasm",
     values: "syntax",
@@ -95,9 +108,16 @@ function onOff(name: string, value: string): string {
   throw new InputError(`${name} is on or off, not "${value}"`);
 }
 
-/** `show [NAME]`: settings; `show values`, `show convenience`: what `print` and `set` made. */
-export function show(session: Session, words: readonly string[]): Answer {
+/** `show [NAME]`: settings; `show version`, `show args`; `show values`, `show convenience`: what `print` and `set` made. */
+export async function show(session: Session, words: readonly string[]): Promise<Answer> {
   const [name] = words;
+  if (name === "version") {
+    const text = await (await import("../usage.ts")).versionText();
+    return { text, data: text.trim() };
+  }
+  if (name === "args") {
+    return { text: "A kernel's arguments are given as it is opened: -append; run keeps them.\n", data: null };
+  }
   if (name === "values") return values(session);
   if (name === "convenience" || name === "conv") return convenience(session);
   const shown = name === undefined ? SETTINGS : SETTINGS.filter((s) => s.name === name);

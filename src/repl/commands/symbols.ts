@@ -55,10 +55,13 @@ export async function infoSymbol(session: Session, rest: string): Promise<Answer
   return { text: `${name}\n`, data: { name: near.name, offset: near.offset } };
 }
 
-/** `info symbols [PART]`, `info functions`, `info variables`: names that contain the part, by address. */
-export function infoSymbols(session: Session, rest: string): Answer {
+/**
+ * `info symbols [PART]`: names that contain the part, by address. `info functions` and `info variables` leave out what
+ * is known to be the other; of an assembler's label nobody knows.
+ */
+export function infoSymbols(session: Session, rest: string, kind?: "function" | "object"): Answer {
   const { symbols } = guest(session);
-  const all = symbols.search(rest, SHOWN + 1);
+  const all = symbols.search(rest, SHOWN + 1, kind && [kind, "label"]);
   if (all.length === 0) {
     const text = rest === ""
       ? "No symbols. symbol-file FILE loads them.\n"
