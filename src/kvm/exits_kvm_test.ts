@@ -1,7 +1,8 @@
 /** Exits that real guests produce: ports, memory-mapped I/O, MSRs, halts and failures. */
 
 import assert from "node:assert/strict";
-import { expectExit, guest, kvmTest, leave, long, real } from "./test_guest.ts";
+import type { StepRun } from "../vm/backend.ts";
+import { expectExit, guest, kvmTest, leave, long, protectedMode, real } from "./test_guest.ts";
 
 kvmTest("OUT and IN of 1, 2 and 4 bytes show port, size and data, and take the answer", [], () => {
   using machine = guest();
@@ -267,4 +268,32 @@ kvmTest("an instruction that can't be emulated shows its bytes", ["emulation-fai
   const exit = expectExit(vcpu, "internal-error");
   assert.deepEqual([exit.suberror, [...exit.bytes!.subarray(0, 3)]], [1, [0xd9, 0x03, 0xf4]]);
   assert.equal(vcpu.registers().rip, 0x1000n);
+});
+
+kvmTest("32-bit handlers of interrupts begin and end, whether KVM knows INT n and IRET or not", [], () => {
+  for (const way of ["run", "step", "steps"] as const) {
+    using machine = guest();
+    // int 0x30; hlt; at 0x1010: inc ebx; iret
+    const vcpu = protectedMode(machine, [0xcd, 0x30, 0xf4, ...Array(13).fill(0x90), 0x43, 0xcf]);
+    const gate = Uint8Array.of(0x10, 0x10, 8, 0, 0, 0x8e, 0, 0);
+    machine.memory.write(BigInt(0x3000 + 8 * 0x30), gate);
+    if (way === "run") expectExit(vcpu, "halt");
+    else {
+      for (let left = 3; left > 0;) {
+        const { exit, done }: StepRun = way === "steps"
+          ? vcpu.steps(left, {})
+          : { exit: vcpu.step(), done: 0 };
+        if (exit?.kind === "debug") left--;
+        else if (exit !== undefined) assert.equal(exit.kind, "slice");
+        left -= done;
+      }
+    }
+    const { rip, rbx, rsp, rflags } = vcpu.registers();
+    assert.deepEqual([rip, rbx, rsp, rflags & 0x203n], [
+      way === "run" ? 0x1003n : 0x1002n,
+      1n,
+      0x8000n,
+      0x202n,
+    ]);
+  }
 });

@@ -73,6 +73,39 @@ export function long(machine: KvmBackend, code: readonly number[], at = CODE): K
   return vcpu;
 }
 
+/** The same in 32-bit protected mode at CPL 0 without paging, interrupts on: GDT at 0x2000, IDT at 0x3000. */
+export function protectedMode(machine: KvmBackend, code: readonly number[], at = CODE): KvmVcpu {
+  const gdt = BigUint64Array.of(0n, 0x00cf_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn);
+  machine.memory.write(0x2000n, new Uint8Array(gdt.buffer));
+  machine.memory.write(BigInt(at), Uint8Array.from(code));
+  const vcpu = machine.vcpus[0];
+  const data = Object.fromEntries(
+    ["ds", "es", "fs", "gs", "ss"].flatMap((name) => [
+      [name, 0x10n],
+      [`${name}_base`, 0n],
+      [`${name}_limit`, 0xffff_ffffn],
+      [`${name}_attributes`, 0xc093n],
+    ]),
+  );
+  vcpu.setRegisters({
+    ...data,
+    cs: 8n,
+    cs_base: 0n,
+    cs_limit: 0xffff_ffffn,
+    cs_attributes: 0xc09bn,
+    gdtr_base: 0x2000n,
+    gdtr_limit: 0x17n,
+    idtr_base: 0x3000n,
+    idtr_limit: 0x7ffn,
+    cr0: 0x11n,
+    rip: BigInt(at),
+    rsp: 0x8000n,
+    rbx: 0n,
+    rflags: 0x202n,
+  });
+  return vcpu;
+}
+
 /** Runs until the guest leaves for a reason; fails after `most` slices. */
 export function leave(enter: () => VmExit, most = 200): VmExit {
   for (let i = 0; i < most; i++) {

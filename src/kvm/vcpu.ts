@@ -1,10 +1,11 @@
 import { ERRNO } from "../abi/errno.ts";
-import type { BackendVcpu, StepOptions, StepRun, Traps } from "../vm/backend.ts";
+import type { BackendVcpu, StepOptions, StepRun, Traps, VcpuEvents } from "../vm/backend.ts";
 import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
-import { isAccess, type VmExit } from "../vm/exit.ts";
+import { type InternalErrorExit, isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
 import { machineClosed } from "./closed.ts";
+import { completeInstruction } from "./complete.ts";
 import { FLAG, kvm_regs, kvm_sregs } from "./abi.ts";
 import { DebugModes, MODE } from "./debug_modes.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
@@ -120,7 +121,11 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     for (let done = 0; done < count;) {
       state.entering();
       if (this.kvmRun() < 0) return { done, exit: this.#interrupted() };
-      if (!this.#decoder.stepped) return { done, exit: this.#left(this.#decoder.decode()) };
+      if (!this.#decoder.stepped) {
+        const exit = this.#decoder.decode();
+        if (exit.kind !== "internal-error" || !this.#completed(exit)) return { done, exit: this.#left(exit) };
+        return { done, exit: this.#decoder.stepDone(this.#linearRip()) };
+      }
       done++;
       if (watch !== undefined && !watch(this.#snapshot())) return { done };
     }
@@ -228,6 +233,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
         if (this.#pending.waiting) continue;
       }
       if (exit.kind === "halt" && offer && this.#pending.takable) continue;
+      if (exit.kind === "internal-error" && this.#completed(exit)) {
+        if (this.#stepping) return this.#decoder.stepDone(this.#linearRip());
+        continue;
+      }
       return this.#left(exit);
     }
   }
@@ -237,6 +246,14 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     this.#inFlight = isAccess(exit);
     this.#halted = exit.kind === "halt";
     return exit;
+  }
+
+  /** Whether what KVM could not do is done. */
+  #completed({ bytes }: InternalErrorExit): boolean {
+    if (bytes === undefined) return false;
+    const events = () => this.events();
+    const setEvents = (change: Partial<VcpuEvents>) => this.setEvents(change);
+    return completeInstruction({ ...this.#hand, events, setEvents }, bytes);
   }
 
   /** Delivers an interrupt in real mode without the processor. A method of its own: `#enter` makes no closure so. */
@@ -285,7 +302,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     this.park();
     const exit = this.#arrived ?? SLICE;
     this.#arrived = undefined;
-    return exit;
+    return exit.kind === "internal-error" && this.#completed(exit) ? SLICE : exit;
   }
 
   /** Makes sure that it does not run: its exit waits for `collect`, as its registers may be asked for before. */
