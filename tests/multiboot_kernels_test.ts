@@ -1,7 +1,7 @@
-/** Multiboot 1 kernels that nobody here wrote, from Debian's packages, where they are installed. */
+/** Multiboot 1 kernels: those that nobody here wrote, from Debian's packages where they are installed, and one of interrupts. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { elf, MiB, open } from "../mod.ts";
+import { elf, hosts, MiB, open } from "../mod.ts";
 
 /** The newest file in /boot whose name matches. */
 function installed(pattern: RegExp): string | undefined {
@@ -53,3 +53,20 @@ test(
     assert.match(vm.console.text, /no MB1 modules/);
   },
 );
+
+const kvm = (await hosts()).find((host) => host.backend === "kvm");
+if (!kvm?.usable) console.log(`multiboot: interrupts: skipped, ${kvm?.reason}`);
+Deno.test({
+  name:
+    "multiboot: handlers of the 8259's, the local APIC's and the kernel's own interrupts return, also after a reset",
+  ignore: !kvm?.usable,
+  fn: async () => {
+    const boot = elf(new URL("../fixtures/interrupts.bin", import.meta.url));
+    await using vm = await open({ backend: "kvm", memory: MiB(16), boot });
+    for (let round = 0; round < 2; round++) {
+      const stop = await vm.continue({ timeoutMs: 120_000 });
+      assert.equal(stop.kind === "exit" ? stop.code : stop.kind, (0x2a << 1) | 1);
+      await vm.reset();
+    }
+  },
+});

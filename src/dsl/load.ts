@@ -1,4 +1,6 @@
 import type { BackendVcpu, MaybePromise } from "../vm/backend.ts";
+import { UnsupportedError } from "../vm/errors.ts";
+import { enableLapic } from "../x86/apic.ts";
 import type { BootImage } from "../x86/boot/image.ts";
 
 /** Puts a boot image into memory and the first vCPU into its start state. */
@@ -11,7 +13,19 @@ export async function loadImage(
     await write(at, bytes);
     if (zeros > 0) await zero(at + BigInt(bytes.length), zeros, write);
   }
+  if (image.protocol === "multiboot" || image.protocol === "pvh") await asBiosLeavesIt(vcpu);
   await vcpu.setRegisters(image.registers);
+}
+
+/** Kernels that a boot loader starts find the local APIC switched on, if the machine has one. */
+async function asBiosLeavesIt(vcpu: BackendVcpu): Promise<void> {
+  try {
+    const page = await vcpu.lapic();
+    enableLapic(page);
+    await vcpu.setLapic(page);
+  } catch (error) {
+    if (!(error instanceof UnsupportedError)) throw error;
+  }
 }
 
 const CHUNK = 1 << 20;

@@ -172,3 +172,19 @@ function viewOf(page: Uint8Array): DataView {
   }
   return new DataView(page.buffer, page.byteOffset, page.byteLength);
 }
+
+const SVR = 0xf0;
+const LVT_LINT0 = 0x350;
+const LVT_LINT1 = 0x360;
+
+/**
+ * Writes into a page of registers at reset what a BIOS leaves in the first processor's APIC: it is on, with the 8259
+ * at LINT0 and NMI at LINT1 (MultiProcessor Specification 1.4, 3.6.2.2, "Virtual Wire Mode"). Kernels that use its timer
+ * and never switch it on work by that.
+ */
+export function enableLapic(page: Uint8Array): void {
+  const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+  view.setUint32(SVR, 0x1ff, true);
+  view.setUint32(LVT_LINT0, 0x8700, true); // ExtINT, level
+  view.setUint32(LVT_LINT1, 0x8400, true); // NMI, level
+}
