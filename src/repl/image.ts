@@ -38,6 +38,20 @@ export function guessImage(head: Uint8Array, size: number): ImageGuess | undefin
   return undefined;
 }
 
+/** What is wrong with a multiboot header that is nearly one. */
+export function brokenHeader(head: Uint8Array): { readonly at: number; readonly what: string } | undefined {
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  for (let at = 0; at + 12 <= head.length; at++) {
+    if (view.getUint32(at, true) !== 0x1badb002) continue;
+    const sum = [0, 4, 8].reduce((all, offset) => all + view.getUint32(at + offset, true), 0) % 2 ** 32;
+    const adds = sum === 0;
+    // Four bytes that only look like the magic are no header: one of the two has to be right.
+    if (!adds && at % 4 !== 0) continue;
+    return { at, what: adds ? "is not at a multiple of 4" : "has a wrong checksum" };
+  }
+  return undefined;
+}
+
 /**
  * Guesses what kind of image a file is.
  *
@@ -67,6 +81,13 @@ export async function guessFile(path: string): Promise<ImageGuess> {
   }
   const guess = guessImage(head.subarray(0, length), size);
   if (guess) return guess;
+  const broken = brokenHeader(head.subarray(0, length));
+  if (broken !== undefined) {
+    throw new ShellError(
+      `${path} is no multiboot kernel: the header at ${broken.at} ${broken.what}`,
+      "Magic, flags and checksum must add up to 0 (modulo 2^32), at a multiple of 4 in the first 8192 bytes.",
+    );
+  }
   throw new ShellError(
     `${path} is no ELF file, kernel, boot sector or ROM that could be recognised`,
     "Say what it is: -bios, -kernel, --boot-sector or --flat FILE,at=ADDRESS,mode=real.",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ShellError } from "./error.ts";
-import { guessImage } from "./image.ts";
+import { brokenHeader, guessImage } from "./image.ts";
 import { OPTIONS, parseOptions } from "./options.ts";
 import { parseSize } from "./size.ts";
 import { helpText } from "./usage.ts";
@@ -134,6 +134,11 @@ Deno.test("images are told by their contents", () => {
     "multiboot",
   );
   assert.equal(guess(bytes(1000, {})), undefined);
+  const header = [0x02, 0xb0, 0xad, 0x1b, 0, 0, 0, 0, 0xfe, 0x4f, 0x52, 0xe4];
+  const wrong = [...header.slice(0, 11), 0xe5];
+  assert.equal(brokenHeader(bytes(4096, { 64: wrong }))?.what, "has a wrong checksum");
+  assert.deepEqual(brokenHeader(bytes(4096, { 66: header })), { at: 66, what: "is not at a multiple of 4" });
+  assert.equal(brokenHeader(bytes(4096, { 66: wrong })), undefined);
   assert.equal(guess(new Uint8Array(0)), undefined);
 });
 
