@@ -14,8 +14,6 @@ const MEANT: Readonly<Record<string, string>> = {
 
 /** Words of gdb and QEMU's monitor for what hvsh does not do, and what there is instead. */
 const INSTEAD: Readonly<Record<string, string>> = {
-  eject: "Media stay in their drives; `open` begins again with another -cdrom or -hda.",
-  change: "Media stay in their drives; `open` begins again with another -cdrom or -hda.",
   checkpoint: "Guests have no way back; `start` begins again.",
 };
 
