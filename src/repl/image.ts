@@ -79,6 +79,7 @@ export async function guessFile(path: string): Promise<ImageGuess> {
       "Name a file to boot; --help lists the options.",
     );
   }
+  if (length === 0) throw new ShellError(`${path} is empty`, "Build or copy the file again.");
   const guess = guessImage(head.subarray(0, length), size);
   if (guess) return guess;
   const broken = brokenHeader(head.subarray(0, length));

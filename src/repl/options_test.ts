@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ShellError } from "./error.ts";
-import { brokenHeader, guessImage } from "./image.ts";
+import { brokenHeader, guessFile, guessImage } from "./image.ts";
 import { OPTIONS, parseOptions } from "./options.ts";
 import { parseSize } from "./size.ts";
 import { helpText } from "./usage.ts";
@@ -140,6 +140,15 @@ Deno.test("images are told by their contents", () => {
   assert.deepEqual(brokenHeader(bytes(4096, { 66: header })), { at: 66, what: "is not at a multiple of 4" });
   assert.equal(brokenHeader(bytes(4096, { 66: wrong })), undefined);
   assert.equal(guess(new Uint8Array(0)), undefined);
+});
+
+Deno.test("options: an empty image is said to be empty", async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    await assert.rejects(guessFile(path), { message: `${path} is empty` });
+  } finally {
+    await Deno.remove(path);
+  }
 });
 
 Deno.test("options: attach names a guest of others, and goes with nothing to boot", () => {
