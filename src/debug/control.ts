@@ -9,6 +9,7 @@ import type { Stop, StopCause } from "../vm/stop.ts";
 import { linearRip } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
 import { guarded, isRunaway } from "./guard.ts";
+import { inTurn } from "./in_turn.ts";
 import type { Patches } from "./patches.ts";
 import type { Stepper } from "./stepper.ts";
 import { StopFeed } from "./stop_feed.ts";
@@ -78,16 +79,36 @@ export class RunControl {
     const { count = 1, vcpu, interrupts = false, each } = typeof request === "number"
       ? { count: request }
       : request;
-    const chosen = vcpu === undefined ? this.current : this.#parts.backend.vcpus[vcpu];
-    if (chosen === undefined) {
+    const { vcpus } = this.#parts.backend;
+    const several = typeof vcpu === "object" ? vcpu.map((index) => vcpus[index]) : [];
+    const chosen = vcpu === undefined ? this.current : typeof vcpu === "object" ? several[0] : vcpus[vcpu];
+    if (chosen === undefined || several.includes(undefined as unknown as BackendVcpu)) {
       return Promise.reject(new InputError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
+    }
+    if (several.length > 1 && each !== undefined) {
+      return Promise.reject(new InputError("`each` looks at the steps of one vCPU", { remedy: "name one" }));
     }
     if (!Number.isInteger(count) || count < 0) {
       return Promise.reject(new InputError(`a number of steps is a whole number, not ${count}`));
     }
+    if (several.length > 1) return this.run("step", () => this.#severally(several, count, { interrupts }));
     // Device time does not move for one instruction: setting the clock going would cost a part of the step.
     const timeless = count === 1 && each === undefined;
     return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), undefined, timeless);
+  }
+
+  async #severally(vcpus: readonly BackendVcpu[], count: number, options: StepOptions): Promise<VcpuStop> {
+    const { loop } = this.#parts;
+    const mover = {
+      one: (vcpu: BackendVcpu, how: StepOptions) => this.one(vcpu, how),
+      get request() {
+        return loop.request;
+      },
+    };
+    // Behind the one that stopped last, which would else stop again before the rest had a turn.
+    const next = vcpus.indexOf(this.current) + 1;
+    const order = [...vcpus.slice(next), ...vcpus.slice(0, next)];
+    return await inTurn(mover, order, count, options) ?? { vcpu: vcpus[0], cause: STEPPED };
   }
 
   /** One instruction of a guest without breakpoints: `run` by a shorter way, since scripts do it without end. */

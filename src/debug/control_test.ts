@@ -72,3 +72,38 @@ Deno.test("a vCPU that was stopped before a breakpoint for another's sake meets 
   await control.close();
   await backend.close();
 });
+
+Deno.test("some of several vCPUs run by turns, the rest stand; one that sleeps loses its turn", async () => {
+  const backend = createFake({ memory: 1 << 20, cpus: 4, irqchip: false, pit: false });
+  const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+  const { control, breakpoints, memory, vcpus } = createDebugger(backend, buses, CLOCK);
+  // inc ax; cmp ax, 1000; jne 0x1000; cli; hlt, and for the last one hlt at once, interrupts on.
+  await memory.write(0x1000n, Uint8Array.of(0x40, 0x3d, 0xe8, 0x03, 0x75, 0xfa, 0xfa, 0xf4));
+  await memory.write(0x2000n, Uint8Array.of(0xf4, 0xeb, 0xfd));
+  for (const vcpu of vcpus) {
+    const rip = vcpu.index === 3 ? 0x2000n : 0x1000n;
+    await vcpu.setRegisters({ cs: 0n, cs_base: 0n, rip, rax: 0n, rflags: 0x202n });
+  }
+  const rax = async (index: number) => (await vcpus[index].registers()).rax;
+
+  let stop = await control.step({ vcpu: [0, 2], count: 6 });
+  assert.deepEqual([stop.kind, stop.vcpu.index], ["step", 0]);
+  assert.deepEqual([await rax(0), await rax(1), await rax(2)], [2n, 0n, 2n]);
+
+  const met = await breakpoints.add(0x1006n, { vcpu: 2 });
+  stop = await control.step({ vcpu: [3, 0, 2], count: Number.MAX_SAFE_INTEGER, interrupts: true });
+  // Behind the one that stopped last it is the other's turn.
+  assert.deepEqual([stop.kind, stop.vcpu.index, met.hits], ["breakpoint", 2, 1]);
+  stop = await control.step({ vcpu: [0, 3], count: Number.MAX_SAFE_INTEGER, interrupts: true });
+  assert.deepEqual([stop.kind, stop.vcpu.index], ["halt", 0]);
+  assert.deepEqual([await rax(1), await rax(2)], [0n, 1000n]);
+  assert.equal((await vcpus[3].registers()).rip, 0x2001n);
+
+  assert.equal((await control.step({ vcpu: [1, 3], count: Number.MAX_SAFE_INTEGER })).kind, "halt");
+  assert.equal(await rax(1), 1000n);
+
+  await assert.rejects(control.step({ vcpu: [0, 9] }), /there is no vCPU 0,9/);
+  await assert.rejects(control.step({ vcpu: [0, 1], each: () => true }), /one vCPU/);
+  await control.close();
+  await backend.close();
+});

@@ -8,8 +8,8 @@ import { type ThreadChoice, threadChoice } from "./threads.ts";
 export type Motion =
   /** All vCPUs, freely. */
   | { readonly kind: "continue" }
-  /** One of several vCPUs, the others held: only stepping can do that. */
-  | { readonly kind: "alone"; readonly vcpu: number }
+  /** Some of several vCPUs, the others held: only stepping can do that. */
+  | { readonly kind: "some"; readonly vcpus: readonly number[] }
   /** One vCPU one instruction. */
   | { readonly kind: "step"; readonly vcpu: number }
   /** One vCPU as long as RIP is in [start, end). */
@@ -30,7 +30,7 @@ const MOST_ACTIONS = 4096;
  * others stand still. Signals are not passed on: a guest has exceptions instead.
  *
  * @param current The vCPU that stopped last: it is stepped if several might be.
- * @throws {PacketError} If it makes no sense, or several vCPUs but not all shall run freely.
+ * @throws {PacketError} If it makes no sense.
  */
 export function motionOf(text: string, vcpus: number, current: number): Motion {
   const actions = text.split(";", MOST_ACTIONS + 1).slice(1).map((action) => parse(action, vcpus));
@@ -48,11 +48,8 @@ export function motionOf(text: string, vcpus: number, current: number): Motion {
   if (step?.letter === "s") return { kind: "step", vcpu: step.vcpu };
   if (step !== undefined) return { kind: "range", vcpu: step.vcpu, start: step.start, end: step.end };
   const running = chosen.flatMap((action, vcpu) => action === undefined ? [] : [vcpu]);
-  if (running.length === vcpus) return { kind: "continue" };
-  if (running.length === 1) return { kind: "alone", vcpu: running[0] };
-  throw new PacketError(
-    running.length === 0 ? "no thread is to go on" : "either one thread goes on, or all: not some of them",
-  );
+  if (running.length === 0) throw new PacketError("no thread is to go on");
+  return running.length === vcpus ? { kind: "continue" } : { kind: "some", vcpus: running };
 }
 
 function parse(text: string, vcpus: number): Action {
@@ -80,8 +77,12 @@ export function move(vm: Machine, motion: Motion): Promise<Stop> {
     case "step":
       // Of the vCPU that stopped last it is a shorter way.
       return vm.step(motion.vcpu === (vm.lastStop?.vcpu.index ?? 0) ? 1 : { vcpu: motion.vcpu });
-    case "alone":
-      return vm.step({ count: Number.MAX_SAFE_INTEGER, vcpu: motion.vcpu, interrupts: true });
+    case "some":
+      return vm.step({
+        count: Number.MAX_SAFE_INTEGER,
+        vcpu: motion.vcpus.length === 1 ? motion.vcpus[0] : motion.vcpus,
+        interrupts: true,
+      });
     case "range":
       return vm.step({
         count: Number.MAX_SAFE_INTEGER,

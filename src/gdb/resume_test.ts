@@ -11,7 +11,8 @@ Deno.test("for each vCPU the first action that names it counts", () => {
   assert.deepEqual(motionOf("vCont;c:1;s", 2, 0), { kind: "step", vcpu: 1 });
   assert.deepEqual(motionOf("vCont;s", 2, 1), { kind: "step", vcpu: 1 });
   assert.deepEqual(motionOf("vCont;S0b:p1.1", 2, 1), { kind: "step", vcpu: 0 });
-  assert.deepEqual(motionOf("vCont;c:p1.2", 2, 0), { kind: "alone", vcpu: 1 });
+  assert.deepEqual(motionOf("vCont;c:p1.2", 2, 0), { kind: "some", vcpus: [1] });
+  assert.deepEqual(motionOf("vCont;c:p1.3;c:p1.1", 3, 0), { kind: "some", vcpus: [0, 2] });
   assert.deepEqual(motionOf("vCont;c:p1.1", 1, 0), { kind: "continue" });
   assert.deepEqual(motionOf("vCont;r1000,100a:p1.1;c", 2, 0), {
     kind: "range",
@@ -33,7 +34,7 @@ Deno.test("actions that make no sense, or that no machine can do, are refused", 
       "vCont;r1,2,3",
       "vCont;t",
     ]
-      .concat(["vCont;c:1:2", "vCont;c:1;c:2", "vCont;s1", "vCont;C", "vCont;rg,1"])
+      .concat(["vCont;c:1:2", "vCont;s1", "vCont;C", "vCont;rg,1"])
   ) assert.throws(() => motionOf(text, 3, 0), PacketError, text);
 });
 

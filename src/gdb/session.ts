@@ -244,7 +244,7 @@ export class GdbSession {
     const motion: Motion = /[sS]/.test(text[0])
       ? { kind: "step", vcpu: chosen ?? this.#current }
       : chosen !== undefined && this.#parts.vm.vcpus.length > 1
-      ? { kind: "alone", vcpu: chosen }
+      ? { kind: "some", vcpus: [chosen] }
       : { kind: "continue" };
     const address = /^[cs]/.test(text) ? text.slice(1) : text.split(";")[1] ?? "";
     return address === "" ? this.#run(motion) : this.#runFrom(hexNumber(address), motion);

@@ -227,6 +227,8 @@ export interface StepOptions {
   readonly interrupts?: boolean;
   /** Whether execute traps stay armed (data traps always do). Left out: they don't. */
   readonly execute?: boolean;
+  /** Whether a vCPU that sleeps is left asleep at its slice's end, as if it had done a step; for the run loop. */
+  readonly inTurn?: boolean;
 }
 
 /** Pending and injected exceptions, interrupts, NMIs, and what shadows them (KVM_GET_VCPU_EVENTS). */

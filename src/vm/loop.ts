@@ -155,18 +155,25 @@ export class RunLoop {
     }
   }
 
+  /** Whose turn is first: who comes behind the one that stopped last, which would else stop again before the rest ran. */
+  #first = 0;
+
   /** Lets every vCPU run, each for a slice in turn, until one stops. */
   async run(): Promise<VcpuStop> {
     if (this.#parallel !== undefined) return await this.#parallel.run();
     const { vcpus } = this.#backend;
     for (;;) {
       let asleep = 0;
-      for (const vcpu of vcpus) {
+      for (let i = 0, first = this.#first; i < vcpus.length; i++) {
+        const vcpu = vcpus[(first + i) % vcpus.length];
         // One that waits for SIPI would sleep through its slice while others have work.
         const started = vcpus.length === 1 || await vcpu.idle() !== "wait-for-sipi";
         const cause = started ? await this.#guardedBurst(vcpu) : ASLEEP;
         if (cause === ASLEEP) asleep++;
-        else if (cause !== undefined) return { vcpu, cause };
+        else if (cause !== undefined) {
+          this.#first = vcpu.index + 1;
+          return { vcpu, cause };
+        }
       }
       this.#clock?.poll();
       if (this.#request !== undefined) return { vcpu: vcpus[0], cause: this.#request };
@@ -395,6 +402,7 @@ export class RunLoop {
     if (exit.kind === "slice") {
       // A vCPU that sleeps for ever never executes the instruction that was to be stepped.
       return then(vcpu.idle(), (idle): MaybePromise<StopCause | undefined> => {
+        if (options?.inTurn === true && idle !== "no") return undefined;
         // As one never does that waits for another vCPU, which stands still.
         if (idle === "halted-forever" || idle === "wait-for-sipi") return { kind: "halt" };
         return turn().then(() => this.#request ?? this.step(vcpu, options));

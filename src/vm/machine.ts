@@ -336,8 +336,11 @@ export interface MachineInterrupts {
 export interface StepRequest {
   /** How many instructions; 1 by default. */
   readonly count?: number;
-  /** Which vCPU; the one that stopped last by default. */
-  readonly vcpu?: number;
+  /**
+   * Which vCPU; the one that stopped last by default. Of several each does `count` instructions, by turns of a few, while
+   * the rest stand still; `each` is for one alone.
+   */
+  readonly vcpu?: number | readonly number[];
   /** Whether pending interrupts are taken; false by default, as gdb users expect. */
   readonly interrupts?: boolean;
   /**

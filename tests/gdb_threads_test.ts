@@ -1,0 +1,103 @@
+/** vCPUs as threads, for packets, for gdb and for lldb: one is stepped, some run, all run. */
+import "../src/host/preload.ts";
+import assert from "node:assert/strict";
+import { flat, type GuestMachine, open } from "../mod.ts";
+import { GdbClient } from "./gdb_client.ts";
+import { gdb, has, lldb } from "./gdb_programs.ts";
+
+/** At 0x1000: inc ax; inc bx; jmp 0x1000. */
+const LOOP = Uint8Array.of(0x40, 0x43, 0xeb, 0xfc);
+
+async function guest(cpus: number): Promise<GuestMachine> {
+  const vm = await open({ backend: "fake", cpus, boot: flat(LOOP, { at: 0x1000 }) });
+  for (const vcpu of vm.vcpus) await vcpu.setRegisters({ cs: 0n, cs_base: 0n, rip: 0x1000n });
+  return vm;
+}
+
+const counts = async (vm: GuestMachine) => {
+  const all = [];
+  for (const vcpu of vm.vcpus) all.push(Number((await vcpu.registers()).rax));
+  return all;
+};
+
+Deno.test("gdb server: two of three vCPUs run, the third stands still", async () => {
+  await using vm = await guest(3);
+  await using server = await vm.gdbServer();
+  await using client = await GdbClient.start(server.address);
+  assert.equal(await client.ask("Z0,1001,1"), "OK");
+  // Whoever is first there is told; then it is the other one's turn.
+  const met = [];
+  for (let i = 0; i < 2; i++) {
+    met.push(/^T05thread:p1\.(.);swbreak/.exec((await client.ask("vCont;c:p1.3;c:p1.1"))!)?.[1]);
+  }
+  assert.deepEqual(met.sort(), ["1", "3"]);
+  assert.equal(await client.ask("z0,1001,1"), "OK");
+  await client.send("vCont;c:p1.1;c:p1.3");
+  while (vm.state !== "running") await new Promise((resolve) => setTimeout(resolve, 1));
+  await client.raw("\x03");
+  assert.match((await client.reply())!, /^T02thread:p1\.[13];/);
+  assert.equal((await counts(vm))[1], 0);
+});
+
+Deno.test({
+  name: "gdb: thread, thread apply, stepi in one, scheduler-locking",
+  ignore: !has("gdb"),
+  fn: async () => {
+    await using vm = await guest(2);
+    await using server = await vm.gdbServer();
+    const output = await gdb(server.address, [
+      "info threads",
+      "thread apply all print/x $pc",
+      "thread 2",
+      "stepi",
+      "print/x $pc",
+      "thread 1",
+      "print/x $pc",
+      "set scheduler-locking on",
+      "break *0x1002 thread 1",
+      "continue",
+      "thread apply all print $ax",
+      "set scheduler-locking off",
+      "delete",
+      "break *0x1000 thread 2",
+      "continue",
+      "print $_thread",
+    ]);
+    const wanted = [
+      /Thread 1\.1 "vCPU 0"/,
+      /Thread 1\.2 "vCPU 1"/,
+      /\$1 = 0x1000[^]*\$2 = 0x1000/,
+      /\$3 = 0x1001/,
+      /\$4 = 0x1000/,
+      /Thread 1 "vCPU 0" hit Breakpoint 1/,
+      /\$5 = 1[^]*\$6 = 1/,
+      /Thread 2 "vCPU 1" hit Breakpoint 2/,
+      /\$7 = 2/,
+    ];
+    for (const pattern of wanted) assert.match(output, pattern, output);
+  },
+});
+
+Deno.test({
+  name: "lldb: thread select, step-inst in one, thread continue of one",
+  ignore: !has("lldb"),
+  fn: async () => {
+    await using vm = await guest(2);
+    await using server = await vm.gdbServer();
+    const output = await lldb(server.address, [
+      "thread list",
+      "thread select 2",
+      "thread step-inst",
+      "register read rip",
+      "thread select 1",
+      "register read rip",
+      "breakpoint set --address 0x1002",
+      "thread continue 2",
+      "thread list",
+      "detach",
+    ]);
+    assert.match(output, /thread #1[^]*thread #2/, output);
+    assert.match(output, /rip = 0x0+1001[^]*rip = 0x0+1000/, output);
+    assert.deepEqual(await counts(vm), [0, 1], output);
+  },
+});
