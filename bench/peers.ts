@@ -3,6 +3,7 @@
 import { type BackendName, hosts } from "../mod.ts";
 import { type Measured, Obstacle } from "./figure.ts";
 import { LOOP_ELF } from "./rsp_guest.ts";
+import { build } from "./twin.ts";
 
 const SERVER = new URL("./rsp_server.ts", import.meta.url).pathname;
 const QEMU = "qemu-system-x86_64";
@@ -31,10 +32,13 @@ export async function withImage<T>(body: (image: string) => Promise<T>): Promise
 }
 
 /** Runs `body` with the ports of our server and of QEMU's stub, each in a process of its own. */
-export function both(body: (ours: number, theirs: number) => Promise<Measured>): Promise<Measured> {
+export function both(
+  body: (ours: number, theirs: number) => Promise<Measured>,
+  serve: (backend: BackendName, image: string) => Promise<Peer> = ourServer,
+): Promise<Measured> {
   return withImage(async (image) => {
     const { ours, accelerator } = await hypervisor();
-    await using server = await ourServer(ours, image);
+    await using server = await serve(ours, image);
     await using qemu = qemuStub(accelerator, image);
     const measured = await body(server.port, qemu.port);
     return { ...measured, on: ours === "kvm" ? "kvm" : `${ours}, QEMU ${accelerator}` };
@@ -46,8 +50,18 @@ export interface Peer extends AsyncDisposable {
   readonly port: number;
 }
 
-async function ourServer(backend: BackendName, image: string): Promise<Peer> {
-  const child = start(Deno.execPath(), ["run", "-q", "-A", "--no-check", SERVER, backend, image], "piped");
+function ourServer(backend: BackendName, image: string): Promise<Peer> {
+  return told(start(Deno.execPath(), ["run", "-q", "-A", "--no-check", SERVER, backend, image], "piped"));
+}
+
+/** A server in C that does no more than the figures of this protocol ask for: what can be reached. */
+export async function cServer(): Promise<Peer> {
+  const guest = ["memory=33554432", "irqchip=0", "at=4096", "code=40ebfd"];
+  return await told(start(await build("stub"), guest, "piped"));
+}
+
+/** A server that says where it listens. */
+async function told(child: Deno.ChildProcess): Promise<Peer> {
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   const { value = "" } = await reader.read();
   const port = Number(/:(\d+)\s*$/.exec(value)?.[1]);

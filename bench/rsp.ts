@@ -1,7 +1,7 @@
 /** The GDB server beside QEMU's stub: both serve the same guest, each from its process, to the same C client. */
 
 import { type Figure, rates } from "./figure.ts";
-import { both } from "./peers.ts";
+import { both, cServer } from "./peers.ts";
 import { Twin } from "./twin.ts";
 
 const MEMORY_AT = 0x10_0000;
@@ -37,3 +37,24 @@ export const rspMem: Figure = {
       return await rates(a.run, b.run, effort);
     }),
 };
+
+/** The same two of a server in C: a goal above these is one that nobody reaches on this host. */
+export const rspFloors: readonly Figure[] = [
+  inC(rspStep, "rsp-step-c", { packets: "s" }),
+  inC(rspMem, "rsp-mem-c", { memory: MEMORY_AT }),
+];
+
+function inC(figure: Figure, name: string, request: Record<string, string | number>): Figure {
+  return {
+    ...figure,
+    name,
+    what: figure.what.replace("hvsh's GDB server", "a server in C"),
+    needs: ["kvm", "cc"],
+    measure: (effort) =>
+      both(async (ours, theirs) => {
+        await using a = await Twin.start("rsp", { port: ours, ...request });
+        await using b = await Twin.start("rsp", { port: theirs, ...request });
+        return await rates(a.run, b.run, effort);
+      }, cServer),
+  };
+}

@@ -18,7 +18,7 @@ import { idePio } from "./ide_pio.ts";
 import { diff, qemuStep } from "./remote.ts";
 import { reopen } from "./reopen.ts";
 import { rss } from "./linux/resident.ts";
-import { rspMem, rspStep } from "./rsp.ts";
+import { rspFloors, rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
 import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
@@ -47,7 +47,17 @@ const FIGURES: readonly Figure[] = [
   diff,
 ];
 /** Measured by name only: other ways to look at the same thing, and what takes minutes. */
-const MORE: readonly Figure[] = [stepAwait, stepGetRegs, boot1, boot2, rss, blkRand, blkSeq, net];
+const MORE: readonly Figure[] = [
+  stepAwait,
+  stepGetRegs,
+  ...rspFloors,
+  boot1,
+  boot2,
+  rss,
+  blkRand,
+  blkSeq,
+  net,
+];
 
 interface Options {
   readonly figures: readonly Figure[];

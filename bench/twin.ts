@@ -63,7 +63,8 @@ export class Twin implements AsyncDisposable {
   }
 }
 
-async function build(name: string): Promise<string> {
+/** Builds a program in C, and gives its path. @throws {Obstacle} */
+export async function build(name: string): Promise<string> {
   await Deno.mkdir(BUILT, { recursive: true });
   const program = fileURLToPath(new URL(name, BUILT));
   const source = fileURLToPath(new URL(`${name}.c`, SOURCES));

@@ -62,7 +62,7 @@ static uint64_t now(void) {
 }
 
 /* Answers "run N" until the input ends. */
-static int serve(void (*work)(void *context, uint64_t count), void *context) {
+__attribute__((unused)) static int serve(void (*work)(void *context, uint64_t count), void *context) {
   char line[64];
   while (fgets(line, sizeof line, stdin) != NULL) {
     uint64_t count = 0;
