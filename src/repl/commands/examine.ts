@@ -215,6 +215,7 @@ async function instructions(session: Session, state: ExamineState, count: number
     })
     : await vm.disassemble(gva(state.next), { count, vcpu: session.vcpu, syntax: syntaxSetting(session) });
   const last = list.at(-1);
+  if (last !== undefined) stateOf(session).variables.set("_", last.address);
   if (count < 0) state.next = list[0]?.address ?? state.next;
   else if (last !== undefined) state.next = last.address + BigInt(last.length);
   const pc = state.space === "gva" ? await linearPc(session) : undefined;
