@@ -31,7 +31,7 @@ while read -r line; do eval "$line"; echo "hvsh-bench: done $?"; done
 export interface LinuxFiles {
   readonly kernel: string;
   readonly initrd: string;
-  /** An image with the packages, which neither side writes to. */
+  /** An image with the packages, which neither side writes to, in a folder of its own: the caller's to remove. */
   readonly root: string;
 }
 

@@ -32,6 +32,7 @@ export async function inTurn(rounds: number, pair: Pair): Promise<Measured> {
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
   const files = await linuxFiles(folder, pair);
+  cleanup.defer(() => Deno.remove(files.root.slice(0, files.root.lastIndexOf("/")), { recursive: true }));
   const ours = cleanup.use(await askedOnHvsh(files, pair.devices()));
   const theirs = cleanup.use(await askedOnQemu(files, pair.qemu));
   const measured = pair.cases.map(() => [] as { ours: number; theirs: number }[]);
