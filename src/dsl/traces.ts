@@ -113,8 +113,7 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
   for (let i = 0; i < count; i++) {
     const upcoming = await one.next();
     const its = await other.next(upcoming);
-    // The second is begun first: where it is behind a stub, the first one's step is done meanwhile.
-    let [right, left] = await Promise.all([other.step(its), one.step(upcoming)]);
+    let [left, right] = await Promise.all([one.step(upcoming), other.step(its)]);
     // QEMU's translator reports a step before a store into the page that runs, and does it with the next.
     if (moved(left) !== moved(right)) {
       if (moved(left)) right = await other.step();

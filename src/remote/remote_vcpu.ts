@@ -1,4 +1,4 @@
-import type { BackendVcpu, CpuidEntry, MaybePromise, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
+import type { BackendVcpu, CpuidEntry, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import type { DebugExit, VmExit } from "../vm/exit.ts";
 import type { RegisterName, Registers, RegisterValues } from "../vm/registers.ts";
@@ -15,9 +15,6 @@ const SLICE_MS = 5;
 const BS = 1n << 14n;
 const IF = 1n << 9n;
 const SLICE: VmExit = { kind: "slice" };
-/** A step that is under way. */
-const BEGUN = Symbol("begun");
-const TURN = Promise.resolve();
 
 /** MSRs that stubs show as registers. */
 const MSRS: ReadonlyMap<number, RegisterName | "k_gs_base"> = new Map<number, RegisterName | "k_gs_base">([
@@ -68,25 +65,17 @@ export class RemoteVcpu implements BackendVcpu {
     });
   }
 
-  /** A step that is begun is waited for in a promise: until that has its turn, another machine can do its own. */
-  step({ interrupts = false }: StepOptions = {}): MaybePromise<VmExit> {
-    const met = this.#guarded(() => {
-      const { session } = this.#machine;
-      const waiting = this.#machine.takeExit(this.index);
-      if (waiting !== undefined || (this.#stepping && session.running)) return waiting;
-      session.halt();
-      session.forgetStop();
-      session.resumeStep(this, interrupts);
-      this.#stepping = true;
-      return BEGUN;
-    });
-    if (met === BEGUN) return TURN.then(() => this.#stepped());
-    return met ?? this.#stepped();
-  }
-
-  #stepped(): VmExit {
+  step({ interrupts = false }: StepOptions = {}): VmExit {
     return this.#guarded(() => {
       const { session } = this.#machine;
+      const waiting = this.#machine.takeExit(this.index);
+      if (waiting !== undefined) return waiting;
+      if (!this.#stepping || !session.running) {
+        session.halt();
+        session.forgetStop();
+        session.resumeStep(this, interrupts);
+        this.#stepping = true;
+      }
       const reply = this.#machine.wait(SLICE_MS);
       if (reply !== undefined) {
         this.#stepping = false;
@@ -228,7 +217,7 @@ export class RemoteVcpu implements BackendVcpu {
   }
 
   /** A guest that is gone is an exit, whatever was asked of it. */
-  #guarded<T>(body: () => T): T | VmExit {
+  #guarded(body: () => VmExit): VmExit {
     try {
       return this.#machine.gone ?? body();
     } catch (error) {
