@@ -45,12 +45,18 @@ async function saveLine(vm: GuestMachine, line: string, verdict: string): Promis
   assert.equal((await running).kind, "halt");
 }
 
-/** The firmware has put the tables that it was given by fw_cfg where it likes, and they lead to each other. */
-async function usesOurAcpi(vm: GuestMachine): Promise<void> {
+/** What firmware leaves between 0xf0000 and 0xfffff, at a multiple of 16, for kernels that search for it. */
+async function entryPoint(vm: GuestMachine, signature: string, bytes: number): Promise<DataView> {
   const segment = await vm.memory.read(gpa(0xf0000n), 0x10000);
   let at = 0;
-  while (at < segment.length && text(segment, at, 8) !== "RSD PTR ") at += 16;
-  const root = new DataView(segment.slice(at, at + 36).buffer);
+  while (at < segment.length && text(segment, at, signature.length) !== signature) at += 16;
+  assert.ok(at < segment.length, `firmware left ${signature}`);
+  return new DataView(segment.slice(at, at + bytes).buffer);
+}
+
+/** The firmware has put the tables that it was given by fw_cfg where it likes, and they lead to each other. */
+async function usesOurAcpi(vm: GuestMachine): Promise<void> {
+  const root = await entryPoint(vm, "RSD PTR ", 36);
   const sum = (bytes: Uint8Array) => bytes.reduce((a, b) => a + b, 0) & 0xff;
   assert.equal(sum(new Uint8Array(root.buffer)), 0);
   const signatures: string[] = [];
@@ -75,15 +81,8 @@ async function usesOurAcpi(vm: GuestMachine): Promise<void> {
 
 /** The firmware's SMBIOS entry point leads to structures that begin with what it was given by fw_cfg and its own. */
 async function usesOurSmbios(vm: GuestMachine): Promise<void> {
-  const segment = await vm.memory.read(gpa(0xf0000n), 0x10000);
-  const view = new DataView(segment.buffer, segment.byteOffset);
-  let at = 0;
-  while (at < segment.length && text(segment, at, 4) !== "_SM_") at += 16;
-  assert.ok(at < segment.length, "an SMBIOS entry point");
-  const structures = await vm.memory.read(
-    gpa(BigInt(view.getUint32(at + 24, true))),
-    view.getUint16(at + 22, true),
-  );
+  const entry = await entryPoint(vm, "_SM_", 31);
+  const structures = await vm.memory.read(gpa(BigInt(entry.getUint32(24, true))), entry.getUint16(22, true));
   assert.match(text(structures, 0, structures.length), /SeaBIOS.*hvsh\0PC \(i440FX, PIIX3\)/s);
 }
 

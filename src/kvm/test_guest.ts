@@ -3,6 +3,7 @@
 import "../host/preload.ts";
 import assert from "node:assert/strict";
 import type { VmExit } from "../vm/exit.ts";
+import type { RegisterValues } from "../vm/registers.ts";
 import { can } from "../vm/capabilities.ts";
 import type { KvmBackend, KvmOptions } from "./backend.ts";
 import { kvmCapabilities } from "./capabilities.ts";
@@ -39,6 +40,18 @@ export function real(machine: KvmBackend, code: readonly number[], at = CODE): K
   return vcpu;
 }
 
+/** Segments of 4 GiB from address 0 at CPL 0: code by selector 8 with `code` as attributes, data by 0x10. */
+function flatSegments(code: bigint): RegisterValues {
+  return Object.fromEntries(
+    ["cs", "ds", "es", "fs", "gs", "ss"].flatMap((name) => [
+      [name, name === "cs" ? 8n : 0x10n],
+      [`${name}_base`, 0n],
+      [`${name}_limit`, 0xffff_ffffn],
+      [`${name}_attributes`, name === "cs" ? code : 0xc093n],
+    ]),
+  );
+}
+
 /** The same in 64-bit mode at CPL 0, the first GiB mapped to itself (tables at 0x2000). */
 export function long(machine: KvmBackend, code: readonly number[], at = CODE): KvmVcpu {
   const table = (where: number, entries: bigint[]) =>
@@ -48,20 +61,8 @@ export function long(machine: KvmBackend, code: readonly number[], at = CODE): K
   table(0x4000, Array.from({ length: 512 }, (_, i) => BigInt(i) * 0x20_0000n | 0x87n));
   machine.memory.write(BigInt(at), Uint8Array.from(code));
   const vcpu = machine.vcpus[0];
-  const data = Object.fromEntries(
-    ["ds", "es", "fs", "gs", "ss"].flatMap((name) => [
-      [name, 0x10n],
-      [`${name}_base`, 0n],
-      [`${name}_limit`, 0xffff_ffffn],
-      [`${name}_attributes`, 0xc093n],
-    ]),
-  );
   vcpu.setRegisters({
-    ...data,
-    cs: 8n,
-    cs_base: 0n,
-    cs_limit: 0xffff_ffffn,
-    cs_attributes: 0xa09bn,
+    ...flatSegments(0xa09bn),
     cr0: 0x8001_0031n,
     cr3: 0x2000n,
     cr4: 0x620n,
@@ -79,20 +80,8 @@ export function protectedMode(machine: KvmBackend, code: readonly number[], at =
   machine.memory.write(0x2000n, new Uint8Array(gdt.buffer));
   machine.memory.write(BigInt(at), Uint8Array.from(code));
   const vcpu = machine.vcpus[0];
-  const data = Object.fromEntries(
-    ["ds", "es", "fs", "gs", "ss"].flatMap((name) => [
-      [name, 0x10n],
-      [`${name}_base`, 0n],
-      [`${name}_limit`, 0xffff_ffffn],
-      [`${name}_attributes`, 0xc093n],
-    ]),
-  );
   vcpu.setRegisters({
-    ...data,
-    cs: 8n,
-    cs_base: 0n,
-    cs_limit: 0xffff_ffffn,
-    cs_attributes: 0xc09bn,
+    ...flatSegments(0xc09bn),
     gdtr_base: 0x2000n,
     gdtr_limit: 0x17n,
     idtr_base: 0x3000n,
