@@ -57,6 +57,8 @@ export class ParallelRun {
   /** Whose exit is being judged. */
   #judging: BackendVcpu | undefined;
   #culprit: BackendVcpu | undefined;
+  /** Who is started first: who comes behind the one that stopped last, which has its thread awake. */
+  #first = 0;
   #quietSince = 0;
   #askAfter = ASLEEP_MS;
   #patience = QUIET_MS;
@@ -97,12 +99,14 @@ export class ParallelRun {
     if (told !== undefined) return told;
     this.#again.clear();
     const { parallel, backend } = this.#parts;
-    for (const vcpu of backend.vcpus) parallel.start(vcpu);
+    const { vcpus } = backend;
+    vcpus.forEach((_, i) => parallel.start(vcpus[(this.#first + i) % vcpus.length]));
     this.#active();
     let stopped: BackendVcpu | undefined;
     try {
       const stop = await this.#untilStop();
       stopped = stop.vcpu;
+      this.#first = stopped.index + 1;
       return stop;
     } catch (error) {
       // A device or a condition that never returned.
