@@ -56,6 +56,17 @@ kvmTest(
   ["irqchip"],
   async () => {
     await using vm = await severalVcpus(3, COUNT);
+    // In their loops first: one that has not been started yet meets nothing.
+    const waiting = async () =>
+      (await Promise.all([1, 2].map((i) => vm.vcpus[i].registers()))).some(({ cs_base }) =>
+        cs_base !== OTHERS
+      );
+    while (await waiting()) {
+      const run = vm.continue(LIMIT);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await vm.pause();
+      await run;
+    }
     const breakpoint = await vm.breakpoints.add(gva(OTHERS + 6n));
     const met = new Set<number>();
     for (let i = 0; i < 40 && met.size < 2; i++) {
