@@ -17,7 +17,7 @@ import { SLICE_MS } from "./vcpu_entry.ts";
 import { VcpuFd } from "./vcpu_fd.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
-import { type ChipState, KvmVm } from "./vm.ts";
+import { KvmVm } from "./vm.ts";
 
 /** What KVM takes beside what every backend does. */
 export interface KvmOptions extends BackendOptions {
@@ -60,7 +60,6 @@ export class KvmBackend implements Backend, Disposable {
   readonly #mailbox: Mailbox;
   readonly #vm: KvmVm;
   readonly #resources: DisposableStack;
-  readonly #chips: ChipState;
   readonly #capabilities: () => Capabilities;
   #closed: Promise<void> | true | undefined;
 
@@ -94,7 +93,10 @@ export class KvmBackend implements Backend, Disposable {
     const cpuid = chooseFeatures(underHypervisor(system.supportedCpuid()), options.cpu ?? "host");
     const context: VcpuContext = {
       sliceMs: options.sliceMs ?? SLICE_MS,
-      timer: () => timer ??= timers.use(new SliceTimer()),
+      timer: () => {
+        this.#vm.createTimer();
+        return timer ??= timers.use(new SliceTimer());
+      },
       mapSize: system.vcpuMapSize,
       irqchip: options.irqchip,
       debugFlags: system.capability(CAP.SET_GUEST_DEBUG2),
@@ -118,7 +120,6 @@ export class KvmBackend implements Backend, Disposable {
     });
     if (options.cpus > 1) this.parallel = new KvmParallel(mailbox, this.vcpus);
     this.interrupts = new KvmInterrupts(this.#vm, this.vcpus);
-    this.#chips = this.#vm.saveChips();
     this.#capabilities = () => capabilities(device);
     this.#resources = cleanup.move();
   }
@@ -149,7 +150,7 @@ export class KvmBackend implements Backend, Disposable {
     if (this.#closed !== undefined) throw machineClosed();
     this.parallel?.hold();
     for (const vcpu of this.vcpus) vcpu.reset();
-    this.#vm.restoreChips(this.#chips);
+    this.#vm.resetChips();
   }
 
   /**

@@ -15,7 +15,7 @@ const AMONG_CONTROL = [0x1b, 0xc000_0080, 0xc000_0100, 0xc000_0101];
 export interface VcpuContext {
   /** Milliseconds of a time slice. */
   readonly sliceMs: number;
-  /** What ends time slices: made when a vCPU is entered for the first time. */
+  /** What ends time slices: made, with the guest's own timer, when a vCPU is entered for the first time. */
   timer(): SliceTimer;
   /** Bytes of the shared page. */
   readonly mapSize: number;

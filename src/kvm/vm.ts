@@ -15,6 +15,7 @@ import {
   kvm_userspace_memory_region,
 } from "./abi.ts";
 import { filterRanges } from "./msr_filter.ts";
+import { UnsupportedError } from "../vm/errors.ts";
 import type { Slot } from "./slots.ts";
 import type { KvmSystem } from "./system.ts";
 
@@ -28,11 +29,7 @@ const TSS_ADDRESS = 0xfffb_d000n;
 /** The interrupt controllers whose state KVM can save. */
 const CHIPS = [FLAG.IRQCHIP_PIC_MASTER, FLAG.IRQCHIP_PIC_SLAVE, FLAG.IRQCHIP_IOAPIC] as const;
 
-/** State of the interrupt controllers and of the timer, as KVM gives it. */
-export interface ChipState {
-  readonly irqchips: readonly Uint8Array<ArrayBuffer>[];
-  readonly pit: Uint8Array<ArrayBuffer> | undefined;
-}
+const NO_TIMER = "Open the guest with `pit: false`: this host has no timer for it.";
 
 /** What a virtual machine shall have beside memory and vCPUs. */
 export interface VmOptions {
@@ -53,6 +50,9 @@ export class KvmVm implements Disposable {
   readonly #slotView = new DataView(this.#slot.buffer);
   readonly #level = new Uint32Array(kvm_irq_level.size / 4);
   #msrExits = false;
+  /** State of the interrupt controllers and of the timer as KVM made them; of the timer once it is there. */
+  #chips: readonly Uint8Array<ArrayBuffer>[] = [];
+  #timer: Uint8Array<ArrayBuffer> | undefined;
 
   /**
    * Makes the machine.
@@ -76,29 +76,49 @@ export class KvmVm implements Disposable {
   }
 
   /**
-   * Makes the interrupt controllers and the timer that the options ask for: before any vCPU, and after the memory,
-   * for then KVM need not wait until every reader of its tables is through (milliseconds).
+   * Makes the interrupt controllers, where the options ask for them: before any vCPU, and after the memory, for then
+   * KVM need not wait until every reader of its tables is through (milliseconds).
    *
    * @throws {HostError} If KVM refuses.
+   * @throws {UnsupportedError} If it has no timer and one is asked for.
    */
   createChips(): void {
-    if (this.options.irqchip) {
+    const { irqchip, pit } = this.options;
+    if (irqchip) {
       this.#file.ioctl(
         "KVM_CREATE_IRQCHIP",
         KVM.CREATE_IRQCHIP,
         0,
         "Open the guest with `irqchip: false`: this host has no interrupt controllers for it.",
       );
+      this.#chips = CHIPS.map((chip_id) => {
+        const state = kvm_irqchip.encode({ chip_id });
+        this.#file.ioctlBuffer("KVM_GET_IRQCHIP", KVM.GET_IRQCHIP, state);
+        return state;
+      });
     }
-    if (this.options.pit) {
-      this.#file.ioctlBuffer(
-        "KVM_CREATE_PIT2",
-        KVM.CREATE_PIT2,
-        // The dummy speaker answers port 0x61 in the kernel, as the timer's gate belongs there.
-        kvm_pit_config.encode({ flags: FLAG.PIT_SPEAKER_DUMMY }),
-        "Open the guest with `pit: false`: this host has no timer for it.",
-      );
+    if (pit && this.#system.capability(CAP.PIT2) === 0) {
+      throw new UnsupportedError("pit", "this host's KVM has no KVM_CAP_PIT2", {
+        remedy: NO_TIMER,
+      });
     }
+  }
+
+  /**
+   * Makes the timer, where the options ask for one and it is not there: before the guest runs for the first time. One
+   * that is there costs KVM more than ten milliseconds to take down (it waits for readers of its tables), and a guest
+   * that is only looked at needs none.
+   *
+   * @throws {HostError} If KVM refuses.
+   */
+  createTimer(): void {
+    if (!this.options.pit || this.#timer !== undefined) return;
+    // The dummy speaker answers port 0x61 in the kernel, as the timer's gate belongs there.
+    const config = kvm_pit_config.encode({ flags: FLAG.PIT_SPEAKER_DUMMY });
+    this.#file.ioctlBuffer("KVM_CREATE_PIT2", KVM.CREATE_PIT2, config, NO_TIMER);
+    const state = new Uint8Array(kvm_pit_state2.size);
+    this.#file.ioctlBuffer("KVM_GET_PIT2", KVM.GET_PIT2, state);
+    this.#timer = state;
   }
 
   /** Switches a capability on where the host has it; true if it is on. */
@@ -200,30 +220,13 @@ export class KvmVm implements Disposable {
   }
 
   /**
-   * State of the interrupt controllers and the timer.
+   * Puts the interrupt controllers and the timer back into the state in which KVM made them.
    *
    * @throws {HostError} If KVM refuses.
    */
-  saveChips(): ChipState {
-    const irqchips = !this.options.irqchip ? [] : CHIPS.map((chip_id) => {
-      const state = kvm_irqchip.encode({ chip_id });
-      this.#file.ioctlBuffer("KVM_GET_IRQCHIP", KVM.GET_IRQCHIP, state);
-      return state;
-    });
-    if (!this.options.pit) return { irqchips, pit: undefined };
-    const pit = new Uint8Array(kvm_pit_state2.size);
-    this.#file.ioctlBuffer("KVM_GET_PIT2", KVM.GET_PIT2, pit);
-    return { irqchips, pit };
-  }
-
-  /**
-   * Puts back what `saveChips` gave.
-   *
-   * @throws {HostError} If KVM refuses.
-   */
-  restoreChips(state: ChipState): void {
-    for (const chip of state.irqchips) this.#file.ioctlBuffer("KVM_SET_IRQCHIP", KVM.SET_IRQCHIP, chip);
-    if (state.pit !== undefined) this.#file.ioctlBuffer("KVM_SET_PIT2", KVM.SET_PIT2, state.pit);
+  resetChips(): void {
+    for (const chip of this.#chips) this.#file.ioctlBuffer("KVM_SET_IRQCHIP", KVM.SET_IRQCHIP, chip);
+    if (this.#timer !== undefined) this.#file.ioctlBuffer("KVM_SET_PIT2", KVM.SET_PIT2, this.#timer);
   }
 
   /** Closes the descriptor; KVM frees the machine once its vCPUs are closed too. Doing it twice is harmless. */
