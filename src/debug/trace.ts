@@ -42,7 +42,8 @@ export class AccessTrace implements Trace, Recorder {
   readonly #accesses = new Float64Array(KINDS.length);
   /** How many other exits, by kind. */
   readonly #kinds = new Map<string, number>();
-  readonly #ports = new Map<number, Tally>();
+  /** By port number, in pages of 256. */
+  #ports: (Tally | undefined)[][] = [];
   readonly #others = new Map<string, Tally>();
   /** Requests that were served in an access which is still to be noted. */
   #pending: { time: number; device: Device; request: DeviceRequest }[] = [];
@@ -119,11 +120,11 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   statistics(): ExitStatistics {
-    const ports = [...this.#ports].map(([port, tally]) => ({
-      kind: "port" as const,
-      address: BigInt(port),
-      ...tally,
-    }));
+    const ports = this.#ports.flatMap((page, high) =>
+      page.flatMap((tally, low) =>
+        tally === undefined ? [] : [{ kind: "port" as const, address: BigInt(high << 8 | low), ...tally }]
+      )
+    );
     const others = [...this.#others].map(([key, tally]) => {
       const [kind, address] = key.split(" ");
       return { kind: kind as "mmio" | "msr", address: BigInt(address), ...tally };
@@ -143,7 +144,7 @@ export class AccessTrace implements Trace, Recorder {
     this.#first = this.#sequence;
     this.#accesses.fill(0);
     this.#kinds.clear();
-    this.#ports.clear();
+    this.#ports = [];
     this.#others.clear();
   }
 
@@ -195,8 +196,8 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   #tallyPort(port: number, write: boolean, count: number, device: Device | undefined): void {
-    let tally = this.#ports.get(port);
-    if (tally === undefined) this.#ports.set(port, tally = { reads: 0, writes: 0 });
+    const page = this.#ports[port >> 8] ??= [];
+    const tally = page[port & 0xff] ??= { reads: 0, writes: 0 };
     if (device !== undefined) tally.device = device.name;
     if (write) tally.writes += count;
     else tally.reads += count;

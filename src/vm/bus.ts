@@ -80,7 +80,8 @@ export class Bus {
 
   /** The guest reads `data.length` bytes at `address`. Returns the device that answered. */
   read(address: number | bigint, data: Uint8Array): Device | undefined {
-    data.fill(0xff);
+    if (data.length === 1) data[0] = 0xff;
+    else data.fill(0xff);
     const found = this.find(address);
     if (found?.device.read === undefined) return found?.device;
     found.device.read(offsetIn(found, address), cut(found, address, data), found.range);
@@ -131,13 +132,13 @@ export function rangesOf(device: Device, space: "port" | "mmio"): PlacedRange[] 
         { remedy: "give a start inside and a length of at least 1" },
       );
     }
-    return { device, space, start, end: start + length, range };
+    return { device, space, start, first: Number(start), end: start + length, range };
   });
 }
 
-/** Bytes from the range's start; without making a `bigint` for a port. */
+/** Bytes from the range's start. */
 function offsetIn(range: PlacedRange, address: number | bigint): number {
-  return typeof address === "number" ? address - Number(range.start) : Number(address - range.start);
+  return typeof address === "number" ? address - range.first : Number(address - range.start);
 }
 
 function cut(range: PlacedRange, address: number | bigint, data: Uint8Array): Uint8Array {

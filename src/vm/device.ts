@@ -214,6 +214,8 @@ export interface PlacedRange {
   readonly device: Device;
   readonly space: "port" | "mmio";
   readonly start: bigint;
+  /** `start` as a number, which ports are: nothing has to be converted at an access. */
+  readonly first: number;
   /** First address behind the range. */
   readonly end: bigint;
   /** The range object as the device gave it. */

@@ -281,7 +281,7 @@ export class RunLoop {
         check += Math.min(check, BURST_CHECK);
       }
       if (this.#request !== undefined) return undefined;
-      if (this.#halted.has(vcpu)) {
+      if (this.#halted.size > 0 && this.#halted.has(vcpu)) {
         if (!this.#backend.interrupts?.pending(vcpu.index)) return ASLEEP;
         this.#halted.delete(vcpu);
       }
