@@ -1,5 +1,7 @@
 /** A client of the remote serial protocol for tests: sends packets, takes answers, and can misbehave. */
 import { framePacket, PacketReader, type RspEvent } from "../src/abi/rsp.ts";
+import { DirectSocket } from "../src/host/direct_socket.ts";
+import { heed } from "../src/vm/promise.ts";
 
 const ascii = (text: string) => new TextEncoder().encode(text);
 
@@ -20,8 +22,13 @@ export class GdbClient implements AsyncDisposable {
   readonly #events: RspEvent[] = [];
   readonly #buffer = new Uint8Array(1 << 16);
 
+  /** The guest often runs in this very process, and what it is told then comes as soon as to any other client. */
+  readonly #heeded: Disposable | undefined;
+
   constructor(conn: Deno.Conn) {
     this.#conn = conn;
+    const direct = DirectSocket.of(conn.localAddr, conn.remoteAddr);
+    if (direct !== undefined) this.#heeded = heed(() => direct.hasInput);
   }
 
   /** Connects to "HOST:PORT". */
@@ -84,6 +91,7 @@ export class GdbClient implements AsyncDisposable {
   /** Hangs up. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.resolve();
+    this.#heeded?.[Symbol.dispose]();
     try {
       this.#conn.close();
     } catch (error) {

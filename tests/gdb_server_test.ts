@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import "../src/host/preload.ts";
 import { elf, flat, type GdbServer, gpa, type GuestMachine, gva, open } from "../mod.ts";
+import { framePacket } from "../src/abi/rsp.ts";
+import { heed } from "../src/vm/promise.ts";
 import { GdbClient, monitor } from "./gdb_client.ts";
 
 /** In real mode at 0x1000: inc ax; jmp 0x1000. */
@@ -239,6 +241,40 @@ Deno.test("gdb server: what the script stops, gdb sees; what the script runs, gd
     assert.match((await client.reply())!, /^T02/);
     assert.equal(await client.reply(), "QCp1.1");
   }));
+
+Deno.test("gdb server: a guest that runs keeps no packet waiting", () => {
+  let answered = Promise.withResolvers<void>();
+  return served(
+    async ({ vm, server }) => {
+      const client = await Deno.connect({ port: Number(server.address.split(":")[1]) });
+      const asked = () => client.write(framePacket(new TextEncoder().encode("qRcmd,00")));
+      await asked();
+      await answered.promise;
+      const running = vm.continue();
+      let [turns, late] = [0, 0];
+      using _counted = heed(() => (turns++, false));
+      for (let i = 0; i < 10; i++) {
+        answered = Promise.withResolvers();
+        // Behind an answer the server waits a moment for the next packet, and looks by itself.
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        const before = turns;
+        await asked();
+        await answered.promise;
+        late += turns - before;
+      }
+      await vm.pause();
+      await running;
+      client.close();
+      // Deno looks at its sockets once in 61 turns of a busy event loop.
+      assert.ok(late < 60, `${late} turns`);
+    },
+    LOOP,
+    () => {
+      answered.resolve();
+      return Promise.resolve("");
+    },
+  );
+});
 
 Deno.test("gdb server: a second client is told why it can't be served; the first goes on", () =>
   served(async ({ server, told }) => {

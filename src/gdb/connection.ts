@@ -1,7 +1,7 @@
 /** One client on its connection: bytes to packets and back, acknowledgements, order, and bounds on what it may send. */
 import { frameHex, framePacket, hexParts, PacketReader, type RspEvent } from "../abi/rsp.ts";
 import type { Machine } from "../vm/machine.ts";
-import { turn } from "../vm/promise.ts";
+import { heed, turn } from "../vm/promise.ts";
 import { PACKET_BYTES } from "./sizes.ts";
 import { GdbSession, type Monitor } from "./session.ts";
 import { ascii } from "./text.ts";
@@ -17,6 +17,8 @@ export interface Line {
 
 /** A line that is read and written without a turn of the event loop. */
 export interface DirectLine {
+  /** Whether something has come, or the other side is gone. */
+  readonly hasInput: boolean;
   /** What has come, or comes within `timeoutMs`; valid until the next call. Undefined if nothing does. */
   receive(timeoutMs: number): Uint8Array | undefined;
   /** Sends what can be sent now; how many bytes that were. */
@@ -56,6 +58,8 @@ export class GdbConnection {
   #newest: Uint8Array | undefined;
   #resends = 0;
   #closed = false;
+  /** While a guest runs, nobody would look at the socket for long. */
+  #heeded: Disposable | undefined;
 
   constructor(line: Line, vm: Machine, tell: (text: string) => void, monitor?: Monitor) {
     this.#line = line;
@@ -73,6 +77,8 @@ export class GdbConnection {
 
   /** Serves until the client leaves, is thrown out, or `close()` is called. */
   async serve(): Promise<void> {
+    const { direct } = this.#line;
+    if (direct !== undefined) this.#heeded = heed(() => direct.hasInput);
     try {
       await this.#session.begin();
       const buffer = new Uint8Array(READ_BYTES);
@@ -81,7 +87,6 @@ export class GdbConnection {
         if (length === null) break;
         // Payloads are copies already: the buffer is used again.
         for (const event of this.#reader.feed(buffer.subarray(0, length))) this.#take(event);
-        const { direct } = this.#line;
         // A turn of the event loop is enough between bursts: a read of Deno's costs as much as several answers.
         if (direct !== undefined) { while (await this.#burst(direct)) await turn(); }
       }
@@ -117,6 +122,7 @@ export class GdbConnection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#heeded?.[Symbol.dispose]();
     this.#waiting.length = 0;
     this.#line.close();
   }

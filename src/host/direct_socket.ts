@@ -53,6 +53,12 @@ export class DirectSocket {
     return n > 0 ? this.#into.subarray(0, n) : undefined;
   }
 
+  /** Whether something has come, or the other side is gone. */
+  get hasInput(): boolean {
+    // SAFETY: as above.
+    return libc().poll(this.#poll, 1n, 0) > 0;
+  }
+
   /** Sends what the kernel takes now; how many bytes that were. */
   send(bytes: Uint8Array): number {
     const flags = LINUX.MSG_NOSIGNAL | LINUX.MSG_DONTWAIT;

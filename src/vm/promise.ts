@@ -34,9 +34,29 @@ export function first<T, U>(
 /** How long the event loop may wait for its turn. */
 const TURN_MS = 5;
 
+/** What lies on sockets of Deno's and is not to wait, each as a question that costs next to nothing. */
+const heeded = new Set<() => boolean>();
+
+/**
+ * Has every `turn` look whether there is input. An event loop that is never idle looks at its sockets once in 61 turns
+ * (tokio, `event_interval`), which takes seconds where each turn is a slice of a guest's.
+ *
+ * @param hasInput Whether something lies on a socket; asked until the result is disposed of.
+ */
+export function heed(hasInput: () => boolean): Disposable {
+  heeded.add(hasInput);
+  return { [Symbol.dispose]: () => void heeded.delete(hasInput) };
+}
+
 /** Gives the event loop one turn: timers, signals and input get their chance. */
 export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  // A timer leaves the loop idle for a moment, in which it looks at its sockets; it costs a millisecond.
+  return new Promise((resolve) => isWaited() ? setTimeout(resolve, 0) : setImmediate(resolve));
+}
+
+function isWaited(): boolean {
+  for (const hasInput of heeded) if (hasInput()) return true;
+  return false;
 }
 
 /** For long loops: what gives the event loop a turn whenever it has waited long enough for pauses and time limits. */
