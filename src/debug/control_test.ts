@@ -28,7 +28,7 @@ Deno.test("a hypervisor that refuses even the registers rejects the step, and th
 Deno.test("a condition whose promise never settles is a fault, a pause does not wait for it, and the guest goes on", async () => {
   const backend = createFake({ memory: 1 << 20, cpus: 1, irqchip: false, pit: false });
   const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
-  const { control, breakpoints, memory, vcpus } = createDebugger(backend, buses, CLOCK, 50);
+  const { control, breakpoints, memory, vcpus } = createDebugger(backend, buses, CLOCK, { patienceMs: 50 });
   // nop; nop; cli; hlt
   await memory.write(0x1000n, Uint8Array.of(0x90, 0x90, 0xfa, 0xf4));
   await vcpus[0].setRegisters({ cs: 0n, cs_base: 0n, rip: 0x1000n });

@@ -39,12 +39,20 @@ export interface MachineClock extends LoopClock {
   resume(): void;
 }
 
+/** What may be left out. */
+export interface DebuggerOptions {
+  /** How long a condition may take to settle its promise, in milliseconds. */
+  readonly patienceMs?: number;
+  /** Whether devices and consoles run nothing but hvsh's own code, whose every call ends; they do not, if left out. */
+  readonly bounded?: () => boolean;
+}
+
 /** Puts a debugger over `backend`, with devices on `buses`. */
 export function createDebugger(
   backend: Backend,
   buses: Buses,
   clock: MachineClock,
-  patienceMs?: number,
+  { patienceMs, bounded = () => false }: DebuggerOptions = {},
 ): Debugger {
   const patches = new Patches(backend.memory, () => loop.hold());
   const slots = new Slots();
@@ -88,7 +96,10 @@ export function createDebugger(
     ...(patienceMs !== undefined && { patienceMs }),
     stepOff: (vcpu, registers, under) => stepper.leave(vcpu, registers, under),
   });
-  const loop: RunLoop = new RunLoop(backend, buses, traps, trace, guarded, clock);
+  // Without code of the user's there is nothing to end, and a limit costs a thread for each burst.
+  const limited = <T>(burst: () => T): T =>
+    breakpoints.all.size === 0 && bounded() ? burst() : guarded(burst);
+  const loop: RunLoop = new RunLoop(backend, buses, traps, trace, limited, clock);
   const stepper: Stepper = new Stepper(loop, patches, read);
   const watches = new WatchStepper({ stepper, traps, watched: breakpoints.stepped, memory });
   const control: RunControl = new RunControl({

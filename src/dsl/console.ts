@@ -41,6 +41,11 @@ export class GuestConsole implements Console, ConsoleEnd {
     return this.#text;
   }
 
+  /** Whether code of the user's hears what the guest prints, at once. */
+  get heard(): boolean {
+    return this.#listeners.size > 0;
+  }
+
   /** Takes what the guest printed. */
   print(bytes: Uint8Array): void {
     this.#text += this.#decoder.decode(bytes, { stream: true });

@@ -8,6 +8,7 @@ import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciHost } from "../devices/pci/pci_host.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
+import { isBounded } from "./bounded.ts";
 import { DeviceFront } from "./device_front.ts";
 import type { InterruptInputs } from "./interrupt_inputs.ts";
 import type { Lending } from "./lending.ts";
@@ -47,11 +48,18 @@ export class DeviceSet implements Devices {
   readonly #wrappers = new Map<Device, readonly DeviceWrapper[]>();
   /** hvsh's own, which need no guard against calls that never return: it takes 20 ms to load. */
   readonly #own = new WeakSet<Device>();
+  /** Those that may run code of the user's. */
+  readonly #unbounded = new Set<Device>();
   /** What stands on the buses in the place of a device that is wrapped. */
   readonly #fronts = new Map<Device, DeviceFront>();
 
   constructor(parts: DeviceParts) {
     this.#parts = parts;
+  }
+
+  /** Whether every call of every device ends: they are hvsh's own, and nothing is around them. */
+  get bounded(): boolean {
+    return this.#unbounded.size === 0 && this.#wrappers.size === 0;
   }
 
   add(device: Device): Promise<DeviceHandle> {
@@ -109,6 +117,7 @@ export class DeviceSet implements Devices {
       () => this.#unplug(device),
     );
     this.#handles.set(device.name, handle);
+    if (!this.#own.has(device) && !isBounded(device)) this.#unbounded.add(device);
     this.#parts.inputs.plugged(device);
     return handle;
   }
@@ -271,6 +280,7 @@ export class DeviceSet implements Devices {
     this.#clear(device);
     this.#fronts.delete(device);
     this.#wrappers.delete(device);
+    this.#unbounded.delete(device);
     this.#parts.inputs.unplugged(device);
     this.#ask(device, "detach", () => device.detach?.());
     this.#leave(device);
@@ -315,7 +325,7 @@ export class DeviceSet implements Devices {
   #ask<T>(device: Device, method: DeviceMethod, call: () => T): T | undefined {
     if (device[method] === undefined) return undefined;
     try {
-      return this.#own.has(device) ? call() : guarded(call);
+      return this.#own.has(device) || isBounded(device) ? call() : guarded(call);
     } catch (cause) {
       // What hvsh's own devices say of bad options, or the host of them, has its sentence and its remedy already.
       if (cause instanceof InputError || cause instanceof Error && "remedy" in cause) throw cause;

@@ -3,6 +3,7 @@ import type { CdRom } from "../devices/ide/cd_rom.ts";
 import type { IdeDriveSpec } from "../devices/ide/ide_controller.ts";
 import type { Piix3Ide } from "../devices/ide/piix3_ide.ts";
 import type { BlockBacking, BlockFault } from "../vm/block.ts";
+import { bounded } from "./bounded.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError } from "../vm/errors.ts";
 import type { DriveSource, FirmwareBoot } from "./boot.ts";
@@ -120,7 +121,12 @@ export function openMedium(
     mode: snapshot ? "overlay" : readOnly ? "read-only" : "read-write",
     name: `${name} (bytes)`,
   });
-  return { medium: store, store, notes: store.notes, ...(store.overlay && { changes: store.overlay }) };
+  return {
+    medium: bounded(store),
+    store,
+    notes: store.notes,
+    ...(store.overlay && { changes: store.overlay }),
+  };
 }
 
 /** What the IDE controller takes. */

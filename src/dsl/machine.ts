@@ -29,6 +29,7 @@ import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
 import { I8042 } from "../devices/i8042.ts";
 import type { Sound } from "../devices/speaker.ts";
+import { isBounded } from "./bounded.ts";
 import { BusAccess } from "./bus_access.ts";
 import type { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import type { VirtioView } from "../devices/virtio/virtio_type.ts";
@@ -117,7 +118,9 @@ export class GuestMachine implements Machine {
     this.#clock = new DeviceClock(() => BigInt(Math.round(performance.now() * 1e6)));
     this.#clock.pause();
     const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
-    this.#debugger = createDebugger(backend, buses, this.#clock);
+    this.#debugger = createDebugger(backend, buses, this.#clock, {
+      bounded: () => this.#bounded,
+    });
     this.#console = new GuestConsole();
     const { control, memory, vcpus, breakpoints, trace } = this.#debugger;
     this.backend = backend.name;
@@ -174,6 +177,12 @@ export class GuestMachine implements Machine {
         await this.#interruptController().nmi(this.#checkVcpu(vcpu));
       },
     };
+  }
+
+  /** Whether its run calls nothing but hvsh's own code. */
+  get #bounded(): boolean {
+    return this.#devices.bounded && !this.#console.heard && !this.#debugLog.heard &&
+      this.drives.every(({ medium }) => medium === undefined || isBounded(medium));
   }
 
   /** What can be done with it on this backend and host, by name. */

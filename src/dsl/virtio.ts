@@ -13,6 +13,7 @@ import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import type { SocketBacking, SocketStream } from "../vm/socket.ts";
 import type { FrameOffloads, NetBacking, UnfinishedFrames } from "../vm/net.ts";
 import type { Device } from "../vm/device.ts";
+import { bounded, isPlain } from "./bounded.ts";
 import { type DiskOptions, expectWaiting, openDisk } from "./disks.ts";
 import { openUnixSockets, type UnixSocketsOptions } from "./sockets.ts";
 import { openTap, openUserNet, type PortForward, recorded, type UserNetOptions } from "./networks.ts";
@@ -54,6 +55,12 @@ function onTransport(type: VirtioType, options: VirtioPlaceOptions): Device {
     });
   }
   return transport === "pci" ? new VirtioPci(type, options) : new VirtioMmio(type, options);
+}
+
+/** The same for a type of hvsh's own, which calls nothing of the user's but what stands in its options. */
+function onTransportOwn(type: VirtioType, options: VirtioPlaceOptions): Device {
+  const device = onTransport(type, options);
+  return isPlain(options) ? bounded(device) : device;
 }
 
 /**
@@ -100,7 +107,7 @@ export function virtioDisk(
   if (named) expectWaiting(source, options);
   const backing = named ? () => openDisk(source, options) : source;
   const { name, serial, queues, onFault } = options;
-  return onTransport(
+  return (named ? onTransportOwn : onTransport)(
     new VirtioBlock({
       backing,
       ...(name !== undefined && { name }),
@@ -115,7 +122,7 @@ export function virtioDisk(
 /** A virtio source of random numbers. */
 export function virtioRng(options: VirtioPlaceOptions & { name?: string } = {}): Device {
   const { name } = options;
-  return onTransport(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
+  return onTransportOwn(new VirtioEntropy({ ...(name !== undefined && { name }) }), options);
 }
 
 /**
@@ -126,7 +133,7 @@ export function virtioRng(options: VirtioPlaceOptions & { name?: string } = {}):
  * @throws {InputError} If an option makes no sense.
  */
 export function virtioConsole(options: VirtioPlaceOptions & VirtioConsoleOptions = {}): Device {
-  return onTransport(new VirtioConsole(options), options);
+  return onTransportOwn(new VirtioConsole(options), options);
 }
 
 /**
@@ -135,7 +142,7 @@ export function virtioConsole(options: VirtioPlaceOptions & VirtioConsoleOptions
  * for.
  */
 export function virtioBalloon(options: VirtioPlaceOptions & VirtioBalloonOptions = {}): Device {
-  return onTransport(new VirtioBalloon(options), options);
+  return onTransportOwn(new VirtioBalloon(options), options);
 }
 
 /** Which network a card is on, and how it looks to its guest. */
@@ -172,7 +179,8 @@ export function virtioNet(
     return "receive" in network ? network : openUserNet(network);
   };
   const backing = pcap === undefined ? open : () => recorded(open(), pcap);
-  return onTransport(new VirtioNet({ ...options, backing }), options);
+  const own = typeof network === "string" || !("receive" in network);
+  return (own ? onTransportOwn : onTransport)(new VirtioNet({ ...options, backing }), options);
 }
 
 /**
@@ -196,6 +204,7 @@ export function virtioSocket(
   sockets: UnixSocketsOptions | SocketBacking,
   options: VirtioPlaceOptions & Omit<VirtioSocketOptions, "backing"> = {},
 ): Device {
-  const backing = "accept" in sockets ? sockets : () => openUnixSockets(sockets);
-  return onTransport(new VirtioSocket({ ...options, backing }), options);
+  const own = !("accept" in sockets);
+  const backing = own ? () => openUnixSockets(sockets) : sockets;
+  return (own ? onTransportOwn : onTransport)(new VirtioSocket({ ...options, backing }), options);
 }
