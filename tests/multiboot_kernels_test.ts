@@ -1,4 +1,4 @@
-/** Multiboot 1 kernels: those that nobody here wrote, from Debian's packages where they are installed, and one of interrupts. */
+/** Multiboot 1 kernels: those that nobody here wrote, from Debian's packages where they are installed, and ours of interrupts. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { elf, hosts, MiB, open } from "../mod.ts";
@@ -49,13 +49,25 @@ test(
     await using vm = await open({ backend: "fake", memory: MiB(256), boot });
     const stop = await vm.continue({ timeoutMs: 60_000 });
     assert.equal(stop.kind, "halt");
-    assert.match(vm.console.text, /0000000000100000 - 0000000010000000 {2}\(1\)/);
+    assert.match(vm.console.text, /0000000000100000 - 000000000ffe0000 {2}\(1\)/);
     assert.match(vm.console.text, /no MB1 modules/);
   },
 );
 
 const kvm = (await hosts()).find((host) => host.backend === "kvm");
 if (!kvm?.usable) console.log(`multiboot: interrupts: skipped, ${kvm?.reason}`);
+for (const backend of kvm?.usable ? ["kvm", "fake"] as const : ["fake"] as const) {
+  Deno.test(`multiboot: a kernel that programs no chips has a BIOS's timer interrupt on ${backend}, also after a reset`, async () => {
+    const boot = elf(new URL("../fixtures/bios_timer.bin", import.meta.url));
+    await using vm = await open({ backend, memory: MiB(16), boot });
+    for (let round = 0; round < 2; round++) {
+      const stop = await vm.continue({ timeoutMs: 60_000 });
+      assert.equal(stop.kind === "exit" ? stop.code : stop.kind, (0x2a << 1) | 1);
+      await vm.reset();
+    }
+  });
+}
+
 Deno.test({
   name:
     "multiboot: handlers of the 8259's, the local APIC's and the kernel's own interrupts return, also after a reset",

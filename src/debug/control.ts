@@ -437,6 +437,7 @@ export class RunControl {
         : loop.answering !== undefined
         ? `device ${loop.answering}`
         : "a callback";
+      if (traps.judging !== undefined) traps.judging.matches++;
       traps.judging = undefined;
       return {
         vcpu,

@@ -107,6 +107,7 @@ function passIgnored(breakpoint: ManagedBreakpoint, cause: () => StopCause): Sto
 }
 
 function threw(breakpoint: ManagedBreakpoint, error: unknown): StopCause {
+  breakpoint.matches++; // as in gdb: it stopped the guest
   const message = error instanceof Error ? error.message : String(error);
   return { kind: "fault", reason: `the condition of breakpoint ${breakpoint.id} threw: ${message}`, error };
 }

@@ -88,7 +88,7 @@ export interface Pit8254Options {
   readonly time: Timebase;
   /** Channel 0's output. Default: ISA interrupt 0. */
   readonly irq?: number | InterruptLine;
-  /** Whether channel 0 ticks 18.2 times a second as a BIOS leaves it, for a guest started without one. */
+  /** Whether channel 0 ticks 18.2 times a second as SeaBIOS leaves it (mode 2), for a guest started without one. */
   readonly configured?: boolean;
   /** What channel 2 sounds like may have changed. */
   readonly onTone?: () => void;
@@ -373,7 +373,7 @@ function statusOf(channel: PitChannel, now: number): number {
 function makeChannels(configured: boolean, now: number): PitChannel[] {
   const channels = [new PitChannel(true), new PitChannel(true), new PitChannel(false)];
   if (configured) {
-    channels[0].setMode(3, 3, false);
+    channels[0].setMode(2, 3, false);
     channels[0].load(0, now);
   }
   return channels;

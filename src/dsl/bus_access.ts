@@ -1,9 +1,11 @@
 /** Accesses to devices as the guest would make them, from outside. */
-import { guarded } from "../debug/guard.ts";
+import { guarded, isRunaway } from "../debug/guard.ts";
 import { littleEndian } from "../debug/hit.ts";
 import { type Capabilities, need } from "../vm/capabilities.ts";
+import { threwOn, thrownText } from "../vm/answers.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
-import { InputError } from "../vm/errors.ts";
+import { HvshError, InputError } from "../vm/errors.ts";
+import type { MmioExit, PortExit } from "../vm/exit.ts";
 
 /** What accesses need of the machine. */
 export interface BusAccessParts {
@@ -24,7 +26,7 @@ export class BusAccess {
   readPort(port: number, size: 1 | 2 | 4): Promise<bigint> {
     return this.#access(size, [1, 2, 4], (data) => {
       checkPort(port);
-      dispatch({ kind: "io-in", port, size, count: 1, data }, this.#parts.buses);
+      this.#dispatch({ kind: "io-in", port, size, count: 1, data });
       return littleEndian(data);
     });
   }
@@ -33,13 +35,13 @@ export class BusAccess {
     return this.#access(size, [1, 2, 4], (data) => {
       checkPort(port);
       put(data, value);
-      dispatch({ kind: "io-out", port, size, count: 1, data }, this.#parts.buses);
+      this.#dispatch({ kind: "io-out", port, size, count: 1, data });
     });
   }
 
   readMmio(address: bigint, size: 1 | 2 | 4 | 8): Promise<bigint> {
     return this.#access(size, [1, 2, 4, 8], (data) => {
-      dispatch({ kind: "mmio-read", address, data }, this.#parts.buses);
+      this.#dispatch({ kind: "mmio-read", address, data });
       return littleEndian(data);
     });
   }
@@ -47,8 +49,22 @@ export class BusAccess {
   writeMmio(address: bigint, size: 1 | 2 | 4 | 8, value: bigint | number): Promise<void> {
     return this.#access(size, [1, 2, 4, 8], (data) => {
       put(data, value);
-      dispatch({ kind: "mmio-write", address, data }, this.#parts.buses);
+      this.#dispatch({ kind: "mmio-write", address, data });
     });
+  }
+
+  /** @throws {HvshError} If the device throws, or does not return: it is named, and so is what was asked of it. */
+  #dispatch(exit: PortExit | MmioExit): void {
+    const { buses } = this.#parts;
+    try {
+      guarded(() => dispatch(exit, buses));
+    } catch (cause) {
+      const where = threwOn(exit, buses);
+      const message = isRunaway(cause)
+        ? `${where.replace(" threw on ", " did not return from ")} within 2 s and was ended`
+        : `${where}: ${thrownText(cause)}`;
+      throw new HvshError(message, { cause, remedy: "mend the device" });
+    }
   }
 
   #access<T>(size: number, sizes: readonly number[], body: (data: Uint8Array) => T): Promise<T> {
@@ -60,7 +76,7 @@ export class BusAccess {
           remedy: "make several accesses of these sizes",
         });
       }
-      return guarded(() => body(new Uint8Array(size)));
+      return body(new Uint8Array(size));
     });
   }
 }

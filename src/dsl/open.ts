@@ -218,11 +218,18 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   media.use(flash);
   const theirs = opener.devices ? undefined : (await import("./qemu_drives.ts")).qemuDrives(told);
   const bootMenu = options.boot?.menu ?? false;
+  // Code that expects no BIOS would not know what to do with a tick.
+  const kind = options.boot?.kind;
+  const chips = {
+    initialised: kind !== undefined && kind !== "firmware",
+    ticking: kind === "elf" || kind === "linux",
+  };
   const backend = await opener.open({
     memory,
     cpus,
     irqchip,
     pit,
+    chips,
     bootMenu,
     ...(accelerator && { accelerator }),
     ...theirs,
@@ -263,7 +270,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         bootDrives: bootDrives(drives, told.order),
         ...(flash && { flash }),
         ...(videoRom && { vga: videoRom }),
-        configured: options.boot !== undefined && options.boot.kind !== "firmware",
+        configured: chips.initialised,
+        ticking: chips.ticking,
         ecam: acpi,
         time,
         ...ends,

@@ -49,6 +49,8 @@ export interface PcOptions {
   readonly vga?: VgaRom;
   /** Whether no firmware will set chips up, so that they start as a BIOS leaves them. */
   readonly configured: boolean;
+  /** Whether the timer ticks from the start, as a BIOS leaves it. */
+  readonly ticking: boolean;
   /** Whether the PCI bus is reached by addresses too, as the ACPI tables of a guest without firmware say. */
   readonly ecam: boolean;
   readonly time: Timebase;
@@ -133,12 +135,12 @@ async function vgaOf({ font }: VgaRom, { time, configured }: PcOptions): Promise
 }
 
 /** What of interrupt controllers and timer the hypervisor does not have. */
-async function timerAndInterrupts({ irqchip, pit, configured, time }: PcOptions): Promise<Device[]> {
+async function timerAndInterrupts({ irqchip, pit, configured, ticking, time }: PcOptions): Promise<Device[]> {
   if (pit) return [];
   const { Pit8254 } = await import("../devices/pit8254.ts");
   const { Port61 } = await import("../devices/port61.ts");
   const { Speaker } = await import("../devices/speaker.ts");
-  const timer = new Pit8254({ time, onTone: () => speaker.update() });
+  const timer = new Pit8254({ time, configured: ticking, onTone: () => speaker.update() });
   const speaker = new Speaker({ time, timer });
   const onSpeaker = (on: boolean) => speaker.connect(on);
   const others = [timer, new Port61({ time, timer, onSpeaker }), speaker];

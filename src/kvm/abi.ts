@@ -216,11 +216,31 @@ export const kvm_irq_level = struct({ irq: u32, level: u32 });
 /** `struct kvm_interrupt`. */
 export const kvm_interrupt = struct({ irq: u32 });
 
+/** `struct kvm_pic_state`: one 8259. */
+export const kvm_pic_state = struct({
+  last_irr: u8,
+  irr: u8,
+  imr: u8,
+  isr: u8,
+  priority_add: u8,
+  irq_base: u8,
+  read_reg_select: u8,
+  poll: u8,
+  special_mask: u8,
+  init_state: u8,
+  auto_eoi: u8,
+  rotate_on_auto_eoi: u8,
+  special_fully_nested_mode: u8,
+  init4: u8,
+  elcr: u8,
+  elcr_mask: u8,
+});
+
 /** `struct kvm_irqchip`: the state of one of the three interrupt controllers. */
 export const kvm_irqchip = struct({
   chip_id: u32,
   pad: u32,
-  chip: union({ dummy: bytes(512), words: array(u64, 64) }),
+  chip: union({ dummy: bytes(512), words: array(u64, 64), pic: kvm_pic_state }),
 });
 
 /** `struct kvm_pit_config`. */
@@ -291,6 +311,7 @@ export const STRUCTURES = {
   kvm_xcrs,
   kvm_irq_level,
   kvm_interrupt,
+  kvm_pic_state,
   kvm_irqchip,
   kvm_pit_config,
   kvm_pit_channel_state,

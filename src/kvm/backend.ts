@@ -79,7 +79,7 @@ export class KvmBackend implements Backend, Disposable {
     checkCpus(options, Math.max(1, system.capability(CAP.MAX_VCPUS)));
     // Disposal runs backwards: vCPUs, machine, and only then the memory that KVM has the addresses of.
     const memory = cleanup.use(new DisposableStack());
-    this.#vm = cleanup.use(new KvmVm(system, { irqchip: options.irqchip, pit: options.pit }));
+    this.#vm = cleanup.use(new KvmVm(system, options));
     this.memory = memory.use(
       new KvmMemory(options.memory, options.roms ?? [], (number, slot) => {
         // A slot is taken out and put in again: no vCPU may look at it meanwhile.

@@ -14,7 +14,9 @@ import {
   kvm_pit_state2,
   kvm_userspace_memory_region,
 } from "./abi.ts";
+import { initialise, letTick } from "./bios_chips.ts";
 import { filterRanges } from "./msr_filter.ts";
+import type { ChipsAtStart } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
 import type { Slot } from "./slots.ts";
 import type { KvmSystem } from "./system.ts";
@@ -37,6 +39,8 @@ export interface VmOptions {
   readonly irqchip: boolean;
   /** 8254 in the kernel; needs `irqchip`. */
   readonly pit: boolean;
+  /** What they are like at the start; as at power-on if left out. */
+  readonly chips?: ChipsAtStart;
 }
 
 /** One virtual machine: the descriptor that KVM_CREATE_VM gives. */
@@ -50,7 +54,7 @@ export class KvmVm implements Disposable {
   readonly #slotView = new DataView(this.#slot.buffer);
   readonly #level = new Uint32Array(kvm_irq_level.size / 4);
   #msrExits = false;
-  /** State of the interrupt controllers and of the timer as KVM made them; of the timer once it is there. */
+  /** State of the interrupt controllers and of the timer at the start; of the timer once it is there. */
   #chips: readonly Uint8Array<ArrayBuffer>[] = [];
   #timer: Uint8Array<ArrayBuffer> | undefined;
 
@@ -96,6 +100,13 @@ export class KvmVm implements Disposable {
         this.#file.ioctlBuffer("KVM_GET_IRQCHIP", KVM.GET_IRQCHIP, state);
         return state;
       });
+      if (this.options.chips?.initialised) {
+        initialise(this.#chips[0], 0x08);
+        initialise(this.#chips[1], 0x70);
+        for (const chip of this.#chips.slice(0, 2)) {
+          this.#file.ioctlBuffer("KVM_SET_IRQCHIP", KVM.SET_IRQCHIP, chip);
+        }
+      }
     }
     if (pit && this.#system.capability(CAP.PIT2) === 0) {
       throw new UnsupportedError("pit", "this host's KVM has no KVM_CAP_PIT2", {
@@ -118,6 +129,10 @@ export class KvmVm implements Disposable {
     this.#file.ioctlBuffer("KVM_CREATE_PIT2", KVM.CREATE_PIT2, config, NO_TIMER);
     const state = new Uint8Array(kvm_pit_state2.size);
     this.#file.ioctlBuffer("KVM_GET_PIT2", KVM.GET_PIT2, state);
+    if (this.options.chips?.ticking) {
+      letTick(state);
+      this.#file.ioctlBuffer("KVM_SET_PIT2", KVM.SET_PIT2, state);
+    }
     this.#timer = state;
   }
 
@@ -220,7 +235,7 @@ export class KvmVm implements Disposable {
   }
 
   /**
-   * Puts the interrupt controllers and the timer back into the state in which KVM made them.
+   * Puts the interrupt controllers and the timer back into the state of the start.
    *
    * @throws {HostError} If KVM refuses.
    */

@@ -32,6 +32,9 @@ const OURS = new Set([
   "HostError",
 ]);
 
+/** Where hvsh's own code is. */
+const OWN_CODE = new URL("../", import.meta.url).href;
+
 /** Most frames shown; the innermost are the ones that help. */
 const FRAME_LIMIT = 8;
 
@@ -49,11 +52,20 @@ export function reportError(thrown: unknown): ErrorReport {
   return {
     message: message === "" ? thrown.name : message,
     ...(typeof remedy === "string" ? { remedy } : {}),
-    frames: ours ? [] : userFrames(thrown.stack ?? ""),
+    frames: !ours
+      ? userFrames(thrown.stack ?? "")
+      : thrown.name === "HvshError"
+      ? causeFrames(thrown.cause)
+      : [],
   };
 }
 
-/** The frames of `stack` that are the user's. */
+/** Where the user's code, a device's say, threw what stands behind an error of ours. */
+function causeFrames(cause: unknown): string[] {
+  return cause instanceof Error && !OURS.has(cause.name) ? userFrames(cause.stack ?? "") : [];
+}
+
+/** The frames of `stack` that are the user's. Those of hvsh's own code stay only where it has gone wrong itself. */
 function userFrames(stack: string): string[] {
   const shell = new URL(".", import.meta.url).href;
   const guard = new URL("../debug/guard.ts", import.meta.url).href;
@@ -65,6 +77,7 @@ function userFrames(stack: string): string[] {
     if (frame.startsWith("at Session.post ") || frame.includes(shell) || frame.includes(guard)) break;
     // What the parser says of a line is not the line's.
     if (/\b(ext|node):|\/acorn\//.test(frame)) continue;
+    if (frames.length > 0 && frame.includes(OWN_CODE)) break;
     frames.push(frame);
     if (frames.length === FRAME_LIMIT) break;
   }

@@ -54,6 +54,22 @@ export function answerMsr(vcpu: BackendVcpu, exit: MsrExit): MaybePromise<void> 
   }
 }
 
+/** Which device, and what was asked of it: "device card threw on a read of 1 byte at port 0x777". */
+export function threwOn(exit: PortExit | MmioExit, buses: Buses): string {
+  const [bus, address] = "port" in exit ? [buses.port, exit.port] : [buses.mmio, exit.address];
+  const name = bus.find(address)?.device.name ?? "a device";
+  const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
+  const { length } = exit.data;
+  return `device ${name} threw on a ${direction} of ${length} byte${length === 1 ? "" : "s"} at ` +
+    `${"port" in exit ? "port " : ""}0x${address.toString(16)}`;
+}
+
+/** What was thrown, in one line: an error's class tells more than its message, where it is no plain Error. */
+export function thrownText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.name === "Error" || "remedy" in error ? error.message : `${error.name}: ${error.message}`;
+}
+
 /** A device threw: the guest stands at the access, which counts as answered. */
 export function deviceFault(
   vcpu: BackendVcpu,
@@ -61,17 +77,12 @@ export function deviceFault(
   buses: Buses,
   error: unknown,
 ): StopCause {
-  const [bus, address] = "port" in exit ? [buses.port, exit.port] : [buses.mmio, exit.address];
-  const name = bus.find(address)?.device.name ?? "a device";
-  const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
-  const where = `${direction} of ${exit.data.length} bytes at ${"port" in exit ? "port " : ""}0x${
-    address.toString(16)
-  }`;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = thrownText(error);
+  const where = threwOn(exit, buses);
   return {
     kind: "fault",
-    reason: `device ${name} threw on a ${where}, RIP 0x${vcpu.rip.toString(16)}: ${message}`,
-    error: new HvshError(`device ${name} threw: ${message}`, {
+    reason: `${where}, RIP 0x${vcpu.rip.toString(16)}: ${message}`,
+    error: new HvshError(`${where.replace(/ on a .*/, "")}: ${message}`, {
       cause: error,
       remedy: "mend the device and continue: the access counts as answered",
     }),

@@ -34,6 +34,14 @@ export interface Rom {
  */
 export type Shadow = "ram" | "read-only" | "rom";
 
+/** What interrupt controllers and timer are like when a guest starts. */
+export interface ChipsAtStart {
+  /** Whether the 8259 pair is initialised, nothing masked: vectors 0x08 and 0x70. */
+  readonly initialised: boolean;
+  /** Whether the timer's channel 0 ticks 18.2 times a second (mode 2, as SeaBIOS has it). */
+  readonly ticking: boolean;
+}
+
 /** What every backend needs to know to make a machine. */
 export interface BackendOptions {
   /** RAM in bytes, a multiple of 4096. It starts at 0; what exceeds 3 GiB continues at 4 GiB. */
@@ -44,6 +52,8 @@ export interface BackendOptions {
   readonly irqchip: boolean;
   /** 8254 timer in the hypervisor; needs `irqchip`. */
   readonly pit: boolean;
+  /** How a BIOS leaves the hypervisor's chips, for a guest that has none; left out: they are as at power-on. */
+  readonly chips?: ChipsAtStart;
   /** The processor a guest sees: "host", or "host,-avx2" to leave features out; the host's when left out. */
   readonly cpu?: string;
   /** Read-only memory; none by default. */

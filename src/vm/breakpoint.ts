@@ -120,7 +120,10 @@ export interface Breakpoint extends AsyncDisposable {
   readonly how: BreakpointHow;
   /** How often it was reached while `vcpu` and `cr3` fitted, whatever its condition said. */
   readonly hits: number;
-  /** How often of these its condition was true, hits passed over by `ignore` included: what gdb counts. */
+  /**
+   * How often of these its condition was true, or threw or never returned, which stops too; hits passed over by `ignore`
+   * included: what gdb counts.
+   */
   readonly matches: number;
   /** Whether its first stop removes it. */
   readonly once: boolean;

@@ -41,7 +41,7 @@ Deno.test("multiboot: the information structure says what the specification asks
   assert.equal(info, 0x9000);
   const field = (at: number) => memory.getUint32(info + at, true);
   assert.equal(field(0), 0x36f);
-  assert.deepEqual([field(4), field(8), field(12)], [639, 63 * 1024, 0x8000ffff]);
+  assert.deepEqual([field(4), field(8), field(12)], [639, 0xfb80, 0x8000ffff]);
   assert.equal(text(memory, field(16)), "kernel.elf a=1");
   assert.equal(text(memory, field(64)), "hvsh");
   assert.equal(field(20), 2);
@@ -55,7 +55,7 @@ Deno.test("multiboot: the information structure says what the specification asks
   ]);
   assert.equal(memory.getUint32(modules + 16, true), memory.getUint32(modules + 20, true));
   // Memory map: entries of 24 bytes, each with size 20 in front.
-  assert.equal(field(44), 4 * 24);
+  assert.equal(field(44), 6 * 24);
   assert.equal(memory.getUint32(field(48), true), 20);
   assert.equal(memory.getBigUint64(field(48) + 12, true), 0x9fc00n);
   assert.equal(memory.getUint32(field(48) + 20, true), 1);
@@ -139,7 +139,7 @@ Deno.test("pvh: start info, version 1", () => {
   const long = (at: number) => Number(memory.getBigUint64(info + at, true));
   assert.deepEqual([0, 4, 8, 12].map((o) => memory.getUint32(info + o, true)), [0x336ec578, 1, 0, 1]);
   assert.equal(text(memory, long(24)), "console=ttyS0");
-  assert.equal(memory.getUint32(info + 48, true), 4);
+  assert.equal(memory.getUint32(info + 48, true), 6);
   assert.equal(memory.getBigUint64(long(40) + 8, true), 0x9fc00n);
   const module = Number(memory.getBigUint64(long(16), true));
   assert.equal(text(memory, module), "initrd");

@@ -48,6 +48,10 @@ export const LOW_END = 0x9fc00n;
 /** Where RAM below 4 GiB ends at most (`BackendOptions.memory`). */
 const LOW_RAM = 3n << 30n;
 const HIGH_RAM = 4n << 30n;
+/** What SeaBIOS keeps for itself at the end of the RAM below 4 GiB (its tables lie there): 128 KiB. */
+const FIRMWARE_RAM = 0x2_0000n;
+/** From here to 4 GiB are the task state segment that KVM wants room for, and the firmware's ROM. */
+const FIRMWARE_ROM = 0xfffb_c000n;
 
 /** A range of guest-physical addresses. */
 export interface Span {
@@ -62,6 +66,12 @@ export function ramSpans(memory: number): Span[] {
   const all = BigInt(memory);
   if (all <= LOW_RAM) return [{ at: 0n, size: all }];
   return [{ at: 0n, size: LOW_RAM }, { at: HIGH_RAM, size: all - LOW_RAM }];
+}
+
+/** Where the RAM below 4 GiB ends that a kernel is told to be its own; a guest with less than 2 MiB has it all. */
+export function usableEnd(memory: number): bigint {
+  const [{ size }] = ramSpans(memory);
+  return size < 0x200000n ? size : size - FIRMWARE_RAM;
 }
 
 /** The range a write covers, its zeros included. */
@@ -118,7 +128,7 @@ export function findRoom(
   options: { readonly preferred?: readonly bigint[]; readonly align?: bigint } = {},
 ): bigint {
   const align = options.align ?? 4096n;
-  const low = ramSpans(memory)[0].size;
+  const low = usableEnd(memory);
   const free = (at: bigint) =>
     at >= 0x1000n && at + size <= low &&
     !overlaps({ at, size }, { at: LOW_END, size: 0x100000n - LOW_END }) &&
@@ -147,8 +157,9 @@ export interface MapEntry extends Span {
 }
 
 /**
- * The memory map a kernel is told, as SeaBIOS gives it in QEMU: the EBDA and the BIOS area below 1 MiB are
- * reserved, the rest is RAM.
+ * The memory map a kernel is told, as SeaBIOS gives it in QEMU: the EBDA, the BIOS area below 1 MiB, the end of the
+ * RAM below 4 GiB and the ROM are reserved, the rest is RAM. Nothing of ours lies at the end of the RAM: kernels find
+ * the sizes there that they find in QEMU.
  */
 export function memoryMap(memory: number): MapEntry[] {
   const [low, high] = ramSpans(memory);
@@ -159,7 +170,10 @@ export function memoryMap(memory: number): MapEntry[] {
   add(0n, low.size < LOW_END ? low.size : LOW_END, 1);
   add(LOW_END, 0xa0000n, 2);
   add(0xf0000n, 0x100000n, 2);
-  add(0x100000n, low.size, 1);
+  const top = usableEnd(memory);
+  add(0x100000n, top, 1);
+  if (top < low.size) add(top, low.size, 2);
+  add(FIRMWARE_ROM, HIGH_RAM, 2);
   if (high !== undefined) add(high.at, high.at + high.size, 1);
   return entries;
 }

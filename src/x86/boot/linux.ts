@@ -8,8 +8,8 @@ import {
   findRoom,
   hex,
   memoryMap,
-  ramSpans,
   spanOf,
+  usableEnd,
 } from "./image.ts";
 import { PageTables } from "./page_tables.ts";
 import { linuxGdt, linuxMode } from "./state.ts";
@@ -158,15 +158,15 @@ export function linuxImage(kernel: Uint8Array, options: LinuxOptions): BootImage
 
 /** Where the kernel goes: pref_address, else the first aligned address from 1 MiB on, if it is relocatable. */
 function loadAddress(view: DataView, size: bigint, memory: number): bigint {
-  const [low] = ramSpans(memory);
+  const low = usableEnd(memory);
   const preferred = view.getBigUint64(PREF_ADDRESS, true);
-  const fits = (at: bigint) => at >= 0x100000n && at + size <= low.size;
+  const fits = (at: bigint) => at >= 0x100000n && at + size <= low;
   if (fits(preferred)) return preferred;
   const align = BigInt(Math.max(view.getUint32(KERNEL_ALIGNMENT, true), 4096));
   const least = (0x100000n + align - 1n) / align * align;
   if (view.getUint8(RELOCATABLE_KERNEL) !== 0 && fits(least)) return least;
   throw new InputError(
-    `The kernel needs ${size} bytes at ${hex(preferred)}; the guest's RAM ends at ${hex(low.size)}`,
+    `The kernel needs ${size} bytes at ${hex(preferred)}; the guest's RAM ends at ${hex(low)}`,
     {
       remedy: "give the guest more memory (-m)",
     },
@@ -175,9 +175,9 @@ function loadAddress(view: DataView, size: bigint, memory: number): bigint {
 
 /** As high as the kernel allows (initrd_addr_max is the last byte's address), behind the kernel. */
 function initrdAddress(view: DataView, size: number, kernelEnd: bigint, memory: number): bigint {
-  const [low] = ramSpans(memory);
+  const low = usableEnd(memory);
   const most = BigInt(view.getUint32(INITRD_ADDR_MAX, true)) + 1n;
-  const end = low.size < most ? low.size : most;
+  const end = low < most ? low : most;
   const at = (end - BigInt(size)) / 4096n * 4096n;
   if (at < kernelEnd) {
     throw new InputError(

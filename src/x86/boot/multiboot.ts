@@ -13,7 +13,6 @@ import {
   findRoom,
   hex,
   memoryMap,
-  ramSpans,
   type Span,
   spanOf,
 } from "./image.ts";
@@ -43,6 +42,9 @@ const INFO_ELF_SECTIONS = 1 << 5;
 const INFO_MMAP = 1 << 6;
 const INFO_CONFIG = 1 << 8;
 const INFO_LOADER_NAME = 1 << 9;
+
+/** RAM in the memory map. */
+const RAM = 1;
 
 const INFO_SIZE = 88;
 const MODULE_SIZE = 16;
@@ -219,9 +221,9 @@ export function multibootImage(
   info.put(20, placed.length);
   info.put(24, block.add("module list", bytesOf(table)));
 
-  const [low] = ramSpans(memory);
-  info.put(4, (map[0].size) / 1024n); // KiB from 0
-  info.put(8, low.size > 0x100000n ? (low.size - 0x100000n) / 1024n : 0n); // KiB from 1 MiB to the first hole
+  const upper = map.find(({ at, type }) => at === 0x100000n && type === RAM);
+  info.put(4, map[0].size / 1024n); // KiB from 0
+  info.put(8, (upper?.size ?? 0n) / 1024n); // KiB from 1 MiB to the first hole
   info.put(12, BOOT_DEVICE);
   info.flag(
     INFO_MEMORY | INFO_BOOT_DEVICE | INFO_CMDLINE | INFO_MODS | INFO_MMAP | INFO_CONFIG | INFO_LOADER_NAME,

@@ -119,7 +119,9 @@ Deno.test("image: RAM above 3 GiB continues at 4 GiB", () => {
     [0n, 0x9fc00n, 1],
     [0x9fc00n, 0x400n, 2],
     [0xf0000n, 0x10000n, 2],
-    [0x100000n, 0xbff00000n, 1],
+    [0x100000n, 0xbfee0000n, 1],
+    [0xbffe0000n, 0x20000n, 2],
+    [0xfffbc000n, 0x44000n, 2],
     [1n << 32n, 1n << 30n, 1],
   ]);
   const at = (n: bigint) => [{ at: n, bytes: new Uint8Array(16), name: "x" }];
