@@ -2,6 +2,7 @@ export * from "../vm/address.ts";
 export type {
   BackendName,
   BackendOptions,
+  ChipsAtStart,
   CpuidEntry,
   MemoryRegion,
   Rom,
