@@ -70,11 +70,14 @@ export function scanout(state: VgaState, memory: VideoMemory): Picture {
   return { width, height, rgb };
 }
 
-/** Dots that pixel panning leaves out at the left: 8 means none where characters have nine. */
+/**
+ * Dots that pixel panning leaves out at the left. 8 and above mean none: BIOSes set 8 where characters have nine dots,
+ * and programs that make them eight leave it there.
+ */
 function dotsOf(panning: number, shown: number, dots: number): number {
-  if (shown === 4) return Math.min(panning >> 1, 3);
-  if (shown === 9 || dots === 9) return panning >= 8 ? 0 : panning + 1;
-  return Math.min(panning, 7);
+  if (panning >= 8) return 0;
+  if (shown === 4) return panning >> 1;
+  return dots === 9 ? panning + 1 : panning;
 }
 
 function textLine(state: VgaState, memory: VideoMemory, f: Frame): DrawLine {

@@ -196,6 +196,18 @@ Deno.test("vga: line compare splits the screen, panning moves it", () => {
   assert.deepEqual([2, 3].map((x) => screen.dot(x, 0)), [grey(100), grey(0)]);
 });
 
+Deno.test("vga: characters made eight dots wide begin where they are, with the panning that a BIOS left", () => {
+  const font = new Uint8Array(256 * 16).fill(0xff, 0xdb * 16, 0xdc * 16);
+  const screen = new MockScreen({ configured: true, font });
+  screen.poke(0xb8000, 0xdb);
+  screen.poke(0xb8001, 0x07);
+  screen.poke(0xb8002, 0x20);
+  screen.set(0x3c4, 1, 0x01);
+  assert.deepEqual([screen.vga.picture().width, screen.vga.picture().height], [640, 400]);
+  const lit = Array.from({ length: 24 }, (_, x) => screen.dot(x, 0)[0] > 0 ? "#" : ".").join("");
+  assert.equal(lit, "########................");
+});
+
 Deno.test("vga: retrace follows the clock at 70 frames a second, and turns the attribute toggle back", () => {
   const screen = new MockScreen({ configured: true });
   let retraces = 0, last = 0, blank = 0;
