@@ -98,7 +98,25 @@ export class Ps2Keyboard implements Ps2Device {
    * @throws {InputError} If a key is not there.
    */
   press(chord: string): boolean {
-    return this.#chord(chord.split("-").map((name) => keyName(name)));
+    return this.#chord(keysOf(chord));
+  }
+
+  /**
+   * Presses keys together and keeps them down until `release`. All or nothing is sent.
+   *
+   * @throws {InputError} If a key is not there.
+   */
+  hold(chord: string): boolean {
+    return this.#send(keysOf(chord).flatMap((key) => scanCode(key, true, this.#set)));
+  }
+
+  /**
+   * Lets keys go, the one pressed last first. All or nothing is sent.
+   *
+   * @throws {InputError} If a key is not there.
+   */
+  release(chord: string): boolean {
+    return this.#send(keysOf(chord).toReversed().flatMap((key) => scanCode(key, false, this.#set)));
   }
 
   /**
@@ -219,6 +237,11 @@ export class Ps2Keyboard implements Ps2Device {
     this.onEvent();
     return true;
   }
+}
+
+/** The keys of "ctrl-alt-del". */
+function keysOf(chord: string): string[] {
+  return chord.split("-").map((name) => keyName(name));
 }
 
 function powerOn(): KeyboardState {

@@ -1,5 +1,5 @@
 /** keys: typing on the guest's PS/2 keyboard. */
-import { InputError, UnsupportedError } from "../../dsl/mod.ts";
+import { InputError, type Keyboard, UnsupportedError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { guest } from "./values.ts";
@@ -10,12 +10,7 @@ const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", b: "\b", "
 
 /** `keys "TEXT"` types, `keys ctrl-alt-del` presses; several go one after the other. */
 export async function keys(session: Session, { rest }: Invocation): Promise<Answer> {
-  const { keyboard } = guest(session);
-  if (keyboard === undefined) {
-    throw new UnsupportedError("keys", "this guest has no PS/2 keyboard", {
-      remedy: "open it with its default devices, or type on the serial console",
-    });
-  }
+  const keyboard = keyboardOf(session);
   const parts = rest.match(/"(?:[^"\\]|\\.)*"|[^\s"]+/g) ?? [];
   if (
     parts.length === 0 || parts.join("").length !== rest.replace(/\s+(?=(?:[^"]*"[^"]*")*[^"]*$)/g, "").length
@@ -29,13 +24,25 @@ export async function keys(session: Session, { rest }: Invocation): Promise<Answ
   return { text: "", data: { keys: parts } };
 }
 
-/** `sendkey KEY-KEY... [HOLD_MS]`, as QEMU's: how long keys are held is all the same to a guest that stands still. */
+/** `sendkey KEY-KEY... [HOLD_MS]`, as QEMU's; a guest that stands still is not waited for. */
 export async function sendkey(session: Session, invocation: Invocation): Promise<Answer> {
   const [chord, hold, ...more] = invocation.words;
   if (chord === undefined || more.length > 0 || (hold !== undefined && !/^\d+$/.test(hold))) {
     throw new InputError("sendkey takes keys, joined by -", { remedy: "sendkey ctrl-alt-delete" });
   }
-  return await keys(session, { ...invocation, rest: chord, words: [chord] });
+  if (hold === undefined || guest(session).state !== "running") {
+    return await keys(session, { ...invocation, rest: chord, words: [chord] });
+  }
+  await keyboardOf(session).press(chord, { timeoutMs: TIMEOUT_MS, holdMs: Number(hold) });
+  return { text: "", data: { keys: [chord] } };
+}
+
+function keyboardOf(session: Session): Keyboard {
+  const { keyboard } = guest(session);
+  if (keyboard !== undefined) return keyboard;
+  throw new UnsupportedError("keys", "this guest has no PS/2 keyboard", {
+    remedy: "open it with its default devices, or type on the serial console",
+  });
 }
 
 function unquote(text: string): string {
