@@ -10,6 +10,7 @@ import { guarded } from "./guard.ts";
 import { GuardedPages } from "./guarded_pages.ts";
 import { readLinear } from "./linear_memory.ts";
 import { TrapSettings } from "./means.ts";
+import { History } from "./history.ts";
 import { HiddenMemory } from "./memory.ts";
 import { Motions } from "./motions.ts";
 import { Patches } from "./patches.ts";
@@ -27,6 +28,7 @@ export interface Debugger {
   readonly breakpoints: BreakpointSet;
   readonly control: RunControl;
   readonly motions: Motions;
+  readonly history: History;
   readonly trace: AccessTrace;
   readonly loop: RunLoop;
   /** Takes every trace of the debugger out of the guest. */
@@ -115,6 +117,7 @@ export function createDebugger(
   });
   const motions = new Motions({ backend, control, breakpoints, vcpus, loop });
   return {
+    history: new History({ backend, control, loop }),
     memory,
     vcpus,
     breakpoints,

@@ -22,6 +22,7 @@ import type { Autopsy } from "../debug/autopsy.ts";
 import type { Backtrace } from "../debug/backtrace.ts";
 import type { DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
+import type { History } from "../debug/history.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
 import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
@@ -93,6 +94,8 @@ export class GuestMachine implements Machine {
   readonly drives: readonly Drive[];
   /** The monitor of the hypervisor, where it runs the guest by itself: QEMU's. */
   readonly monitor: HypervisorMonitor | undefined;
+  /** Going back in a recorded run: `open({ backend: "qemu", replay })`. Elsewhere it refuses, with the reason. */
+  readonly history: History;
   readonly #notices: string[] = [];
   readonly #noticeListeners = new Set<(text: string) => void>();
   readonly #stores: Disposable | undefined;
@@ -126,6 +129,7 @@ export class GuestMachine implements Machine {
     this.backend = backend.name;
     this.memory = memory;
     this.vcpus = vcpus;
+    this.history = this.#debugger.history;
     this.breakpoints = breakpoints;
     this.trace = trace;
     this.console = this.#console;

@@ -51,6 +51,16 @@ export interface OpenOptions {
   pit?: boolean;
   /** What executes instructions in QEMU: "tcg" translates them and works everywhere; it is taken if left out. */
   accelerator?: "tcg" | "kvm";
+  /**
+   * A folder that QEMU records the run in, with what comes from outside; it is whole when the guest is closed. One vCPU
+   * without drives, which QEMU translates, at a third of its speed or less.
+   */
+  record?: string;
+  /**
+   * A folder with a recording: the guest runs as it did then, and `vm.history` goes to and fro in that. Everything else
+   * as it was when it was opened for the recording.
+   */
+  replay?: string;
 }
 
 /** What `attach` takes. */
@@ -86,6 +96,8 @@ interface OpenRequest extends BackendOptions {
   readonly bootMenu: boolean;
   /** What executes instructions in QEMU. */
   readonly accelerator?: "tcg" | "kvm";
+  readonly record?: string;
+  readonly replay?: string;
   readonly drives?: readonly QemuDrive[];
   readonly bootOrder?: string;
   readonly screen?: boolean;
@@ -190,6 +202,12 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       remedy: "leave it out",
     });
   }
+  const { record, replay } = options;
+  if ((record !== undefined || replay !== undefined) && name !== "qemu") {
+    throw new InputError(`record and replay are for the qemu backend, and this is ${name}`, {
+      remedy: 'give backend: "qemu" (--backend qemu)',
+    });
+  }
   if (options.cpu !== undefined && name !== "kvm") {
     throw new InputError(`cpu is for the kvm backend, and this is ${name}`, { remedy: "leave it out" });
   }
@@ -232,6 +250,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     chips,
     bootMenu,
     ...(accelerator && { accelerator }),
+    ...(record !== undefined && { record }),
+    ...(replay !== undefined && { replay }),
     ...theirs,
     screen: options.boot?.kind === "firmware",
     ...(options.cpu !== undefined && { cpu: options.cpu }),
@@ -437,6 +457,8 @@ const KNOWN = [
   "irqchip",
   "pit",
   "accelerator",
+  "record",
+  "replay",
 ];
 
 function check(options: OpenOptions): void {

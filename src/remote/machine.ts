@@ -5,6 +5,7 @@ import { UnsupportedError } from "../vm/errors.ts";
 import { GoneError } from "./gone.ts";
 import type { Links } from "./link.ts";
 import type { QmpConnection } from "./qmp.ts";
+import type { QemuReplay } from "./qemu/replay.ts";
 import { parseRegisterDump, type RegisterDump } from "./register_dump.ts";
 import { derived, RegisterFile } from "./register_file.ts";
 import { RemoteMemory } from "./remote_memory.ts";
@@ -38,6 +39,8 @@ export class Machine {
   readonly traps: RemoteTraps;
   readonly memory: RemoteMemory;
   readonly capabilities: Capabilities;
+  /** The recording that is replayed; set once, where there is one. */
+  history: QemuReplay | undefined;
   /** Filled in by the backend. */
   vcpus: readonly RemoteVcpu[] = [];
   /** The code that the guest gave its debug-exit port; set by the link to it, taken by a vCPU's run. */

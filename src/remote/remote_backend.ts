@@ -1,5 +1,6 @@
 import type { Backend, BackendConsole, BackendName, RemoteBreakpoints } from "../vm/backend.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
+import type { BackendHistory } from "../vm/history.ts";
 import type { HypervisorMonitor } from "../vm/hypervisor.ts";
 import type { Picture } from "../vm/picture.ts";
 import { GoneError } from "./gone.ts";
@@ -29,6 +30,7 @@ export class RemoteBackend implements Backend {
   readonly breakpoints: RemoteBreakpoints;
   readonly console?: BackendConsole;
   readonly monitor?: HypervisorMonitor;
+  readonly history?: BackendHistory;
   readonly picture?: () => Promise<Picture>;
   readonly #parts: RemoteParts;
   #closing: Promise<void> | undefined;
@@ -42,6 +44,7 @@ export class RemoteBackend implements Backend {
     this.vcpus = machine.session.threads.map((_, index) => new RemoteVcpu(index, machine));
     machine.vcpus = this.vcpus;
     this.breakpoints = machine.traps;
+    if (machine.history !== undefined) this.history = machine.history;
     if (console !== undefined) this.console = console;
     if (monitor !== undefined) {
       this.monitor = monitor;

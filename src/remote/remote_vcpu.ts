@@ -15,6 +15,7 @@ const SLICE_MS = 5;
 const BS = 1n << 14n;
 const IF = 1n << 9n;
 const SLICE: VmExit = { kind: "slice" };
+const RECORDING_ENDS: VmExit = { kind: "unsupported", reason: "the recording ends here" };
 
 /** MSRs that stubs show as registers. */
 const MSRS: ReadonlyMap<number, RegisterName | "k_gs_base"> = new Map<number, RegisterName | "k_gs_base">([
@@ -58,6 +59,7 @@ export class RemoteVcpu implements BackendVcpu {
       if (!session.running) {
         this.#slices = 0;
         this.#maybeAsleep = false;
+        if (this.#machine.history?.arm(false) === false) return RECORDING_ENDS;
         session.resume();
       }
       const reply = this.#machine.wait(SLICE_MS / session.threads.length);
@@ -73,6 +75,7 @@ export class RemoteVcpu implements BackendVcpu {
       if (!this.#stepping || !session.running) {
         session.halt();
         session.forgetStop();
+        if (this.#machine.history?.arm(true) === false) return RECORDING_ENDS;
         session.resumeStep(this, interrupts);
         this.#stepping = true;
       }
@@ -242,6 +245,8 @@ export class RemoteVcpu implements BackendVcpu {
     const index = reply.thread === undefined ? this.index : session.threads.indexOf(reply.thread);
     if (reply.signal === SIGQUIT) return this.#machine.shutDown();
     if (reply.signal === SIGINT) {
+      // It runs on by the next slice, unless it may not.
+      if (this.#machine.history?.met()) return SLICE;
       return { kind: "unsupported", reason: "the guest was paused by somebody else" };
     }
     if (reply.signal === SIGABRT) {

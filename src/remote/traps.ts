@@ -59,6 +59,23 @@ export class RemoteTraps {
     }
   }
 
+  /** Takes everything out of the stub for a while; what is returned puts it back. */
+  suspend(): () => void {
+    const slots = this.#slots;
+    const others = [...this.#others.keys()];
+    const each = (verb: "z" | "Z") => {
+      for (const address of others) {
+        this.#send(`${verb}${SOFTWARE},${address.toString(16)},1`, "a breakpoint");
+      }
+    };
+    this.set({ hardware: [], int3: false });
+    each("z");
+    return () => {
+      this.set({ hardware: slots, int3: false });
+      each("Z");
+    };
+  }
+
   /**
    * What a SIGTRAP stop was for: slots as DR6 names them, and whether one of the others is at `pc`.
    *

@@ -15,7 +15,7 @@ export function wantsGuest(line: CommandLine): boolean {
   return bootOptions(line).length > 0 || hasDrives(line) || line.start !== undefined ||
     line.memory !== undefined ||
     line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
-    line.irqchip !== undefined;
+    line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined;
 }
 
 /**
@@ -26,6 +26,8 @@ export function wantsGuest(line: CommandLine): boolean {
 export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   const options: OpenOptions = {};
   if (line.backend !== undefined) options.backend = line.backend as NonNullable<OpenOptions["backend"]>;
+  if (line.record !== undefined) options.record = line.record;
+  if (line.replay !== undefined) options.replay = line.replay;
   if (line.memory !== undefined) options.memory = line.memory;
   if (line.cpus !== undefined) options.cpus = line.cpus;
   if (line.cpu !== undefined) options.cpu = line.cpu;

@@ -32,6 +32,9 @@ export interface CommandLine {
   /** The processor it sees (`-cpu`). */
   cpu?: string;
   backend?: string;
+  /** Folder to record in, and one to replay. */
+  record?: string;
+  replay?: string;
   /** A domain of Xen's to attach to, by name or number (`attach xen:NAME`). */
   domain?: string;
   irqchip?: boolean;
@@ -171,6 +174,18 @@ export const OPTIONS: readonly OptionRow[] = [
     value: "NAME",
     help: "hypervisor: kvm, fake, ...; the best usable one if left out",
     take: (o, v) => o.backend = v,
+  },
+  {
+    names: ["--record"],
+    value: "FOLDER",
+    help: "have QEMU record the run there, until the guest is closed (--backend qemu)",
+    take: (o, v) => o.record = v,
+  },
+  {
+    names: ["--replay"],
+    value: "FOLDER",
+    help: "run the recorded guest again, for reverse-stepi and reverse-continue too (--backend qemu)",
+    take: (o, v) => o.replay = v,
   },
   {
     names: ["--no-irqchip"],

@@ -1,6 +1,7 @@
 import type { Capabilities } from "./capabilities.ts";
 import type { InterruptAcknowledge, InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
+import type { BackendHistory } from "./history.ts";
 import type { HypervisorMonitor } from "./hypervisor.ts";
 import type { Picture } from "./picture.ts";
 import type { Registers, RegisterValues } from "./registers.ts";
@@ -84,6 +85,8 @@ export interface Backend {
   readonly console?: BackendConsole;
   /** What else the hypervisor can be asked for, where it runs the guest by itself. */
   readonly monitor?: HypervisorMonitor;
+  /** The recording that it replays; where it does. */
+  readonly history?: BackendHistory;
   /** A picture of the hypervisor's own screen; where it has one that can be had. */
   readonly picture?: () => Promise<Picture>;
   /** Undefined where interrupts can't be raised from here. */

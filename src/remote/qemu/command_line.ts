@@ -1,5 +1,6 @@
 /** QEMU's command line for a guest of hvsh's (qemu(1)). */
 import type { BackendOptions } from "../../vm/backend.ts";
+import { LOG } from "./recording.ts";
 import { STATE_NODE } from "./qemu_monitor.ts";
 
 /** The streams to a QEMU of ours; each is a socket of that name in the private folder. */
@@ -17,6 +18,10 @@ export interface QemuOptions extends BackendOptions {
   readonly drives?: readonly QemuDrive[];
   /** Letters of `-boot order=`: c is the first disk, d the CD-ROM drive. */
   readonly bootOrder?: string;
+  /** A folder that the run is recorded in: what comes from outside, by instruction counts. */
+  readonly record?: string;
+  /** A folder with a recording that is run again, to and fro. */
+  readonly replay?: string;
   /** Whether there is a VGA. */
   readonly screen?: boolean;
 }
@@ -34,7 +39,8 @@ export interface QemuDrive {
 
 /** Arguments for a guest whose sockets, firmware and log lie in `folder`. */
 export function commandLine(folder: string, options: QemuOptions): string[] {
-  const sockets = STREAMS.flatMap((name) => [
+  const counted = options.record ?? options.replay;
+  const sockets = STREAMS.filter((name) => counted === undefined || name !== "com1").flatMap((name) => [
     "-chardev",
     `socket,id=${name},path=${folder}/${name},server=on,wait=off`,
   ]);
@@ -55,7 +61,10 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     ...(options.drives ?? []).flatMap((drive) => ["-drive", ideDrive(drive)]),
     ...(options.screen ? ["-device", "VGA"] : []),
     ...sockets,
-    ...["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control", "-serial", "chardev:com1"],
+    ...["-gdb", "chardev:gdb", "-mon", "chardev=qmp,mode=control", "-serial"],
+    // What is typed is recorded where QEMU makes the device itself.
+    counted === undefined ? "chardev:com1" : `unix:${escaped(`${folder}/com1`)},server=on,wait=off`,
+    ...(counted === undefined ? [] : counting(options.record === undefined ? "replay" : "record", counted)),
     ...["-device", "isa-debugcon,iobase=0x402,chardev=debugcon"],
     ...["-device", "isa-debugcon,iobase=0xe9,chardev=port-e9"],
     // QEMU's own debug-exit device ends QEMU, and with it everything that could be looked at.
@@ -64,6 +73,15 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     // Tells a triple fault from a reset.
     ...["-d", "cpu_reset", "-D", `${folder}/log`],
   ];
+}
+
+/**
+ * An instruction is 8 ns of the guest's time. Without vapic, which is for Windows XP on KVM: loading a state has it
+ * wait for the vCPU, and that for the replay's lock (QEMU 7.2 hangs).
+ */
+function counting(mode: string, folder: string): string[] {
+  const log = escaped(`${folder}/${LOG}`);
+  return ["-icount", `shift=3,rr=${mode},rrfile=${log}`, "-global", "apic-common.vapic=off"];
 }
 
 function ideDrive({ index, kind, path, readOnly, snapshot }: QemuDrive): string {

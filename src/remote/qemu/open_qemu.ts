@@ -8,10 +8,12 @@ import { Machine } from "../machine.ts";
 import { QmpConnection } from "../qmp.ts";
 import { RemoteBackend } from "../remote_backend.ts";
 import { Session } from "../session.ts";
-import { qemuCapabilities } from "./capabilities.ts";
+import { qemuCapabilities, withHistory } from "./capabilities.ts";
 import { commandLine, firmwareOf, type QemuOptions, STREAMS } from "./command_line.ts";
 import { emptyQcow2 } from "./empty_qcow2.ts";
 import type { QemuHost, QemuProcess } from "./host.ts";
+import { checkRecordable, finishRecording, recordedEnd } from "./recording.ts";
+import { QemuReplay } from "./replay.ts";
 import { QemuMonitor } from "./qemu_monitor.ts";
 
 /** The program, by its name in PATH. */
@@ -38,6 +40,10 @@ const STATES_BYTES = 2 ** 40;
  */
 export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Backend> {
   check(options);
+  checkRecordable(options);
+  const { record, replay } = options;
+  const end = replay === undefined ? 0 : await recordedEnd(replay, options.memory);
+  if (record !== undefined) await Deno.mkdir(record, { recursive: true });
   const program = options.program ?? host.findProgram(PROGRAM);
   const childless = host.noChildren();
   if (program === undefined || childless !== undefined) {
@@ -68,9 +74,13 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       session,
       qmp,
       regions: regionsOf(options),
-      capabilities: qemuCapabilities(qmp.version, options.accelerator === "kvm" ? "KVM" : "TCG"),
+      capabilities: withHistory(
+        qemuCapabilities(qmp.version, options.accelerator === "kvm" ? "KVM" : "TCG"),
+        replay !== undefined,
+      ),
       tripleFault: () => tripleFaulted(`${folder}/log`),
     });
+    if (replay !== undefined) machine.history = new QemuReplay(machine, qmp, end);
     links.add(streams.get("exit")!, (bytes) => machine.exited ??= bytes[0] << 1 | 1);
     const resources = cleanup.move();
     return new RemoteBackend({
@@ -79,7 +89,11 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       console,
       monitor: new QemuMonitor(machine, qmp, true),
       reset: () => reset(qmp, `${folder}/log`),
-      close: () => resources.disposeAsync(),
+      close: async () => {
+        await using _ = resources;
+        if (record === undefined || machine.isLost) return;
+        await finishRecording(record, options, { session, qmp, child });
+      },
     });
   } catch (error) {
     if (error instanceof GoneError) throw await refusal(child, error.message);

@@ -1,0 +1,117 @@
+/** Going back in a run that QEMU recorded. */
+import "../src/host/preload.ts";
+import assert from "node:assert/strict";
+import { flat, type GuestMachine, gva, hosts, InputError, open, UnsupportedError } from "../mod.ts";
+
+const qemu = (await hosts()).find((host) => host.backend === "qemu");
+const ignore = qemu?.usable !== true;
+if (qemu?.usable === false) console.log(`skipped: going back: ${qemu.reason}`);
+
+/**
+ * In real mode at 0x1000: inc ax; mov [0x2000], ax; cmp ax, 40; jne 0x1000; then the same with what is read from the
+ * serial port: mov dx, 0x3fd; in al, dx; test al, 1; jz; mov dx, 0x3f8; in al, dx; mov [0x2002], al; then cli; hlt.
+ */
+const CODE = Uint8Array.fromHex("40a3002083f82875f7" + "bafd03eca80174fb" + "baf803eca20220" + "faf4");
+const OPTIONS = { backend: "qemu", memory: 1 << 20, boot: flat(CODE, { at: 0x1000 }) } as const;
+/** Behind the loop of 40 rounds of 4 instructions. */
+const LOOP_END = 160;
+
+/** Records a run to its HLT; "x" is typed when it asks for it. */
+async function recorded(body: (replay: string) => Promise<void>): Promise<void> {
+  const record = await Deno.makeTempDir();
+  try {
+    await using vm = await open({ ...OPTIONS, record });
+    await assert.rejects(() => vm.history.stepBack(), UnsupportedError);
+    await vm.breakpoints.add(gva(0x1009n));
+    assert.equal((await vm.continue()).kind, "breakpoint");
+    await vm.console.send("x");
+    assert.equal((await vm.continue()).kind, "halt");
+    assert.equal(await vm.memory.readUint(0x2002n, 1), 0x78n);
+    await vm.close();
+    await body(record);
+  } finally {
+    await Deno.remove(record, { recursive: true });
+  }
+}
+
+const ax = async (vm: GuestMachine) => Number((await vm.vcpus[0].registers()).rax & 0xffffn);
+
+Deno.test({
+  name: "history: a recorded run is stepped and continued backwards, and forwards again",
+  ignore,
+  fn: () =>
+    recorded(async (replay) => {
+      await using vm = await open({ ...OPTIONS, replay });
+      const { history } = vm;
+      assert.equal(history.position, 0);
+      const loop = await vm.breakpoints.add(gva(0x1001n));
+      for (let round = 1; round <= 3; round++) {
+        assert.equal((await vm.continue()).kind, "breakpoint");
+        assert.equal(await ax(vm), round);
+        assert.equal(history.position, 4 * (round - 1) + 1);
+      }
+      // By single steps, and forwards again.
+      assert.equal((await history.stepBack()).rip, 0x1000n);
+      assert.equal(await ax(vm), 2);
+      assert.equal((await history.stepBack(3)).rip, 0x1001n);
+      assert.equal(history.position, 5);
+      assert.equal((await vm.step()).rip, 0x1004n);
+      assert.equal(await vm.memory.readUint(0x2000n, 2), 2n);
+
+      // To the breakpoints on the way, whose last hit is the one behind which it stands.
+      let stop = await history.continueBack();
+      assert.deepEqual([stop.kind, history.position], ["breakpoint", 5]);
+      stop = await history.continueBack();
+      assert.deepEqual([stop.kind, history.position, await ax(vm)], ["breakpoint", 1, 1]);
+      stop = await history.continueBack();
+      assert.deepEqual([stop.kind, history.position, stop.rip], ["step", 0, 0x1000n]);
+      assert.equal(await vm.memory.readUint(0x2000n, 2), 0n);
+      await loop.remove();
+
+      // A condition, from the end of the loop.
+      assert.equal((await history.goto(LOOP_END)).rip, 0x1009n);
+      assert.equal(await ax(vm), 40);
+      const seventh = await vm.breakpoints.add(gva(0x1004n), {
+        condition: ({ registers }) => (registers.rax & 0xffffn) === 7n,
+      });
+      stop = await history.continueBack();
+      assert.deepEqual([stop.kind, history.position, await ax(vm)], ["breakpoint", 26, 7]);
+      await seventh.remove();
+
+      // What was typed comes again, to the recording's end.
+      stop = await vm.continue();
+      assert.match(stop.kind === "fault" ? stop.reason : stop.kind, /recording ends/);
+      assert.equal(history.position, history.end);
+      assert.equal(await vm.memory.readUint(0x2002n, 1), 0x78n);
+      await vm.breakpoints.add(gva(0x2002n), { access: "write", size: 1 });
+      stop = await history.continueBack();
+      assert.deepEqual([stop.kind, stop.rip], ["watchpoint", 0x1018n]);
+      assert.equal((await history.stepBack()).rip, 0x1015n);
+      assert.equal(await vm.memory.readUint(0x2002n, 1), 0n);
+      await assert.rejects(() => history.goto(history.end + 1), InputError);
+    }),
+});
+
+Deno.test({
+  name: "history: what QEMU can't record is refused, and so is what is no recording",
+  ignore,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      for (const odd of [{ cpus: 2 }, { accelerator: "kvm" as const }]) {
+        await assert.rejects(() => open({ ...OPTIONS, ...odd, record: folder }), UnsupportedError);
+      }
+      await assert.rejects(() => open({ ...OPTIONS, record: folder, replay: folder }), InputError);
+      await assert.rejects(() => open({ ...OPTIONS, replay: folder }), /no whole recording/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test("history: backends without one say so", async () => {
+  await using vm = await open({ backend: "fake", boot: flat(CODE, { at: 0x1000 }) });
+  assert.equal(vm.history.usable, false);
+  await assert.rejects(() => vm.history.continueBack(), { name: "UnsupportedError", message: /only QEMU/ });
+  await assert.rejects(() => open({ backend: "fake", record: "x" }), InputError);
+});
