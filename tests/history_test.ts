@@ -1,6 +1,7 @@
 /** Going back in a run that QEMU recorded. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
+import { gdb, has } from "./gdb_programs.ts";
 import { flat, type GuestMachine, gva, hosts, InputError, open, UnsupportedError } from "../mod.ts";
 
 const qemu = (await hosts()).find((host) => host.backend === "qemu");
@@ -43,7 +44,8 @@ Deno.test({
     recorded(async (replay) => {
       await using vm = await open({ ...OPTIONS, replay });
       const { history } = vm;
-      assert.equal(history.position, 0);
+      assert.deepEqual([history.position, history.start], [0, 0]);
+      await assert.rejects(() => vm.reset(), UnsupportedError);
       const loop = await vm.breakpoints.add(gva(0x1001n));
       for (let round = 1; round <= 3; round++) {
         assert.equal((await vm.continue()).kind, "breakpoint");
@@ -90,6 +92,68 @@ Deno.test({
       assert.equal(await vm.memory.readUint(0x2002n, 1), 0n);
       await assert.rejects(() => history.goto(history.end + 1), InputError);
     }),
+});
+
+Deno.test({
+  name: "history: gdb goes back by its own commands",
+  ignore: ignore || !has("gdb"),
+  fn: () =>
+    recorded(async (replay) => {
+      await using vm = await open({ ...OPTIONS, replay });
+      await using server = await vm.gdbServer();
+      const output = await gdb(server.address, [
+        "break *0x1004",
+        "continue",
+        "continue",
+        "continue",
+        "print $ax",
+        "reverse-continue",
+        "print $ax",
+        "reverse-stepi",
+        "print/x $pc",
+        "stepi",
+        "print/x $pc",
+        "delete",
+        "reverse-continue",
+        "print/x $pc",
+      ]);
+      assert.match(output, /\$1 = 3[^]*\$2 = 2[^]*\$3 = 0x1001[^]*\$4 = 0x1004[^]*\$5 = 0x1000/, output);
+      assert.match(output, /No more reverse-execution history/, output);
+    }),
+});
+
+Deno.test({
+  name: "history: the shell records, and goes back",
+  ignore,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    const kernel = new URL("../fixtures/elf64.bin", import.meta.url).pathname;
+    const hvsh = async (how: string, ...commands: string[]) => {
+      const { stdout } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          ...["run", "-A", "--no-check", new URL("../src/repl/main.ts", import.meta.url).pathname],
+          ...["--backend", "qemu", how, `${folder}/run`, "-m", "16", "-kernel", kernel],
+          ...commands.flatMap((command) => ["-c", command]),
+        ],
+        stdin: "null",
+      }).output();
+      return new TextDecoder().decode(stdout);
+    };
+    try {
+      await hvsh("--record", "stepi 20");
+      const output = await hvsh(
+        "--replay",
+        ...["stepi 10", "reverse-stepi 4", "rs 3", "stepi 7", "rsi", "reverse-step", "break *outer", "rc"],
+        ...["delete", "reverse-continue", "info capabilities"],
+      );
+      const stands = [...output.matchAll(/^=> 0x([0-9a-f]+)/gm)].map(([, at]) => at.slice(-2)).join(" ");
+      assert.equal(stands, "3e 2e 0e 3e 3d 36 2a 00", output);
+      assert.match(output, /No more reverse-execution history/, output);
+      assert.match(output, /history +yes .*rr=replay/, output);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
 });
 
 Deno.test({

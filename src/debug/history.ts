@@ -1,10 +1,15 @@
 /** Going back in a guest whose run was recorded. */
 import type { Backend } from "../vm/backend.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import type { BackendHistory } from "../vm/history.ts";
+import type { BackendHistory, MachineHistory } from "../vm/history.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
+import type { RunLimit } from "../vm/machine.ts";
 import type { Stop } from "../vm/stop.ts";
 import type { RunControl } from "./control.ts";
+
+/** Instructions of the first stretch that is looked through for hits, and how much longer each next one is. */
+const SHORTEST = 100;
+const LONGER = 32;
 
 /** What is gone back in. */
 export interface HistoryParts {
@@ -13,31 +18,31 @@ export interface HistoryParts {
   readonly loop: RunLoop;
 }
 
-/** The recorded run that a guest is in: `open({ backend: "qemu", replay })` has one. */
-export class History {
+/** A machine's history, over what its backend has. */
+export class History implements MachineHistory {
   readonly #parts: HistoryParts;
 
   constructor(parts: HistoryParts) {
     this.#parts = parts;
   }
 
-  /** Whether there is one. */
   get usable(): boolean {
     return this.#parts.backend.history !== undefined;
   }
 
-  /** How many instructions have been done since the recording's start. @throws {UnsupportedError} Without one. */
   get position(): number {
     this.#parts.control.requirePaused("history");
     return this.#recording.position;
   }
 
-  /** The last position that can be gone to. @throws {UnsupportedError} Without a recording. */
+  get start(): number {
+    return this.#recording.start;
+  }
+
   get end(): number {
     return this.#recording.end;
   }
 
-  /** Goes back by so many instructions, or to the start. @throws {UnsupportedError} Without a recording. */
   async stepBack(count = 1): Promise<Stop> {
     if (!Number.isSafeInteger(count) || count < 0) {
       throw new InputError(`a number of steps is a whole number, not ${count}`);
@@ -45,29 +50,23 @@ export class History {
     const recording = this.#recording;
     return await this.#run(
       "reverse-step",
-      () => this.#to(recording, Math.max(0, recording.position - count)),
+      () => this.#to(recording, Math.max(recording.start, recording.position - count)),
     );
   }
 
-  /** Goes to a position, before or behind this one. @throws {InputError} If it is none of the recording. */
   async goto(position: number): Promise<Stop> {
     const recording = this.#recording;
-    if (!Number.isSafeInteger(position) || position < 0 || position > recording.end) {
-      throw new InputError(`the recording has positions 0 to ${recording.end}, not ${position}`);
+    if (!Number.isSafeInteger(position) || position < recording.start || position > recording.end) {
+      throw new InputError(
+        `the recording has positions ${recording.start} to ${recording.end}, not ${position}`,
+      );
     }
     return await this.#run("goto", () => this.#to(recording, position));
   }
 
-  /**
-   * Goes back to where a breakpoint or watchpoint was met last before here; to the start, with a `step` stop, if none
-   * was. A watchpoint's stop is behind the instruction that touched it, as it is forwards. What is passed on the way
-   * there and back counts as met: conditions are evaluated, hits counted.
-   *
-   * @throws {UnsupportedError} Without a recording.
-   */
-  async continueBack(): Promise<Stop> {
+  async continueBack(limit?: RunLimit): Promise<Stop> {
     const recording = this.#recording;
-    return await this.#run("reverse-continue", () => this.#back(recording));
+    return await this.#run("reverse-continue", () => this.#back(recording), limit);
   }
 
   get #recording(): BackendHistory {
@@ -80,8 +79,8 @@ export class History {
     });
   }
 
-  #run(what: string, body: () => Promise<VcpuStop>): Promise<Stop> {
-    return this.#parts.control.run(what, body);
+  #run(what: string, body: () => Promise<VcpuStop>, limit?: RunLimit): Promise<Stop> {
+    return this.#parts.control.run(what, body, limit);
   }
 
   readonly #goOn = () => this.#parts.loop.request === undefined;
@@ -94,11 +93,15 @@ export class History {
     return { vcpu: control.current, cause: loop.request ?? { kind: "step" } };
   }
 
-  /** From each kept state forwards to the next, latest first: the last hit on the way is the one. */
+  /**
+   * Forwards through the stretch before here, then the one before that: the last hit in one is the one. Short ones
+   * first, since what is met often was met just now; then from each kept state to the next.
+   */
   async #back(recording: BackendHistory): Promise<VcpuStop> {
     const { loop } = this.#parts;
-    for (let end = recording.position; end > 0;) {
-      const start = recording.keptBefore(end - 1);
+    const { start: first } = recording;
+    for (let end = recording.position, length = SHORTEST; end > first; length *= LONGER) {
+      const start = Math.max(recording.keptBefore(end - 1), end - length);
       const asked = await this.#to(recording, start);
       if (loop.request !== undefined) return asked;
       const hit = await this.#lastHit(recording, end);
@@ -109,7 +112,7 @@ export class History {
       }
       end = start;
     }
-    return await this.#to(recording, 0);
+    return await this.#to(recording, first);
   }
 
   async #lastHit(recording: BackendHistory, end: number): Promise<Hit | undefined> {

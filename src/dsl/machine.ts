@@ -15,6 +15,7 @@ import type {
 } from "../vm/machine.ts";
 import type { Device } from "../vm/device.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
+import type { MachineHistory } from "../vm/history.ts";
 import type { HypervisorMonitor } from "../vm/hypervisor.ts";
 import type { Trace } from "../vm/trace.ts";
 import type { Breakpoints } from "../vm/breakpoint.ts";
@@ -22,7 +23,6 @@ import type { Autopsy } from "../debug/autopsy.ts";
 import type { Backtrace } from "../debug/backtrace.ts";
 import type { DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
-import type { History } from "../debug/history.ts";
 import type { Instruction } from "../debug/disassembly.ts";
 import { Symbols } from "../debug/symbols.ts";
 import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
@@ -95,7 +95,7 @@ export class GuestMachine implements Machine {
   /** The monitor of the hypervisor, where it runs the guest by itself: QEMU's. */
   readonly monitor: HypervisorMonitor | undefined;
   /** Going back in a recorded run: `open({ backend: "qemu", replay })`. Elsewhere it refuses, with the reason. */
-  readonly history: History;
+  readonly history: MachineHistory;
   readonly #notices: string[] = [];
   readonly #noticeListeners = new Set<(text: string) => void>();
   readonly #stores: Disposable | undefined;

@@ -133,7 +133,7 @@ export type { Host } from "./hosts.ts";
 export type { DiskPlug, HypervisorMonitor, NetworkPlug } from "../vm/hypervisor.ts";
 export { GuestMachine } from "./machine.ts";
 export { compareFiles, compareMachines, traceLines, type Verdict } from "./traces.ts";
-export type { History } from "../debug/history.ts";
+export type { MachineHistory } from "../vm/history.ts";
 export type { Difference } from "../debug/comparison.ts";
 export { type Disk, type DiskMode, type DiskOptions, type DiskOverlay, openDisk } from "./disks.ts";
 export {

@@ -12,8 +12,8 @@ const MOST_CONDITIONS = 64;
 /** Most bytes that one watchpoint covers: it is made of pieces of at most 8. */
 const WATCHED_BYTES = 64;
 
-/** What a stop reply says of a breakpoint: the words of "Stop Reply Packets", E.3. */
-export type StopReason = "swbreak" | "hwbreak" | "watch" | "rwatch" | "awatch";
+/** What a stop reply says of a breakpoint, or of the start of a recording: the words of "Stop Reply Packets", E.3. */
+export type StopReason = "swbreak" | "hwbreak" | "watch" | "rwatch" | "awatch" | "replaylog:begin";
 
 const REASONS: readonly StopReason[] = ["swbreak", "hwbreak", "watch", "rwatch", "awatch"];
 

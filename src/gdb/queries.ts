@@ -15,8 +15,8 @@ export interface ClientFeatures {
   errorMessages: boolean;
 }
 
-/** The answer to `qSupported`; notes what the client said. */
-export function supported(text: string, features: ClientFeatures): string {
+/** The answer to `qSupported`; notes what the client said. @param reverses Whether the guest can go back. */
+export function supported(text: string, features: ClientFeatures, reverses = false): string {
   const offered = text.split(/[:;]/).slice(1);
   features.multiprocess = offered.includes("multiprocess+");
   features.breakpointReasons = offered.includes("swbreak+") || offered.includes("hwbreak+");
@@ -29,6 +29,7 @@ export function supported(text: string, features: ClientFeatures): string {
     "swbreak+",
     "hwbreak+",
     "ConditionalBreakpoints+",
+    ...(reverses ? ["ReverseStep+", "ReverseContinue+"] : []),
     "qXfer:features:read+",
     "qXfer:memory-map:read+",
     "qXfer:threads:read+",

@@ -169,6 +169,8 @@ export class GdbSession {
       case "z":
         await this.#breakpoints.remove(text());
         return "OK";
+      case "b":
+        return await this.#back(text());
       case "H":
         return this.#choose(text());
       case "T":
@@ -304,6 +306,21 @@ export class GdbSession {
     return SILENT;
   }
 
+  /** `bc` and `bs`: back in a recorded run, where there is one. */
+  async #back(how: string): Promise<Answer> {
+    const { history } = this.#parts.vm;
+    if (history.usable !== true || !/^[cs]$/.test(how)) return "";
+    const stop = await this.#waiting(how === "s" ? history.stepBack() : history.continueBack());
+    this.#general = "any";
+    await this.#parts.sendFrame(stopReply(stop, this.#features, this.#backReason(stop)));
+    return SILENT;
+  }
+
+  #backReason(stop: Stop): StopReason | undefined {
+    const { position, start } = this.#parts.vm.history;
+    return position === start && stop.kind === "step" ? "replaylog:begin" : this.#reasonOf(stop);
+  }
+
   async #waiting<T>(promise: Promise<T>): Promise<T> {
     this.#outside++;
     try {
@@ -325,7 +342,7 @@ export class GdbSession {
     const name = /^[qQ][A-Za-z.]+/.exec(text)?.[0];
     switch (name) {
       case "qSupported":
-        return supported(text, this.#features);
+        return supported(text, this.#features, vm.history.usable === true);
       case "QStartNoAckMode":
         acknowledgementsOff();
         return "OK";

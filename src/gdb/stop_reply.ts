@@ -82,6 +82,7 @@ function signalOf(stop: Stop): number {
 }
 
 function reasonText(stop: Stop, reason: StopReason, { breakpointReasons }: Understood): string {
+  if (reason === "replaylog:begin") return "replaylog:begin;";
   if (reason === "swbreak" || reason === "hwbreak") return breakpointReasons ? `${reason}:;` : "";
   return stop.kind === "watchpoint" ? `${reason}:${stop.address.toString(16)};` : "";
 }

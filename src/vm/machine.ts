@@ -3,6 +3,7 @@ import type { BackendName, MemoryRegion, VcpuEvents } from "./backend.ts";
 import type { Breakpoints } from "./breakpoint.ts";
 import type { Capabilities, CapabilityName } from "./capabilities.ts";
 import type { Device, DeviceRange } from "./device.ts";
+import type { MachineHistory } from "./history.ts";
 import type { Registers, RegisterValues } from "./registers.ts";
 import type { Stop } from "./stop.ts";
 import type { Trace } from "./trace.ts";
@@ -374,6 +375,8 @@ export interface Machine extends AsyncDisposable {
   readonly console: Console;
   /** Interrupts and NMIs from outside. */
   readonly interrupts: MachineInterrupts;
+  /** Going back in a recorded run. */
+  readonly history: MachineHistory;
   /** The newest port, MMIO and MSR accesses that left the guest, and counts of all exits. */
   readonly trace: Trace;
   /** "running" from `continue()`, `step()` and their like until their stop. */

@@ -50,16 +50,23 @@ export function stubCapabilities(stub: string): Map<string, Capability> {
 }
 
 /** Says whether a guest of our own QEMU can be gone back in. */
-export function withHistory(rows: Map<string, Capability>, replays: boolean): Map<string, Capability> {
-  const row = replays
-    ? yes("icount's record and replay (rr=replay), from states that are kept on the way")
-    : no("this guest runs for the first time", HISTORY_REMEDY);
-  return rows.set("history", row);
+export function withHistory(
+  rows: Map<string, Capability>,
+  { record, replay }: { readonly record?: string; readonly replay?: string },
+): Map<string, Capability> {
+  if (record !== undefined || replay !== undefined) {
+    rows.set("reset", no("what is loaded anew is not recorded", "close the guest and open it anew"));
+  }
+  return rows.set(
+    "history",
+    replay === undefined
+      ? no("this guest runs for the first time", HISTORY_REMEDY)
+      : yes("icount's record and replay (rr=replay), from states that are kept on the way"),
+  );
 }
 
 /** How a guest with a history is come by. */
-export const HISTORY_REMEDY =
-  "record: a run with record: FOLDER on the qemu backend, then open replay: FOLDER";
+const HISTORY_REMEDY = "record: a run with record: FOLDER on the qemu backend, then open replay: FOLDER";
 
 /** What QEMU adds to its stub by its monitor. */
 export function qemuCapabilities(version: string, accelerator: string): Map<string, Capability> {

@@ -76,7 +76,7 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       regions: regionsOf(options),
       capabilities: withHistory(
         qemuCapabilities(qmp.version, options.accelerator === "kvm" ? "KVM" : "TCG"),
-        replay !== undefined,
+        options,
       ),
       tripleFault: () => tripleFaulted(`${folder}/log`),
     });

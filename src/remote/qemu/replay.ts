@@ -37,8 +37,13 @@ export class QemuReplay implements BackendHistory {
     return (this.#qmp.execute("query-replay") as { icount: number }).icount;
   }
 
+  get start(): number {
+    if (this.#states.length === 0) this.#keep(this.position);
+    return this.#states[0];
+  }
+
   keptBefore(position: number): number {
-    return this.#states.findLast((at) => at <= position) ?? 0;
+    return this.#states.findLast((at) => at <= position) ?? this.start;
   }
 
   /**
@@ -48,9 +53,9 @@ export class QemuReplay implements BackendHistory {
    */
   arm(stepping: boolean): boolean {
     const at = this.position;
-    if (this.#states.length === 0) this.#keep(at);
+    const newest = Math.max(this.start, this.#states.at(-1)!);
     if (at >= this.limit) return false;
-    if (!stepping) this.#stopAt(Math.min(this.limit, Math.max(at, this.#states.at(-1)!) + STRIDE));
+    if (!stepping) this.#stopAt(Math.min(this.limit, Math.max(at, newest) + STRIDE));
     else if (this.#armed) {
       this.#qmp.execute("replay-delete-break");
       this.#armed = false;
@@ -71,7 +76,6 @@ export class QemuReplay implements BackendHistory {
     const { session, traps } = this.#machine;
     const { limit } = this;
     const here = this.position;
-    if (this.#states.length === 0) this.#keep(here);
     if (position === here) return;
     const putBack = traps.suspend();
     try {

@@ -20,5 +20,5 @@ export async function reverseContinue(session: Session): Promise<void> {
 async function back(session: Session, move: Parameters<typeof go>[1]): Promise<void> {
   await go(session, move);
   const { history } = guest(session);
-  if (history.position === 0) session.print("No more reverse-execution history.\n");
+  if (history.position === history.start) session.print("No more reverse-execution history.\n");
 }
