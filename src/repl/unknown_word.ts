@@ -14,7 +14,7 @@ const MEANT: Readonly<Record<string, string>> = {
 
 /** Words of gdb and QEMU's monitor for what hvsh does not do, and what there is instead. */
 const INSTEAD: Readonly<Record<string, string>> = {
-  checkpoint: "Guests have no way back; `start` begins again.",
+  checkpoint: "A guest that QEMU replays (--replay) is gone back in by reverse-stepi and reverse-continue.",
 };
 
 /** What to do about a word that is no command. */

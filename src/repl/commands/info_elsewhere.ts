@@ -28,7 +28,8 @@ const ELSEWHERE: readonly { names: readonly string[]; text: string }[] = [
   },
   {
     names: ["inferiors", "checkpoints", "record", "snapshots"],
-    text: "There is one guest at a time, and no way back in it; start and reset begin again.",
+    text:
+      "There is one guest at a time; one that QEMU replays (--replay) is gone back in by reverse-stepi and reverse-continue.",
   },
 ];
 
