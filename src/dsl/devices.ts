@@ -10,6 +10,7 @@ import { PciHost } from "../devices/pci/pci_host.ts";
 import { PciFunction } from "../devices/pci/pci_function.ts";
 import { isBounded } from "./bounded.ts";
 import { DeviceFront } from "./device_front.ts";
+import type { DoorbellBoard } from "./doorbells.ts";
 import type { InterruptInputs } from "./interrupt_inputs.ts";
 import type { Lending } from "./lending.ts";
 
@@ -28,6 +29,8 @@ export interface DeviceParts {
   };
   /** RAM for devices that ask for some behind their addresses. */
   readonly lending: Lending;
+  /** Doorbells for those that have some. */
+  readonly doorbells: DoorbellBoard;
   /** Tells the user something. */
   readonly notice?: (text: string) => void;
   /** Notes a request that a device has taken. */
@@ -253,6 +256,7 @@ export class DeviceSet implements Devices {
   #clear(device: Device): void {
     // On the bus again, it must not lie over memory.
     this.#parts.lending.reclaim({ device });
+    this.#parts.doorbells.reclaim({ device });
     for (const bus of [this.#parts.port, this.#parts.mmio]) {
       bus.remove(this.#fronts.get(device) ?? device);
     }
@@ -299,7 +303,7 @@ export class DeviceSet implements Devices {
   }
 
   #host(device: Device): DeviceHost {
-    const { backend, inputs, memory, lending, console, clock, notice, requested } = this.#parts;
+    const { backend, inputs, memory, lending, doorbells, console, clock, notice, requested } = this.#parts;
     return {
       ...(console && { console }),
       ...(clock && { clock }),
@@ -307,6 +311,7 @@ export class DeviceSet implements Devices {
       ...(requested && { requested: (request: DeviceRequest) => requested(device, request) }),
       lend: (start, length, taken, what) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken, what),
+      doorbell: (place, rung) => this.#wrappers.has(device) ? undefined : doorbells.hang(device, place, rung),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
       message: (address, data) => inputs.message(address, data),

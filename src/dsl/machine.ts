@@ -38,6 +38,7 @@ import { isBalloon, isVirtio } from "./virtio_device.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import type { CoreDump } from "./core_dump.ts";
 import { DeviceSet } from "./devices.ts";
+import { DoorbellBoard } from "./doorbells.ts";
 import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
 import { monitorOf } from "./monitor.ts";
@@ -141,13 +142,29 @@ export class GuestMachine implements Machine {
       memory: this.#debugger.memory,
       watched: (start, end) => breakpoints.watches(start, end),
     });
-    breakpoints.onWatch = (start, end) => lending.reclaim({ start, end });
+    const doorbells = new DoorbellBoard({
+      doorbells: backend.parallel?.doorbells,
+      watched: (start, end) => breakpoints.watches(start, end),
+      failed: ({ name }, error) => {
+        const message = error instanceof Error ? error.message : String(error);
+        this.requestStop({
+          kind: "fault",
+          reason: `device ${name} threw when it was notified: ${message}`,
+          error,
+        });
+      },
+    });
+    breakpoints.onWatch = (start, end) => {
+      lending.reclaim({ start, end });
+      doorbells.reclaim({ start, end });
+    };
     this.devices = this.#devices = new DeviceSet({
       backend,
       inputs: this.#inputs,
       ...buses,
       memory: this.#debugger.memory,
       lending,
+      doorbells,
       console: this.#console,
       clock: this.#clock,
       notice: (text) => this.notice(text),

@@ -4,6 +4,13 @@ import { OwnedFd } from "./fd.ts";
 import { HostError } from "./error.ts";
 import { check, errno, libc } from "./libc.ts";
 
+const ONE = BigUint64Array.of(1n);
+
+/** Signals an eventfd whose number is all that is known: another thread has it. */
+export function signalEventFd(fd: number): void {
+  libc().write(fd, ONE, 8n);
+}
+
 /** An eventfd(2): a 64-bit counter in the kernel by which a device and a hypervisor signal each other. */
 export class EventFd implements Disposable {
   #file: OwnedFd;

@@ -75,6 +75,9 @@ const SYMBOLS = {
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout)
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  pollLater: { name: "poll", parameters: ["buffer", "usize", "i32"], result: "i32", nonblocking: true },
+  // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *mask)
+  ppoll: { parameters: ["buffer", "usize", "buffer", "pointer"], result: "i32" },
   // void free(void *)
   free: { parameters: ["pointer"], result: "void" },
 } as const;

@@ -5,7 +5,7 @@
  */
 
 import { ioctls } from "../abi/ioctl.ts";
-import { array, bytes, struct, u16, u32, u64, u8, union } from "../abi/layout.ts";
+import { array, bytes, s32, struct, u16, u32, u64, u8, union } from "../abi/layout.ts";
 
 /** `struct kvm_userspace_memory_region`: one memory slot. */
 export const kvm_userspace_memory_region = struct({
@@ -273,6 +273,16 @@ export const kvm_pit_state2 = struct({
 /** `struct kvm_enable_cap`. */
 export const kvm_enable_cap = struct({ cap: u32, flags: u32, args: array(u64, 4), pad: bytes(64) });
 
+/** `struct kvm_ioeventfd`. */
+export const kvm_ioeventfd = struct({
+  datamatch: u64,
+  addr: u64,
+  len: u32,
+  fd: s32,
+  flags: u32,
+  pad: bytes(36),
+});
+
 /** `struct kvm_msi`. */
 export const kvm_msi = struct({
   address_lo: u32,
@@ -317,6 +327,7 @@ export const STRUCTURES = {
   kvm_pit_channel_state,
   kvm_pit_state2,
   kvm_enable_cap,
+  kvm_ioeventfd,
   kvm_msi,
 } as const;
 
@@ -341,6 +352,7 @@ export const KVM = {
   CREATE_PIT2: IOW(0x77, kvm_pit_config),
   GET_PIT2: IOR(0x9f, kvm_pit_state2),
   SET_PIT2: IOW(0xa0, kvm_pit_state2),
+  IOEVENTFD: IOW(0x79, kvm_ioeventfd),
   SIGNAL_MSI: IOW(0xa5, kvm_msi),
   RUN: IO(0x80),
   GET_REGS: IOR(0x81, kvm_regs),
@@ -385,6 +397,7 @@ export const CAP = {
   SET_GUEST_DEBUG: 23,
   PIT2: 33,
   PIT_STATE2: 35,
+  IOEVENTFD: 36,
   SET_IDENTITY_MAP_ADDR: 37,
   VCPU_EVENTS: 41,
   DEBUGREGS: 50,
@@ -470,6 +483,8 @@ export const FLAG = {
   SYSTEM_EVENT_SHUTDOWN: 1,
   SYSTEM_EVENT_RESET: 2,
   SYSTEM_EVENT_CRASH: 3,
+  IOEVENTFD_FLAG_DATAMATCH: 1,
+  IOEVENTFD_FLAG_DEASSIGN: 4,
   PIT_SPEAKER_DUMMY: 1,
   IRQCHIP_PIC_MASTER: 0,
   IRQCHIP_PIC_SLAVE: 1,

@@ -1,3 +1,4 @@
+import { signalEventFd } from "../host/eventfd.ts";
 import { monotonicMs } from "../host/clock.ts";
 import { SliceTimer } from "../host/slice_timer.ts";
 import type { Backend, BackendOptions } from "../vm/backend.ts";
@@ -10,6 +11,7 @@ import { cpuidFor, encodeCpuid, underHypervisor } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
 import { Mailbox } from "./mailbox.ts";
 import { checkMemorySize, KvmMemory } from "./memory.ts";
+import { KvmDoorbells } from "./doorbells.ts";
 import { KvmParallel } from "./parallel.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
 import { KvmVcpu } from "./vcpu.ts";
@@ -105,7 +107,7 @@ export class KvmBackend implements Backend, Disposable {
       memory: this.memory,
       filterMsrs: (indices) => this.#vm.filterMsrs(indices),
     };
-    const mailbox = this.#mailbox = new Mailbox(options.cpus);
+    const mailbox = this.#mailbox = new Mailbox(options.cpus, signalEventFd);
     const threads: VcpuThread[] = [];
     this.#threads = threads;
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
@@ -118,7 +120,12 @@ export class KvmBackend implements Backend, Disposable {
       const leaves = encodeCpuid(cpuidFor(cpuid, index, options.cpus));
       return cleanup.use(new KvmVcpu(index, fd, leaves, context, thread));
     });
-    if (options.cpus > 1) this.parallel = new KvmParallel(mailbox, this.vcpus);
+    if (options.cpus > 1) {
+      const doorbells = system.capability(CAP.IOEVENTFD) > 0
+        ? cleanup.use(new KvmDoorbells(this.#vm, mailbox))
+        : undefined;
+      this.parallel = new KvmParallel(mailbox, this.vcpus, doorbells);
+    }
     this.interrupts = new KvmInterrupts(this.#vm, this.vcpus);
     this.#capabilities = () => capabilities(device);
     this.#resources = cleanup.move();

@@ -7,7 +7,11 @@ import { KvmProbeMachine, PROBE_MEMORY } from "./probe_machine.ts";
 import { KVM_DEVICE, KvmSystem } from "./system.ts";
 
 /** Names that KVM answers itself, by a capability number. */
-const TOLD: readonly [CapabilityName | "sync-regs" | "immediate-exit", keyof typeof CAP, string][] = [
+const TOLD: readonly [
+  CapabilityName | "sync-regs" | "immediate-exit" | "doorbells",
+  keyof typeof CAP,
+  string,
+][] = [
   ["devices", "USER_MEMORY", "KVM_EXIT_IO and KVM_EXIT_MMIO"],
   ["irqchip", "IRQCHIP", "KVM_CREATE_IRQCHIP"],
   ["pit", "PIT2", "KVM_CREATE_PIT2; needs the irqchip"],
@@ -17,6 +21,7 @@ const TOLD: readonly [CapabilityName | "sync-regs" | "immediate-exit", keyof typ
   ["msrs", "USER_MEMORY", "KVM_GET_MSRS"],
   ["reset", "VCPU_EVENTS", "the power-on state is saved when the guest is made, and put back"],
   ["sync-regs", "SYNC_REGS", "KVM_CAP_SYNC_REGS: registers are read from the shared page"],
+  ["doorbells", "IOEVENTFD", "KVM_IOEVENTFD; where each vCPU has a thread"],
   ["immediate-exit", "IMMEDIATE_EXIT", "KVM_CAP_IMMEDIATE_EXIT: an instruction can be finished alone"],
 ];
 

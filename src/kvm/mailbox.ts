@@ -22,6 +22,9 @@ export const CELL = {
 } as const;
 
 const BELL = 0;
+/** Whether the main thread waits in a system call, and the eventfd by which it hears the bell there. */
+const LISTENING = 1;
+const EAR = 2;
 /** Words of the bell, and at the head of a cell: a cache line each, so that vCPUs don't wait for each other's. */
 const STRIDE = 16;
 const STATE = 0;
@@ -37,9 +40,14 @@ export class Mailbox {
   /** To be handed to a thread, which makes a `Mailbox` of its own over it. */
   readonly buffer: SharedArrayBuffer;
   readonly #words: Int32Array<SharedArrayBuffer>;
+  readonly #signal: (fd: number) => void;
 
-  /** @param of The number of vCPUs, or another thread's `buffer`. */
-  constructor(of: number | SharedArrayBuffer) {
+  /**
+   * @param of The number of vCPUs, or another thread's `buffer`.
+   * @param signal Signals an eventfd; nobody may `listen` where it is left out.
+   */
+  constructor(of: number | SharedArrayBuffer, signal: (fd: number) => void = () => {}) {
+    this.#signal = signal;
     this.buffer = typeof of === "number" ? new SharedArrayBuffer((STRIDE + of * CELL_WORDS) * 4) : of;
     this.#words = new Int32Array(this.buffer);
   }
@@ -115,6 +123,16 @@ export class Mailbox {
   ring(): void {
     Atomics.add(this.#words, BELL, 1);
     Atomics.notify(this.#words, BELL);
+    if (Atomics.load(this.#words, LISTENING) !== 0) this.#signal(Atomics.load(this.#words, EAR));
+  }
+
+  /**
+   * From now on the bell signals the eventfd `fd` as well, for a main thread that waits in the kernel for several
+   * things; undefined ends that. Look at `bell` behind this and before waiting, and no ring is missed.
+   */
+  listen(fd: number | undefined): void {
+    if (fd !== undefined) Atomics.store(this.#words, EAR, fd);
+    Atomics.store(this.#words, LISTENING, fd === undefined ? 0 : 1);
   }
 
   /** How often the bell has rung: read it before looking into the cells, and no ring is missed. */

@@ -38,3 +38,17 @@ Deno.test("last words are told, cut where they are long, and change no other cel
   box.die(1, "why");
   assert.equal(box.lastWords(1), "why");
 });
+
+Deno.test("who listens in the kernel is signalled by every ring, and nobody else is", () => {
+  const heard: number[] = [];
+  const main = new Mailbox(1);
+  const thread = new Mailbox(main.buffer, (fd) => void heard.push(fd));
+  thread.ring();
+  main.listen(7);
+  thread.done(0, 0, 0);
+  thread.die(0, "why");
+  main.listen(undefined);
+  thread.ring();
+  assert.deepEqual(heard, [7, 7]);
+  assert.equal(main.bell, 4);
+});

@@ -1,4 +1,5 @@
 import type { Arrival, BackendVcpu, ParallelVcpus } from "../vm/backend.ts";
+import type { KvmDoorbells } from "./doorbells.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 
@@ -6,12 +7,14 @@ import type { KvmVcpu } from "./vcpu.ts";
 export class KvmParallel implements ParallelVcpus {
   readonly #mailbox: Mailbox;
   readonly #vcpus: readonly KvmVcpu[];
+  readonly doorbells?: KvmDoorbells;
   /** Where the search for one that has come back begins: no vCPU that leaves often keeps the others waiting. */
   #first = 0;
 
-  constructor(mailbox: Mailbox, vcpus: readonly KvmVcpu[]) {
+  constructor(mailbox: Mailbox, vcpus: readonly KvmVcpu[], doorbells: KvmDoorbells | undefined) {
     this.#mailbox = mailbox;
     this.#vcpus = vcpus;
+    if (doorbells !== undefined) this.doorbells = doorbells;
   }
 
   start(vcpu: BackendVcpu): void {
@@ -22,14 +25,14 @@ export class KvmParallel implements ParallelVcpus {
     const heard = this.#mailbox.bell;
     const found = this.#look();
     if (found !== undefined || ms <= 0) return found;
-    this.#mailbox.wait(heard, ms);
+    this.#bells.wait(heard, ms);
     return this.#look();
   }
 
   async arrival(ms: number): Promise<void> {
     const heard = this.#mailbox.bell;
     if (this.#vcpus.some((vcpu) => vcpu.launched && vcpu.back)) return;
-    await this.#mailbox.waitAsync(heard, ms);
+    await this.#bells.waitAsync(heard, ms);
   }
 
   wake(): void {
@@ -39,6 +42,11 @@ export class KvmParallel implements ParallelVcpus {
   hold(): void {
     for (const vcpu of this.#vcpus) if (vcpu.launched) vcpu.kick();
     for (const vcpu of this.#vcpus) vcpu.park();
+  }
+
+  /** What is waited for: the vCPUs' threads, and doorbells where some hang. */
+  get #bells(): Pick<Mailbox, "wait" | "waitAsync"> {
+    return this.doorbells?.any ? this.doorbells : this.#mailbox;
   }
 
   #look(): Arrival | undefined {

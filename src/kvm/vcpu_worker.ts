@@ -3,6 +3,7 @@
  * Everything else is the main thread's.
  */
 import { workerData } from "node:worker_threads";
+import { signalEventFd } from "../host/eventfd.ts";
 import { errno, libc } from "../host/libc.ts";
 import { blockSliceSignal, eatSliceSignal } from "../host/slice_timer.ts";
 import { threadId } from "../host/signals.ts";
@@ -30,7 +31,7 @@ export function serve(
 ): void {
   // Blocked here and let through inside KVM_RUN alone: a kick is never lost, and never ends the process.
   blockSliceSignal();
-  const box = new Mailbox(mailbox);
+  const box = new Mailbox(mailbox, signalEventFd);
   box.arrive(vcpu, threadId());
   try {
     for (;;) {

@@ -6,6 +6,7 @@ import {
   FLAG,
   KVM,
   kvm_enable_cap,
+  kvm_ioeventfd,
   kvm_irq_level,
   kvm_irqchip,
   kvm_msi,
@@ -187,6 +188,28 @@ export class KvmVm implements Disposable {
     this.#level[0] = gsi;
     this.#level[1] = level ? 1 : 0;
     this.#file.ioctlBuffer("KVM_IRQ_LINE", KVM.IRQ_LINE, this.#level);
+  }
+
+  /**
+   * Lets writes of `length` bytes to `at` signal an eventfd instead of leaving the guest, or ends that.
+   *
+   * @param value Only writes of this number; any, if left out.
+   * @throws {HostError} If KVM refuses: another one has the same place and number.
+   */
+  ioeventfd(
+    fd: number,
+    { at, length, value }: { readonly at: bigint; readonly length: number; readonly value?: number },
+    on: boolean,
+  ): void {
+    const request = kvm_ioeventfd.encode({
+      datamatch: BigInt(value ?? 0),
+      addr: at,
+      len: length,
+      fd,
+      flags: (value === undefined ? 0 : FLAG.IOEVENTFD_FLAG_DATAMATCH) |
+        (on ? 0 : FLAG.IOEVENTFD_FLAG_DEASSIGN),
+    });
+    this.#file.ioctlBuffer("KVM_IOEVENTFD", KVM.IOEVENTFD, request);
   }
 
   /**

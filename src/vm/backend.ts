@@ -138,6 +138,32 @@ export interface ParallelVcpus {
   wake(): void;
   /** Brings every vCPU back, and returns when none runs: what made them leave waits in `next`. */
   hold(): void;
+  /** Places where the guest rings and goes on; left out where there can be none. */
+  readonly doorbells?: Doorbells;
+}
+
+/** Where a doorbell is. */
+export interface DoorbellPlace {
+  /** Guest-physical address. */
+  readonly at: bigint;
+  /** Bytes of the writes that ring it; others are accesses as ever. */
+  readonly length: 1 | 2 | 4 | 8;
+  /** The number that rings it, if no other does. */
+  readonly value?: number;
+}
+
+/** Writes by which the guest tells a device that there is something to do, without waiting until it is done. */
+export interface Doorbells {
+  /**
+   * Hangs one up. While it hangs, such writes are no accesses: nothing but `rung` hears of them.
+   *
+   * @param rung Called on the main thread, once for all writes since the last time.
+   * @returns What takes it down, calling `rung` if it was rung late; undefined if there are too many.
+   * @throws {HostError} If the host refuses.
+   */
+  hang(place: DoorbellPlace, rung: () => void): Disposable | undefined;
+  /** Calls what was rung for; false if none was. `next` and `arrival` end when one is rung. */
+  answer(): boolean;
 }
 
 /** Execute breakpoints at linear addresses on every vCPU. A hit is a `debug` exit with `remote`. */

@@ -1,5 +1,6 @@
 /** What a device is to hvsh: an object that answers accesses at offsets, and knows nothing else. */
 
+import type { DoorbellPlace } from "./backend.ts";
 import type { ConsoleEnd } from "./console.ts";
 import type { RegisterBits } from "./register_bits.ts";
 
@@ -95,6 +96,14 @@ export interface DeviceHost {
    * thrown.
    */
   moved?(device: Device): void;
+  /**
+   * Lets the guest go on when it writes there, in the device's `mmio`, to say that there is something to do: such
+   * writes are no accesses any more, `rung` is called soon after. What is returned ends that; so does everything that
+   * wants to see accesses there, and a reset of the device should.
+   *
+   * @returns undefined where there are none, or the accesses are to be seen.
+   */
+  doorbell?(place: DoorbellPlace, rung: () => void): Disposable | undefined;
   /** The machine's device time, for a device that does something by itself; undefined where there is none. */
   readonly clock?: DeviceTime;
   /** Notes a request that the device has taken, in the trace; undefined where there is none. */

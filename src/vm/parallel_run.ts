@@ -165,7 +165,12 @@ export class ParallelRun {
     const end = performance.now() + BURST_MS;
     for (;;) {
       const arrival = parallel.next(NEXT_MS);
-      if (arrival === undefined) return undefined;
+      if (arrival === undefined) {
+        if (!parallel.doorbells?.answer()) return undefined;
+        this.#active();
+        if (this.#parts.request() !== undefined || performance.now() > end) return BUSY;
+        continue;
+      }
       const { vcpu, exit } = arrival;
       if (exit.kind !== "slice") {
         this.#active();
@@ -177,7 +182,10 @@ export class ParallelRun {
       } else {
         this.#goOn(vcpu);
       }
-      if (this.#parts.request() !== undefined || performance.now() > end) return BUSY;
+      if (this.#parts.request() === undefined && performance.now() <= end) continue;
+      // However many exits come, no doorbell waits for longer than a burst.
+      parallel.doorbells?.answer();
+      return BUSY;
     }
   }
 
@@ -223,6 +231,8 @@ export class ParallelRun {
       if (rest === "again") this.#again.set(vcpu, vcpu.rip);
       else if (rest !== undefined) this.#left.push({ vcpu, cause: rest });
     }
+    // Whoever looks at the guest now finds done what it has rung for.
+    parallel.doorbells?.answer();
     for (const vcpu of backend.vcpus) {
       if (vcpu === stopped) continue;
       const rest = await settle(vcpu);

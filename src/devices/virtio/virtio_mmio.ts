@@ -10,6 +10,7 @@ import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { bits, record, type Saved, saveRecord } from "../state.ts";
 import type { QueueArea } from "./queue_setup.ts";
+import { Kicks } from "./kicks.ts";
 import { ISR } from "./spec.ts";
 import { VirtioDevice, type VirtioOptions } from "./virtio_device.ts";
 import type { VirtioType } from "./virtio_type.ts";
@@ -79,6 +80,7 @@ export class VirtioMmio implements Device {
   #place: { readonly at: bigint; readonly irq: number };
   readonly #fixed: boolean;
   #line: InterruptLine = NO_LINE;
+  readonly #kicks = new Kicks();
   #interruptStatus = 0;
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
@@ -139,11 +141,13 @@ export class VirtioMmio implements Device {
   attach(host: DeviceHost): void {
     this.virtio.connect(host);
     this.#line = host.line(this.irq);
+    this.#kicks.connect(host);
   }
 
   /** Lets go of them. */
   detach(): void {
     this.reset();
+    this.#kicks.connect(undefined);
     this.virtio.connect(undefined);
     this.#line = NO_LINE;
   }
@@ -162,6 +166,7 @@ export class VirtioMmio implements Device {
 
   /** As after power-on. */
   reset(): void {
+    this.#kicks.takeDown();
     this.virtio.reset();
     this.#deviceFeaturesSel = this.#driverFeaturesSel = this.#queueSel = 0;
     this.#acknowledge(~0);
@@ -199,6 +204,8 @@ export class VirtioMmio implements Device {
     this.#queueSel = state.queueSel;
     this.#acknowledge(~0);
     this.#raise(state.interruptStatus);
+    this.#kicks.takeDown();
+    if (this.virtio.live) this.#hangDoorbells();
   }
 
   /** Registers by name, then the queues. */
@@ -278,8 +285,15 @@ export class VirtioMmio implements Device {
       case REGISTER.Status:
         if (value === 0) this.reset();
         else this.virtio.setStatus(value & 0xff);
+        if (this.virtio.live) this.#hangDoorbells();
         break;
     }
+  }
+
+  /** The same register for all queues: the number that is written tells which. */
+  #hangDoorbells(): void {
+    const at = this.#place.at + BigInt(REGISTER.QueueNotify);
+    this.#kicks.hang(this.virtio, (queue) => ({ at, length: 4, value: queue }));
   }
 
   #raise(bits: number): void {

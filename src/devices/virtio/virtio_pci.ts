@@ -8,6 +8,7 @@ import { PCI_BITS } from "../pci/pci_bits.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { bits, integer, restoreRecord } from "../state.ts";
 import { CommonConfig } from "./common_config.ts";
+import { Kicks } from "./kicks.ts";
 import {
   addCapabilities,
   MSIX_BAR,
@@ -54,6 +55,7 @@ export class VirtioPci extends PciFunction {
   override readonly slot?: number;
   readonly #common: CommonConfig;
   readonly #msix: Msix;
+  readonly #kicks = new Kicks();
   #isr = 0;
 
   /** @throws {InputError} If the type makes no sense. */
@@ -106,12 +108,14 @@ export class VirtioPci extends PciFunction {
   /** Gets access to memory and interrupts. */
   override attach(host: DeviceHost): void {
     super.attach(host);
+    this.#kicks.connect(host);
     this.virtio.connect(host);
   }
 
   /** Lets go of them. */
   override detach(): void {
     this.reset();
+    this.#kicks.connect(undefined);
     this.virtio.connect(undefined);
     super.detach();
   }
@@ -234,12 +238,22 @@ export class VirtioPci extends PciFunction {
     const at = offset % PART_BYTES;
     switch (offset - at) {
       case PART.common:
-        return this.#common.write(at, data);
+        this.#common.write(at, data);
+        if (this.virtio.live) this.#hangDoorbells();
+        return;
       case PART.device:
         return this.virtio.writeConfig(at, data);
       case PART.notify:
         if (at % NOTIFY_BYTES === 0) this.virtio.kicked(at / NOTIFY_BYTES);
     }
+  }
+
+  /** Where its registers are now, which drivers leave as it is while they drive it; else notifications are accesses. */
+  #hangDoorbells(): void {
+    const mapped = this.config.mappings.find(({ bar }) => bar === REGISTERS_BAR);
+    if (mapped === undefined) return;
+    const at = BigInt(mapped.start) + BigInt(PART.notify);
+    this.#kicks.hang(this.virtio, (queue) => ({ at: at + BigInt(queue * NOTIFY_BYTES), length: 2 }));
   }
 
   /** 4.1.5.1.3, 4.1.5.1.4: by MSI-X where it is on, else by the pin. */
@@ -255,6 +269,7 @@ export class VirtioPci extends PciFunction {
 
   /** The driver resets the device; configuration space and MSI-X's table are the bus's. */
   #resetDevice(): void {
+    this.#kicks.takeDown();
     this.virtio.reset();
     this.#common.reset();
     this.#isr = 0;

@@ -1,0 +1,66 @@
+/** Doorbells of devices: writes by the guest that leave it running while the device is told. */
+import type { DoorbellPlace, Doorbells } from "../vm/backend.ts";
+import type { Device } from "../vm/device.ts";
+import { isBounded } from "./bounded.ts";
+
+/** What the board works with. */
+export interface DoorbellParts {
+  /** Undefined where the hypervisor has none. */
+  readonly doorbells: Doorbells | undefined;
+  /** Whether somebody wants to see accesses in [start, end). */
+  readonly watched: (start: bigint, end: bigint) => boolean;
+  /** Told when a device threw. */
+  readonly failed: (device: Device, error: unknown) => void;
+}
+
+interface Hung {
+  readonly device: Device;
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly bell: Disposable;
+}
+
+/** Every doorbell of a machine. */
+export class DoorbellBoard {
+  readonly #parts: DoorbellParts;
+  readonly #hung = new Set<Hung>();
+
+  constructor(parts: DoorbellParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @returns What takes it down; undefined if there can be none, if somebody wants to see such writes, or if the device
+   * is none of hvsh's own: no access is there to blame, and to end, if its code fails or never returns.
+   */
+  hang(device: Device, place: DoorbellPlace, rung: () => void): Disposable | undefined {
+    const { doorbells, watched, failed } = this.#parts;
+    const end = place.at + BigInt(place.length);
+    if (doorbells === undefined || !isBounded(device) || watched(place.at, end)) return undefined;
+    const bell = doorbells.hang(place, () => {
+      try {
+        rung();
+      } catch (error) {
+        failed(device, error);
+      }
+    });
+    if (bell === undefined) return undefined;
+    const hung = { device, start: place.at, end, bell };
+    this.#hung.add(hung);
+    return { [Symbol.dispose]: () => this.#takeDown(hung) };
+  }
+
+  /** Takes down what `device` has, or what lies in [start, end): such writes are accesses again. */
+  reclaim(wanted: { readonly device: Device } | { readonly start: bigint; readonly end: bigint }): void {
+    for (const hung of [...this.#hung]) {
+      const meant = "device" in wanted
+        ? hung.device === wanted.device
+        : hung.start < wanted.end && wanted.start < hung.end;
+      if (meant) this.#takeDown(hung);
+    }
+  }
+
+  #takeDown(hung: Hung): void {
+    if (this.#hung.delete(hung)) hung.bell[Symbol.dispose]();
+  }
+}
