@@ -1,6 +1,6 @@
 /** Doorbells of devices: writes by the guest that leave it running while the device is told. */
-import type { DoorbellPlace, Doorbells } from "../vm/backend.ts";
-import type { Device } from "../vm/device.ts";
+import type { Doorbells } from "../vm/backend.ts";
+import type { Device, DoorbellPlace } from "../vm/device.ts";
 import { isBounded } from "./bounded.ts";
 
 /** What the board works with. */

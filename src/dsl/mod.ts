@@ -20,6 +20,7 @@ export type {
   DeviceRange,
   DeviceRequest,
   DeviceTime,
+  DoorbellPlace,
   InterruptAcknowledge,
   InterruptController,
   InterruptLine,

@@ -1,7 +1,8 @@
 /** Writes that signal an eventfd instead of leaving the guest (KVM_IOEVENTFD): its vCPU goes on meanwhile. */
 import { EventFd } from "../host/eventfd.ts";
 import { PollSet } from "../host/poll_set.ts";
-import type { DoorbellPlace, Doorbells } from "../vm/backend.ts";
+import type { Doorbells } from "../vm/backend.ts";
+import type { DoorbellPlace } from "../vm/device.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { KvmVm } from "./vm.ts";
 

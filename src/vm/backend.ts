@@ -1,5 +1,5 @@
 import type { Capabilities } from "./capabilities.ts";
-import type { InterruptAcknowledge, InterruptLine } from "./device.ts";
+import type { DoorbellPlace, InterruptAcknowledge, InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
 import type { BackendHistory } from "./history.ts";
 import type { HypervisorMonitor } from "./hypervisor.ts";
@@ -140,16 +140,6 @@ export interface ParallelVcpus {
   hold(): void;
   /** Places where the guest rings and goes on; left out where there can be none. */
   readonly doorbells?: Doorbells;
-}
-
-/** Where a doorbell is. */
-export interface DoorbellPlace {
-  /** Guest-physical address. */
-  readonly at: bigint;
-  /** Bytes of the writes that ring it; others are accesses as ever. */
-  readonly length: 1 | 2 | 4 | 8;
-  /** The number that rings it, if no other does. */
-  readonly value?: number;
 }
 
 /** Writes by which the guest tells a device that there is something to do, without waiting until it is done. */

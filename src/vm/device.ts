@@ -1,6 +1,5 @@
 /** What a device is to hvsh: an object that answers accesses at offsets, and knows nothing else. */
 
-import type { DoorbellPlace } from "./backend.ts";
 import type { ConsoleEnd } from "./console.ts";
 import type { RegisterBits } from "./register_bits.ts";
 
@@ -67,6 +66,16 @@ export interface DeviceRequest {
   readonly room: number;
   /** What it asks for in a few words, where the device can tell. */
   readonly what?: string;
+}
+
+/** Where a doorbell is. */
+export interface DoorbellPlace {
+  /** Guest-physical address. */
+  readonly at: bigint;
+  /** Bytes of the writes that ring it; others are accesses as ever. */
+  readonly length: 1 | 2 | 4 | 8;
+  /** The number that rings it, if no other does. */
+  readonly value?: number;
 }
 
 /** What a device gets of the machine it is plugged into. */

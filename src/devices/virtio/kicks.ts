@@ -1,6 +1,5 @@
 /** Notifications by the driver that leave the guest running, where the machine has doorbells. */
-import type { DoorbellPlace } from "../../vm/backend.ts";
-import type { DeviceHost } from "../../vm/device.ts";
+import type { DeviceHost, DoorbellPlace } from "../../vm/device.ts";
 import type { VirtioDevice } from "./virtio_device.ts";
 
 /** A transport's doorbells: one for each queue of a device that its driver has set up. */
