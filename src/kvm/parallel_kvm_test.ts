@@ -69,7 +69,8 @@ kvmTest(
     }
     const breakpoint = await vm.breakpoints.add(gva(OTHERS + 6n));
     const met = new Set<number>();
-    for (let i = 0; i < 40 && met.size < 2; i++) {
+    // On a busy host one's thread may be late again and again: what counts is that each comes to it.
+    for (const end = performance.now() + 60_000; met.size < 2 && performance.now() < end;) {
       const stop = await vm.continue(LIMIT);
       assert.equal(stop.kind, "breakpoint");
       assert.deepEqual([stop.rip, stop.registers.cs_base], [6n, OTHERS]);
