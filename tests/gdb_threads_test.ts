@@ -1,8 +1,11 @@
 /** vCPUs as threads, for packets, for gdb and for lldb: one is stepped, some run, all run. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, type GuestMachine, open } from "../mod.ts";
+import { flat, type GuestMachine, type Machine, open } from "../mod.ts";
+import { GuestMachine as OpenedMachine } from "../src/dsl/machine.ts";
+import { kvmTest } from "../src/kvm/test_guest.ts";
 import { GdbClient } from "./gdb_client.ts";
+import { OTHERS, severalVcpus } from "./several_vcpus.ts";
 import { gdb, has, lldb } from "./gdb_programs.ts";
 
 /** At 0x1000: inc ax; inc bx; jmp 0x1000. */
@@ -101,3 +104,48 @@ Deno.test({
     assert.deepEqual(await counts(vm), [0, 1], output);
   },
 });
+
+/** RIP of each vCPU. */
+const places = (vm: Machine) => Promise.all(vm.vcpus.map(async (vcpu) => (await vcpu.registers()).rip));
+
+kvmTest(
+  "gdb server: on KVM one vCPU is stepped, or runs, while the others stand; then all run",
+  ["irqchip"],
+  async () => {
+    // lock inc dword [0x6004] (DS is 0); jmp back
+    await using vm = await severalVcpus(3, [0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf8]);
+    assert.ok(vm instanceof OpenedMachine);
+    const loops = async ({ vcpus }: Machine) => {
+      const all = await Promise.all(vcpus.slice(1).map((vcpu) => vcpu.registers()));
+      return all.every(({ cs_base }) => cs_base === OTHERS);
+    };
+    while (!await loops(vm)) {
+      const run = vm.continue();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await vm.pause();
+      await run;
+    }
+    await using server = await vm.gdbServer();
+    await using client = await GdbClient.start(server.address);
+    for (const packet of ["vCont;s:p1.2;c", "vCont;s:p1.3", "vCont;c:p1.1;s:p1.2", "vCont;r0,6:p1.3;c"]) {
+      const before = await places(vm);
+      const moved = Number(/[sr0-9,]:p1\.(.)/.exec(packet.replace("c:p1.1;", ""))![1]) - 1;
+      assert.match((await client.ask(packet))!, new RegExp(`^T05thread:p1\\.${moved + 1};`), packet);
+      const after = await places(vm);
+      const still = (index: number) => index !== moved && after[index] === before[index];
+      assert.deepEqual([0, 1, 2].filter(still), [0, 1, 2].filter((index) => index !== moved), packet);
+      // A range's end is where it stood, if it stood there.
+      if (packet[6] === "r") assert.equal(after[moved], 6n);
+      else assert.notEqual(after[moved], before[moved], packet);
+    }
+    // One runs to a breakpoint that the other would meet as well.
+    assert.equal(await client.ask(`Z0,${OTHERS.toString(16)},1`), "OK");
+    const before = await places(vm);
+    assert.match((await client.ask("vCont;c:p1.3"))!, /^T05thread:p1\.3;swbreak/);
+    assert.deepEqual((await places(vm)).slice(0, 2), before.slice(0, 2));
+    // All of them: each meets it.
+    const met = new Set<string>();
+    while (met.size < 2) met.add(/^T05thread:p1\.([23]);/.exec((await client.ask("vCont;c"))!)![1]);
+    assert.equal(await client.ask(`z0,${OTHERS.toString(16)},1`), "OK");
+  },
+);
