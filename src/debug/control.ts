@@ -1,6 +1,6 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
 import { checkOptions } from "../vm/check.ts";
-import { InputError } from "../vm/errors.ts";
+import { HvshError, InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
 import { then, turn } from "../vm/promise.ts";
@@ -439,9 +439,11 @@ export class RunControl {
         : "a callback";
       if (traps.judging !== undefined) traps.judging.matches++;
       traps.judging = undefined;
+      const reason = `${who} did not return within 2 s and was ended`;
+      const remedy = "mend it and continue";
       return {
         vcpu,
-        cause: { kind: "fault", reason: `${who} did not return within 2 s and was ended`, error },
+        cause: { kind: "fault", reason, error: new HvshError(reason, { cause: error, remedy }) },
       };
     }
     const reason = error instanceof Error ? error.message : String(error);

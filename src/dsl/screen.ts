@@ -111,7 +111,7 @@ export class Screen {
     if (vga !== undefined) return vga;
     throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
       remedy:
-        "boot it with firmware() or bootSector() and the default devices, or open it with vga: true, on kvm",
+        "boot it with firmware() or bootSector() and the default devices, or open it with vga: true (-vga std), on kvm",
     });
   }
 }

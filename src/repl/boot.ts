@@ -15,7 +15,8 @@ export function wantsGuest(line: CommandLine): boolean {
   return bootOptions(line).length > 0 || hasDrives(line) || line.start !== undefined ||
     line.memory !== undefined ||
     line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
-    line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined;
+    line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined ||
+    line.vga !== undefined;
 }
 
 /**
@@ -32,6 +33,7 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.cpus !== undefined) options.cpus = line.cpus;
   if (line.cpu !== undefined) options.cpu = line.cpu;
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
+  if (line.vga !== undefined) options.vga = line.vga;
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");

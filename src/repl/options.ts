@@ -31,6 +31,8 @@ export interface CommandLine {
   cpus?: number;
   /** The processor it sees (`-cpu`). */
   cpu?: string;
+  /** Whether it has a VGA (`-vga`). */
+  vga?: boolean;
   backend?: string;
   /** Folder to record in, and one to replay. */
   record?: string;
@@ -186,6 +188,20 @@ export const OPTIONS: readonly OptionRow[] = [
     value: "FOLDER",
     help: "run the recorded guest again, for reverse-stepi and reverse-continue too (--backend qemu)",
     take: (o, v) => o.replay = v,
+  },
+  {
+    names: ["-vga"],
+    value: "std|none",
+    help: "a VGA, which firmware and boot sectors have by themselves; kernels write text to RAM without it",
+    take(o, v) {
+      if (v !== "std" && v !== "none") {
+        throw new ShellError(
+          `-vga ${v}: there is std, and none`,
+          "A kernel's text is seen by `screen` with -vga std.",
+        );
+      }
+      o.vga = v === "std";
+    },
   },
   {
     names: ["--no-irqchip"],

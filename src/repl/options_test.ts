@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { planGuest } from "./boot.ts";
 import { ShellError } from "./error.ts";
 import { brokenHeader, guessFile, guessImage } from "./image.ts";
 import { OPTIONS, parseOptions } from "./options.ts";
@@ -42,6 +43,14 @@ Deno.test("options: QEMU's names", () => {
     at: 0x1000n,
     mode: "long",
   });
+});
+
+Deno.test("options: a kernel gets a VGA, where it is asked for", async () => {
+  assert.equal(parseOptions(["-kernel", "k", "-vga", "std"]).vga, true);
+  assert.equal(parseOptions(["-bios", "b", "-vga", "none"]).vga, false);
+  assert.throws(() => parseOptions(["-vga", "cirrus"]), /-vga cirrus: there is std, and none/);
+  const { options } = await planGuest(parseOptions(["-vga", "std"]));
+  assert.equal(options.vga, true);
 });
 
 Deno.test("options: actions keep their order", () => {

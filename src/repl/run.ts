@@ -31,7 +31,8 @@ export async function runShell(line: CommandLine): Promise<void> {
     ? new interactive.Prompt(shell, output as InstanceType<typeof interactive.Switch>, terminal)
     : undefined;
   const parts: Leaving = { restore: () => prompt?.close(), close: () => shell.close() };
-  guardExits(parts, () => shell.interrupt(), (error) => {
+  // Between two commands there is nothing to interrupt, and a shell that prompts is not left by Ctrl-C.
+  guardExits(parts, () => shell.interrupt() || shell.keyboard !== undefined, (error) => {
     shell.report(error);
     return prompts;
   });
