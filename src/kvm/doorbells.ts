@@ -17,6 +17,8 @@ export class KvmDoorbells implements Doorbells, Disposable {
   readonly #hung = new Map<number, { readonly bell: EventFd; readonly rung: () => void }>();
   /** By which the vCPUs' threads are heard. */
   #ear: EventFd | undefined;
+  /** What the wait before `answer` found: looking again would be another system call. */
+  #ready: readonly number[] | undefined;
 
   constructor(vm: KvmVm, mailbox: Mailbox) {
     this.#vm = vm;
@@ -51,10 +53,12 @@ export class KvmDoorbells implements Doorbells, Disposable {
     };
   }
 
-  answer(): boolean {
+  answer(again = false): boolean {
     if (!this.any) return false;
     let rung = false;
-    for (const fd of this.#set.wait(0)) {
+    const ready = again ? undefined : this.#ready;
+    this.#ready = undefined;
+    for (const fd of ready ?? this.#set.wait(0)) {
       const found = this.#hung.get(fd);
       if (found === undefined || found.bell.take() === 0n) continue;
       rung = true;
@@ -66,15 +70,18 @@ export class KvmDoorbells implements Doorbells, Disposable {
   /** As `Mailbox.wait`, and until one is rung. */
   wait(heard: number, ms: number): void {
     this.#mailbox.listen(this.#ear!.fd);
-    if (this.#mailbox.bell === heard) this.#set.wait(ms);
-    this.#deaf();
+    this.#ready = this.#mailbox.bell === heard ? this.#set.wait(ms) : undefined;
+    this.#mailbox.listen(undefined);
+    if (this.#ready?.includes(this.#ear!.fd)) this.#ear!.take();
   }
 
   /** As `Mailbox.waitAsync`, and until one is rung. */
   async waitAsync(heard: number, ms: number): Promise<void> {
     this.#mailbox.listen(this.#ear!.fd);
     if (this.#mailbox.bell === heard) await this.#set.later(ms);
-    this.#deaf();
+    this.#mailbox.listen(undefined);
+    this.#ear?.take();
+    this.#ready = undefined;
   }
 
   [Symbol.dispose](): void {
@@ -83,10 +90,5 @@ export class KvmDoorbells implements Doorbells, Disposable {
     this.#ear = undefined;
     for (const { bell } of this.#hung.values()) bell[Symbol.dispose]();
     this.#hung.clear();
-  }
-
-  #deaf(): void {
-    this.#mailbox.listen(undefined);
-    this.#ear?.take();
   }
 }

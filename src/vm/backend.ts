@@ -152,8 +152,13 @@ export interface Doorbells {
    * @throws {HostError} If the host refuses.
    */
   hang(place: DoorbellPlace, rung: () => void): Disposable | undefined;
-  /** Calls what was rung for; false if none was. `next` and `arrival` end when one is rung. */
-  answer(): boolean;
+  /**
+   * Calls what was rung for; `next` and `arrival` end when one is rung.
+   *
+   * @param again Also for what was rung since the last `next`: those that matter to whoever looks at the guest now.
+   * @returns False if none was.
+   */
+  answer(again?: boolean): boolean;
 }
 
 /** Execute breakpoints at linear addresses on every vCPU. A hit is a `debug` exit with `remote`. */

@@ -192,7 +192,7 @@ export class RunLoop {
 
   /** The same from the step's first exit on. */
   finishStep(vcpu: BackendVcpu, exit: VmExit, options?: StepOptions): MaybePromise<StopCause | undefined> {
-    this.#backend.parallel?.doorbells?.answer();
+    this.#backend.parallel?.doorbells?.answer(true);
     if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
     const next = this.#afterStep(vcpu, exit, options);
     return next === AGAIN ? this.step(vcpu, options) : next;

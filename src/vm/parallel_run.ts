@@ -184,7 +184,7 @@ export class ParallelRun {
       }
       if (this.#parts.request() === undefined && performance.now() <= end) continue;
       // However many exits come, no doorbell waits for longer than a burst.
-      parallel.doorbells?.answer();
+      parallel.doorbells?.answer(true);
       return BUSY;
     }
   }
@@ -232,7 +232,7 @@ export class ParallelRun {
       else if (rest !== undefined) this.#left.push({ vcpu, cause: rest });
     }
     // Whoever looks at the guest now finds done what it has rung for.
-    parallel.doorbells?.answer();
+    parallel.doorbells?.answer(true);
     for (const vcpu of backend.vcpus) {
       if (vcpu === stopped) continue;
       const rest = await settle(vcpu);
