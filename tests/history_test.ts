@@ -173,6 +173,31 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "history: a QEMU that is gone leaves no whole recording, and closing works",
+  ignore,
+  async fn() {
+    const record = await Deno.makeTempDir();
+    try {
+      const vm = await open({ ...OPTIONS, record });
+      await vm.step(3);
+      vm.monitor!.execute("quit");
+      const answers = () => {
+        try {
+          return vm.monitor!.execute("query-status") !== undefined;
+        } catch {
+          return false;
+        }
+      };
+      while (answers()) await new Promise((resolve) => setTimeout(resolve, 5));
+      await vm.close();
+      await assert.rejects(() => open({ ...OPTIONS, replay: record }), /no whole recording/);
+    } finally {
+      await Deno.remove(record, { recursive: true });
+    }
+  },
+});
+
 Deno.test("history: backends without one say so", async () => {
   await using vm = await open({ backend: "fake", boot: flat(CODE, { at: 0x1000 }) });
   assert.equal(vm.history.usable, false);

@@ -92,7 +92,12 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       close: async () => {
         await using _ = resources;
         if (record === undefined || machine.isLost) return;
-        await finishRecording(record, options, { session, qmp, child });
+        try {
+          await finishRecording(record, options, { session, qmp, child });
+        } catch (error) {
+          // A QEMU that is gone leaves no whole recording, which a replay will tell.
+          if (!(error instanceof GoneError)) throw error;
+        }
       },
     });
   } catch (error) {
