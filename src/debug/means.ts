@@ -18,8 +18,8 @@ export class TrapSettings {
   }
 
   apply(): MaybePromise<void> {
-    const int3 = [...this.#patches].some((patch) => patch.kind === "int3");
-    const traps = { hardware: [...this.#slots.traps], int3 };
+    const uses = (kind: PatchKind) => [...this.#patches].some((patch) => patch.kind === kind);
+    const traps = { hardware: [...this.#slots.traps], int3: uses("int3"), out: uses("out") };
     return this.#vcpus.reduce<MaybePromise<void>>(
       (done, vcpu) => then(done, () => vcpu.setTraps(traps)),
       undefined,

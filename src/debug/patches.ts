@@ -1,15 +1,10 @@
 import type { BackendMemory, MaybePromise, Shadow } from "../vm/backend.ts";
 import { StateError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
+import { TRAP_PORT } from "../vm/trap_port.ts";
 
 /** Which bytes stand in the guest's code for a breakpoint. */
 export type PatchKind = "int3" | "hlt" | "out";
-
-/**
- * The port of the `out` patch. Ports 0xe0..0xef are free on a PC but for 0xe9 (debug console) and 0xed (the
- * delay port of some kernels); 0x7e would be treated specially by KVM (KVM_X86_QUIRK_OUT_7E_INC_RIP).
- */
-export const TRAP_PORT = 0xee;
 
 /** The bytes of each patch (SDM vol. 2: INT3, HLT, OUT imm8, AL). */
 export const PATCH_CODE: Readonly<Record<PatchKind, Uint8Array>> = {

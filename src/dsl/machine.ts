@@ -121,7 +121,10 @@ export class GuestMachine implements Machine {
     this.#stores = parts.stores;
     this.#clock = new DeviceClock(() => BigInt(Math.round(performance.now() * 1e6)));
     this.#clock.pause();
-    const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+    const buses = {
+      port: new Bus("port", backend.claims),
+      mmio: new Bus("mmio", backend.claims),
+    };
     this.#debugger = createDebugger(backend, buses, this.#clock, {
       bounded: () => this.#bounded,
     });

@@ -1,3 +1,4 @@
+import type { Bitness } from "../x86/mode.ts";
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
 import { checkOptions } from "../vm/check.ts";
@@ -84,6 +85,8 @@ interface Opener {
   readonly chips: boolean;
   /** Whether devices are ours; if not, they are the hypervisor's own, console included. */
   readonly devices: boolean;
+  /** Whether devices of ours can stand beside the hypervisor's. */
+  readonly beside?: true;
   /** Whether RAM can be hidden, as a PC's VGA needs it; left out where it can. */
   readonly shadow?: false;
   /** What of the boot the hypervisor's toolstack loads, where it has one. */
@@ -139,6 +142,7 @@ function xenOpener(kind: DomainKind): Opener {
     // A PVH guest has LAPICs alone, and no device model but hvsh.
     chips: kind !== "pvh",
     devices: kind === "pvh",
+    ...(kind === "hvm" && { beside: true }),
     shadow: false,
     host: async () => (await import("../xen/open.ts")).xenKindHost(kind),
     boot: async (spec, memory) => await (await import("./xen_boot.ts")).xenBoot(kind, spec, memory),
@@ -152,13 +156,15 @@ function xenOpener(kind: DomainKind): Opener {
         ...(firmware && { firmware }),
         ...disks,
       };
-      const { disassembler } = await import("../debug/disassembly.ts");
-      return await (await import("../xen/open.ts")).openXen(
-        guest,
-        async (code, bits) => (await disassembler()).decode(code, bits, 0n).length,
-      );
+      return await (await import("../xen/open.ts")).openXen(guest, instructionLength);
     },
   };
+}
+
+/** Bytes of the instruction that `code` begins with. */
+async function instructionLength(code: Uint8Array, bits: Bitness): Promise<number> {
+  const { disassembler } = await import("../debug/disassembly.ts");
+  return (await disassembler()).decode(code, bits, 0n).length;
 }
 
 /** Opens what guests take of the C library: for tests, where it must not come with the first guest. */
@@ -219,7 +225,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const taken = await opener.boot?.(options.boot, memory);
   const image = taken === undefined ? await options.boot?.resolve(memory) : taken.image;
   const { accelerator, devices = [] } = options;
-  if (devices.length > 0 && !opener.devices) refuseDevices(name);
+  if (devices.length > 0 && !opener.devices && !opener.beside) refuseDevices(name);
   // A kernel that Xen's toolstack starts is told by Xen what there is.
   const pc = opener.devices && taken?.kernel === undefined && (options.defaultDevices ?? true);
   // ROM over RAM needs the chipset's memory attributes to get at the RAM.
@@ -349,7 +355,7 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
     });
   }
   const { attachXen } = await import("../xen/open.ts");
-  const backend = attachXen(options.domain);
+  const backend = attachXen(options.domain, instructionLength);
   const machine = new GuestMachine({ backend });
   connectConsole(machine, backend);
   return machine;

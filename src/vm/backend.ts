@@ -1,3 +1,4 @@
+import type { BusClaims } from "./bus.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { DoorbellPlace, InterruptAcknowledge, InterruptLine } from "./device.ts";
 import type { VmExit } from "./exit.ts";
@@ -89,6 +90,8 @@ export interface Backend {
   readonly history?: BackendHistory;
   /** A picture of the hypervisor's own screen; where it has one that can be had. */
   readonly picture?: () => Promise<Picture>;
+  /** Where accesses come to devices only if that was asked for; left out where all come that nobody else answers. */
+  readonly claims?: BusClaims;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
   /** Where vCPUs run at the same time; left out where they take turns. */
@@ -253,6 +256,8 @@ export interface Traps {
   readonly hardware: readonly (HardwareTrap | undefined)[];
   /** Report INT3 instead of delivering #BP. */
   readonly int3: boolean;
+  /** OUT to TRAP_PORT is a breakpoint: for backends where a port's accesses come only if they are asked for. */
+  readonly out?: boolean;
 }
 
 /** How one instruction is stepped. */

@@ -6,20 +6,30 @@ const PORTS = 0x1_0000;
 const PAGE = 0x100;
 const MMIO_END = 1n << 52n;
 
+/** A hypervisor that has to be told which accesses shall come to devices of ours; first and last address of a range. */
+export interface BusClaims {
+  /** @throws {Error} If it refuses: nothing is claimed then. */
+  claim(space: "port" | "mmio", first: bigint, last: bigint): void;
+  release(space: "port" | "mmio", first: bigint, last: bigint): void;
+}
+
 /**
  * Address ranges and the devices behind them, for one space. Unclaimed addresses read as ones and swallow
  * writes, as an ISA or PCI bus does when nobody answers.
  */
 export class Bus {
   readonly #space: "port" | "mmio";
+  readonly #claims: BusClaims | undefined;
   /** Sorted by start; ranges never overlap. */
   #ranges: PlacedRange[] = [];
   /** Port number to range, page by page, so that the hot path is a look-up. */
   readonly #ports: ((PlacedRange | undefined)[] | undefined)[] = [];
   #last: PlacedRange | undefined;
 
-  constructor(space: "port" | "mmio") {
+  /** @param claims Told of every range; left out where all that nobody else answers comes anyway. */
+  constructor(space: "port" | "mmio", claims?: BusClaims) {
     this.#space = space;
+    this.#claims = claims;
     if (space === "port") this.#ports = new Array(PORTS / PAGE).fill(undefined);
   }
 
@@ -32,6 +42,7 @@ export class Bus {
    * Places `device` at all its ranges of this space, or at none.
    *
    * @throws {InputError} If a range is empty, out of bounds, or taken.
+   * @throws {Error} If the hypervisor refuses one.
    */
   add(device: Device): void {
     const placed = rangesOf(device, this.#space);
@@ -46,6 +57,7 @@ export class Bus {
       }
       all.push(range);
     }
+    this.#claim(placed);
     this.#replace(all);
     for (const range of placed) this.#mapPorts(range, range);
   }
@@ -55,6 +67,22 @@ export class Bus {
     const gone = this.#ranges.filter((r) => r.device === device);
     this.#replace(this.#ranges.filter((r) => r.device !== device));
     for (const range of gone) this.#mapPorts(range, undefined);
+    for (const { start, end } of gone) this.#claims?.release(this.#space, start, end - 1n);
+  }
+
+  /** All of them, or none. */
+  #claim(ranges: readonly PlacedRange[]): void {
+    if (this.#claims === undefined) return;
+    const done: PlacedRange[] = [];
+    try {
+      for (const range of ranges) {
+        this.#claims.claim(this.#space, range.start, range.end - 1n);
+        done.push(range);
+      }
+    } catch (error) {
+      for (const { start, end } of done) this.#claims.release(this.#space, start, end - 1n);
+      throw error;
+    }
   }
 
   /** The range that holds `address`, if any. */

@@ -51,3 +51,26 @@ Deno.test("a device gets the offset in its range, for ports and for MMIO", () =>
   mmio.read((1n << 40n) + 12n, new Uint8Array(4));
   assert.deepEqual(offsets, [4, 12]);
 });
+
+Deno.test("a hypervisor is told of each range that comes and goes; refused, nothing stays", () => {
+  const claimed = new Set<string>();
+  const key = (...range: unknown[]) => range.join(" ");
+  const bus = new Bus("port", {
+    claim(space, first, last) {
+      if (first === 0x60n) throw new Error("refused");
+      claimed.add(key(space, first, last));
+    },
+    release: (space, first, last) => assert(claimed.delete(key(space, first, last))),
+  });
+  const two = { name: "two", ports: [{ start: 0x20, length: 2 }, { start: 0xa0, length: 1 }] };
+  bus.add(two);
+  assert.deepEqual([...claimed], ["port 32 33", "port 160 160"]);
+  const refused = { name: "refused", ports: [{ start: 0x40, length: 4 }, { start: 0x60, length: 1 }] };
+  assert.throws(() => bus.add(refused), /refused/);
+  assert.equal(bus.find(0x40), undefined);
+  assert.equal(claimed.size, 2);
+  assert.throws(() => bus.add({ name: "over", ports: { start: 0x21, length: 1 } }), InputError);
+  assert.equal(claimed.size, 2);
+  bus.remove(two);
+  assert.equal(claimed.size, 0);
+});

@@ -7,6 +7,7 @@ import { EventChannels } from "../host/xen/event_channels.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
 import type { Backend, BackendName, Interrupts } from "../vm/backend.ts";
+import type { BusClaims } from "../vm/bus.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
@@ -49,8 +50,11 @@ export interface AttachHow {
   /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
   /** Decodes; without it, some instructions of HVM guests can't be stepped. */
   readonly lengthOf?: InstructionLength;
-  /** Whether hvsh is the device model of the domain. */
-  readonly devices?: boolean;
+  /**
+   * Which accesses of an HVM or PVH domain come to hvsh: everything that Xen does not answer, or what devices claim.
+   * Left out: none.
+   */
+  readonly devices?: "everything" | "claimed";
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
   readonly memory?: number;
   readonly own?: {
@@ -69,6 +73,7 @@ export class AttachedDomain implements Backend {
   readonly capabilities: Capabilities;
   readonly console?: XenConsole;
   readonly interrupts?: Interrupts;
+  readonly claims?: BusClaims;
   readonly slow = true;
   /** What it was when it was attached to. */
   readonly domain: DomainRecord;
@@ -157,15 +162,30 @@ export class AttachedDomain implements Backend {
           server: () => stopper()?.server,
           ...(how.lengthOf && { lengthOf: how.lengthOf }),
         }));
-    if (how.devices && model !== undefined) {
-      void runner.strategy;
-      this.interrupts = new DomainInterrupts(model, id, count);
+    if (how.devices !== undefined && model !== undefined) {
+      if (how.devices === "everything") void runner.strategy;
+      else this.claims = this.#claims(() => stopper()!.server!);
+      this.interrupts = new DomainInterrupts(model, id, count, found.kind === "hvm");
     }
     this.capabilities = how.capabilities(found.kind);
     const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
     cleanup.defer(closeAtEnd(() => this.close()));
     this.#resources = cleanup.move();
+  }
+
+  /** The server is made for the first claim. */
+  #claims(server: () => IoreqServer): BusClaims {
+    return {
+      claim: (space, first, last) => {
+        void this.#runner.strategy;
+        server().claim(space, first, last);
+      },
+      release: (space, first, last) => {
+        // With the domain its server is gone.
+        if (this.#runner.tryHold()) server().unclaim(space, first, last);
+      },
+    };
   }
 
   /** Empties guest-physical memory from 0 on; whole pages. */
@@ -299,8 +319,15 @@ function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { device
       const common = { domain: id, vcpus: all.length, channels };
       return new HvmStopper({
         channels,
-        ...(devices && {
-          server: new IoreqServer({ ...common, model, foreign, memory, rax: (vcpu) => all[vcpu].rax }),
+        ...(devices !== undefined && {
+          server: new IoreqServer({
+            ...common,
+            model,
+            foreign,
+            memory,
+            everything: devices === "everything",
+            rax: (vcpu) => all[vcpu].rax,
+          }),
         }),
         monitor: () =>
           new Monitor({

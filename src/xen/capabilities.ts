@@ -3,6 +3,9 @@ import { LazyCapabilities } from "../vm/lazy_capabilities.ts";
 import type { DomainKind } from "./domain.ts";
 import { probeHvm } from "./probe.ts";
 
+/** Everything that Xen does not answer itself, or what devices claim. */
+export type DeviceClaims = "everything" | "claimed";
+
 const STUB = [
   "62 bytes of padding in the kernel's text",
   "the vectors of #DB and #BP",
@@ -14,10 +17,10 @@ const OTHERS = "the other vCPUs run during a step";
 /**
  * What can be done with a domain of a kind. Nothing of it touches the guest before it is used.
  *
- * @param devices Whether hvsh is its device model.
+ * @param devices Which of its accesses come to hvsh, if any do.
  * @param reset Whether hvsh can start it over.
  */
-export function capabilitiesOf(kind: DomainKind, devices = false, reset = false): Capabilities {
+export function capabilitiesOf(kind: DomainKind, devices?: DeviceClaims, reset = false): Capabilities {
   const told = toldCapabilities(kind, devices, reset);
   // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
   return kind === "pv" ? told : new LazyCapabilities(told, () => probed ??= probeHvm());
@@ -26,7 +29,7 @@ export function capabilitiesOf(kind: DomainKind, devices = false, reset = false)
 let probed: Capabilities | undefined;
 
 /** What is known without trying. */
-export function toldCapabilities(kind: DomainKind, devices = false, reset = false): Capabilities {
+export function toldCapabilities(kind: DomainKind, devices?: DeviceClaims, reset = false): Capabilities {
   const all: [string, Capability][] = [
     ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
     ["vector", yes("XEN_DOMCTL_getvcpuextstate")],
@@ -43,7 +46,8 @@ export function toldCapabilities(kind: DomainKind, devices = false, reset = fals
     ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
     ...(kind === "pv" ? PV : HVM),
-    ...(devices ? DEVICES : []),
+    ...(devices === undefined ? [] : devices === "everything" ? ALONE : BESIDE),
+    ...(devices !== undefined && kind === "hvm" ? CONTROLLERS : []),
     ...(reset ? RESET : []),
   ];
   return new Map(all);
@@ -68,10 +72,24 @@ const HVM: [string, Capability][] = [
 ];
 
 /** Where hvsh is the device model. */
-const DEVICES: [string, Capability][] = [
+const ALONE: [string, Capability][] = [
   ["devices", yes("an ioreq server for every port and address that Xen does not answer itself")],
   ["breakpoint-out", yes("OUT to a port of the ioreq server's", ["guest memory"])],
   ["interrupts", yes("messages to the LAPICs; other controllers are devices")],
+];
+
+const SERVER = "an ioreq server of hvsh's";
+/** Where others are, or nobody is. */
+const BESIDE: [string, Capability][] = [
+  ["devices", yes("an ioreq server for the ports and addresses of the devices that are added", [SERVER])],
+  ["breakpoint-out", yes("OUT to a port of the ioreq server's", ["guest memory", SERVER])],
+  ["interrupts", yes("messages to the LAPICs")],
+];
+
+/** Where Xen has them for the domain. */
+const CONTROLLERS: [string, Capability][] = [
+  ["irqchip", yes("Xen's own 8259 pair, IOAPIC and LAPICs")],
+  ["interrupts", yes("inputs of Xen's own controllers, messages to the LAPICs")],
 ];
 
 const RESET: [string, Capability][] = [

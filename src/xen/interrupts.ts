@@ -12,16 +12,18 @@ function lapicOf(vcpu: number): bigint {
 }
 
 /**
- * Interrupts of a PVH domain: Xen gives it LAPICs and no other controllers. An IOAPIC may be a device of ours, whose
- * messages go to them.
+ * Interrupts of a domain. Xen gives a PVH domain LAPICs and no other controllers: an IOAPIC may be a device of ours, whose
+ * messages go to them. An HVM domain has all that a PC has, in Xen.
  */
 export class DomainInterrupts implements Interrupts {
-  readonly irqchip = false;
+  /** Whether Xen has an 8259 pair and an IOAPIC for the domain. */
+  readonly irqchip: boolean;
   readonly #model: DeviceModel;
   readonly #domain: number;
   readonly #vcpus: number;
 
-  constructor(model: DeviceModel, domain: number, vcpus: number) {
+  constructor(model: DeviceModel, domain: number, vcpus: number, irqchip: boolean) {
+    this.irqchip = irqchip;
     this.#model = model;
     this.#domain = domain;
     this.#vcpus = vcpus;
@@ -32,7 +34,9 @@ export class DomainInterrupts implements Interrupts {
       throw new RangeError(`This machine has interrupt inputs 0 to 15, not ${gsi}.`);
     }
     // Without a controller among the devices no LAPIC has an input for it.
-    return NO_LINE;
+    if (!this.irqchip) return NO_LINE;
+    const set = (level: boolean) => this.#model.setIsaLine(this.#domain, gsi, level);
+    return { raise: () => set(true), lower: () => set(false) };
   }
 
   wire(): void {
@@ -47,6 +51,10 @@ export class DomainInterrupts implements Interrupts {
     throw new UnsupportedError("nmi", "hvsh does not send NMIs to domains", {
       remedy: "use `xl trigger DOMAIN nmi`",
     });
+  }
+
+  message(address: number, data: number): void {
+    this.#model.injectMessage(this.#domain, BigInt(address >>> 0), data);
   }
 
   inject(vcpu: number, vector: number): void {

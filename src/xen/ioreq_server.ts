@@ -4,12 +4,17 @@ import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { EventChannels } from "../host/xen/event_channels.ts";
 import type { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import type { VmExit } from "../vm/exit.ts";
+import { TRAP_PORT } from "../vm/trap_port.ts";
+import { CROSSING_PORT } from "./crossing.ts";
 import { type Memory, type Request, RequestSlot } from "./requests.ts";
 import type { VcpuEvent } from "./strategy.ts";
 
 /** The last port, and the last guest-physical address that any processor has. */
 const LAST_PORT = 0xffffn;
 const LAST_ADDRESS = (1n << 52n) - 1n;
+
+/** The debugger's patches, and what a step over an instruction that Xen finishes ends with. */
+const DEBUGGER_PORTS = [BigInt(TRAP_PORT), BigInt(CROSSING_PORT)];
 
 /** What a server needs of the domain. */
 export interface ServerParts {
@@ -19,12 +24,15 @@ export interface ServerParts {
   readonly foreign: ForeignMemory;
   readonly channels: EventChannels;
   readonly memory: Memory;
+  /** Whether everything comes here that nobody answers; if not, the debugger's own ports and what is claimed. */
+  readonly everything: boolean;
   /** A vCPU's RAX now; the domain is paused. */
   rax(vcpu: number): bigint;
 }
 
 /**
- * Answers every access that neither Xen nor a server with a narrower claim answers. A vCPU that waits for an answer
+ * Answers every access that neither Xen nor another server answers, or those alone that are claimed: Xen asks the newest
+ * server first (hvm/ioreq.c, ioreq_server_select), so that a claim goes before QEMU's. A vCPU that waits for an answer
  * stands still; the others, and the domain's pause count, are left alone.
  */
 export class IoreqServer implements Disposable {
@@ -41,13 +49,25 @@ export class IoreqServer implements Disposable {
     using cleanup = new DisposableStack();
     const id = this.#id = model.createServer(domain);
     cleanup.defer(() => this.#leave());
-    model.claim(domain, id, "port", 0n, LAST_PORT);
-    model.claim(domain, id, "mmio", 0n, LAST_ADDRESS);
+    if (parts.everything) {
+      model.claim(domain, id, "port", 0n, LAST_PORT);
+      model.claim(domain, id, "mmio", 0n, LAST_ADDRESS);
+    } else for (const port of DEBUGGER_PORTS) model.claim(domain, id, "port", port, port);
     const { view } = cleanup.use(foreign.mapRequests(domain, id));
     model.enableServer(domain, id, true);
     this.#slots = Array.from({ length: vcpus }, (_, vcpu) => new RequestSlot(view, vcpu, parts.memory));
     this.#ports = this.#slots.map((slot) => channels.bind(domain, slot.remotePort));
     this.#cleanup = cleanup.move();
+  }
+
+  /** Makes accesses to a range come here. @throws {HostError} If Xen refuses. */
+  claim(space: "port" | "mmio", first: bigint, last: bigint): void {
+    this.#parts.model.claim(this.#parts.domain, this.#id, space, first, last);
+  }
+
+  /** Takes back what `claim` did. */
+  unclaim(space: "port" | "mmio", first: bigint, last: bigint): void {
+    this.#parts.model.unclaim(this.#parts.domain, this.#id, space, first, last);
   }
 
   /** Whether there is an access that was not taken. */

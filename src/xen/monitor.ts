@@ -6,7 +6,7 @@ import type { EventChannels } from "../host/xen/event_channels.ts";
 import type { Mapping } from "../host/mapping.ts";
 import type { Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
-import type { RegisterName } from "../vm/registers.ts";
+import { GENERAL, type RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
 import type { VcpuEvent } from "./strategy.ts";
@@ -158,6 +158,15 @@ export class Monitor {
     this.#debugRegisters.restore();
     // Whoever reported before the events were switched off waits still.
     this.gather();
+    // Xen takes registers of an answer over when the vCPU is next run, and forgets them with the ring: a vCPU that had
+    // just been stepped would keep RFLAGS.TF.
+    for (const [vcpu, waiting] of this.#waiting) {
+      if (!waiting.changed) continue;
+      this.#parts.change(vcpu, (context) => {
+        for (const name of GENERAL) context.set(name, waiting.view.getBigUint64(offsetOf(name)!, true));
+      });
+      waiting.changed = false;
+    }
     this.release();
   }
 

@@ -7,7 +7,7 @@ import { UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import type { InstructionLength } from "./crossing.ts";
-import { type Domain, listDomains } from "./domain.ts";
+import { type Domain, type DomainKind, listDomains } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
 import { clearSpare, openDomain } from "./own.ts";
@@ -30,9 +30,11 @@ function needXen(): void {
  * @throws {InputError} If there is no such domain.
  * @throws {HostError} If Xen refuses.
  */
-export function attachXen(domain: string | number): Backend {
+export function attachXen(domain: string | number, lengthOf: InstructionLength): Backend {
   needXen();
-  return new AttachedDomain(domain, { capabilities: (kind) => capabilitiesOf(kind) });
+  const devices = "claimed";
+  const capabilities = (kind: DomainKind) => capabilitiesOf(kind, kind === "pv" ? undefined : devices);
+  return new AttachedDomain(domain, { capabilities, devices, lengthOf });
 }
 
 /**

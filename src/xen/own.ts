@@ -47,13 +47,14 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
       : { ...guest, ...(kind === "pvh" ? { kernel: { image: NOTHING } } : { loader: NOTHING }) };
     createPaused(name, configLines(whole), configFiles(whole));
   }
-  // An HVM guest has QEMU's devices, which answer everything, and have a state of their own.
-  const devices = kind === "pvh";
+  // Xen's toolstack tells a kernel that it loads what there is, and QEMU is the device model of an HVM guest.
+  const devices = kind === "pv" ? undefined : kind === "pvh" && blank ? "everything" : "claimed";
+  const alone = devices === "everything";
   let domain: AttachedDomain | undefined;
   try {
     if (spare === undefined) await consoleOf(name);
     domain = new AttachedDomain(name, {
-      capabilities: (of) => capabilitiesOf(of, devices, blank && devices),
+      capabilities: (of) => capabilitiesOf(of, devices, alone),
       adopt: true,
       own: {
         name: `xen-${kind}`,
@@ -63,17 +64,17 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
         },
         forget: () => forget(name),
       },
-      devices,
+      ...(devices && { devices }),
       lengthOf,
-      ...(blank && devices && { memory }),
+      ...(alone && { memory }),
     });
     if (blank) {
       // An HVM guest's first MiB has holes, and what lies there is its loader's alone.
-      if (devices) domain.wipe(spare === undefined ? LEFT_BYTES : memory);
+      if (alone) domain.wipe(spare === undefined ? LEFT_BYTES : memory);
       else domain.memory.write(BigInt(LOAD_ADDRESS), new Uint8Array(NOTHING.length));
-      if (devices && spare === undefined) trim(domain.domain.id, memory);
+      if (alone && spare === undefined) trim(domain.domain.id, memory);
       if (spare === undefined) domain.vcpus[0].setRegisters(powerOn());
-      if (devices) domain.startOver(spare?.pristine);
+      if (alone) domain.startOver(spare?.pristine);
     }
     return domain;
   } catch (error) {

@@ -123,7 +123,7 @@ export class DomainRunner {
   /** Tells every vCPU's strategy what to report; one that has nothing to report is not set up for it. */
   setTraps(traps: Traps): void {
     this.alive();
-    const armed = traps.int3 || traps.hardware.some((trap) => trap !== undefined);
+    const armed = traps.int3 || traps.out || traps.hardware.some((trap) => trap !== undefined);
     if (!armed && this.#strategy === undefined) return;
     this.strategy.setTraps(traps);
   }

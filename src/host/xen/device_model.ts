@@ -22,6 +22,11 @@ const SYMBOLS = {
     parameters: ["pointer", "u16", "u16", "i32", "u64", "u64"],
     result: "i32",
   },
+  // The same parameters.
+  xendevicemodel_unmap_io_range_from_ioreq_server: {
+    parameters: ["pointer", "u16", "u16", "i32", "u64", "u64"],
+    result: "i32",
+  },
   // int xendevicemodel_set_ioreq_server_state(handle *, domid_t, ioservid_t, int enabled); int ..destroy..(.., ioservid_t)
   xendevicemodel_set_ioreq_server_state: { parameters: ["pointer", "u16", "u16", "i32"], result: "i32" },
   xendevicemodel_destroy_ioreq_server: { parameters: ["pointer", "u16", "u16"], result: "i32" },
@@ -88,6 +93,12 @@ export class DeviceModel implements Disposable {
   /** Sends accesses from `first` to `last` to the server: ports, or guest-physical addresses without memory. */
   claim(domain: number, server: number, space: "port" | "mmio", first: bigint, last: bigint): void {
     const call = "xendevicemodel_map_io_range_to_ioreq_server";
+    check(call, this.#f[call](this.#open, domain, server, space === "mmio" ? 1 : 0, first, last));
+  }
+
+  /** Takes a range back that was claimed: the very same. */
+  unclaim(domain: number, server: number, space: "port" | "mmio", first: bigint, last: bigint): void {
+    const call = "xendevicemodel_unmap_io_range_from_ioreq_server";
     check(call, this.#f[call](this.#open, domain, server, space === "mmio" ? 1 : 0, first, last));
   }
 
