@@ -1,6 +1,6 @@
 /**
  * Guests of our own on Xen, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|left|linux KERNEL`.
+ * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|left`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
@@ -15,7 +15,6 @@ import {
   gpa,
   gva,
   hosts,
-  linux,
   MiB,
   open,
 } from "../../mod.ts";
@@ -45,18 +44,17 @@ const PATIENCE_MS = 120_000;
 const say = (what: string) => console.log(`ok ${what}`);
 const ours = async () => (await domains()).filter((d) => d.name.startsWith("hvsh-")).map((d) => d.name);
 
-const PARTS: Record<string, (argument: string) => Promise<void>> = {
+const PARTS: Record<string, () => Promise<void>> = {
   pvh,
   pv,
   hvm,
   devices,
   left,
-  linux: linuxes,
 };
 
 if (import.meta.main) {
-  const [part, argument] = Deno.args;
-  await PARTS[part](argument);
+  const [part] = Deno.args;
+  await PARTS[part]();
   // What is left of them ends with this process: who started it looks.
   console.log(`hvsh-${Deno.pid}-`);
 }
@@ -161,19 +159,6 @@ async function pv(): Promise<void> {
   say("xen-pv: an ELF kernel by its notes, and its console");
   await assert.rejects(open({ backend: "xen-pv", boot: flat(LONG) }), { name: "UnsupportedError" });
   say("xen-pv: flat code is refused");
-}
-
-/** Debian's kernel, unpacked: by Xen's toolstack that takes half a minute in a lab. */
-async function linuxes(kernel: string): Promise<void> {
-  for (const backend of ["xen-pv", "xen-pvh"] as const) {
-    const boot = linux({ kernel, cmdline: "console=hvc0 earlyprintk=xen" });
-    await using vm = await open({ backend, memory: MiB(256), boot });
-    const running = vm.continue({ timeoutMs: 120_000 });
-    await vm.console.expect(/Linux version/, { timeoutMs: 100_000 });
-    await vm.pause();
-    assert.equal((await running).kind, "pause");
-    say(`${backend}: Linux prints`);
-  }
 }
 
 async function hvm(): Promise<void> {
