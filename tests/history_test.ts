@@ -5,8 +5,11 @@ import { gdb, has } from "./gdb_programs.ts";
 import { flat, type GuestMachine, gva, hosts, InputError, open, UnsupportedError } from "../mod.ts";
 
 const qemu = (await hosts()).find((host) => host.backend === "qemu");
-const ignore = qemu?.usable !== true;
+/** Two runs of some thirty hung on a busy host, where is not known yet: only who asks for them runs them. */
+const asked = Deno.env.has("HVSH_TEST_REPLAY");
+const ignore = qemu?.usable !== true || !asked;
 if (qemu?.usable === false) console.log(`skipped: going back: ${qemu.reason}`);
+else if (!asked) console.log("skipped: going back in QEMU's replay: HVSH_TEST_REPLAY=1 runs it");
 
 /**
  * In real mode at 0x1000: inc ax; mov [0x2000], ax; cmp ax, 40; jne 0x1000; then the same with what is read from the
