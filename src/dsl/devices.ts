@@ -82,6 +82,7 @@ export class DeviceSet implements Devices {
     const { backend, port, mmio, open } = this.#parts;
     open();
     need(backend.capabilities, "devices");
+    checkShape(device);
     if (typeof device.name !== "string" || device.name === "") {
       throw new InputError("a device needs a name", { remedy: 'give it one: { name: "mine", ... }' });
     }
@@ -346,6 +347,31 @@ export class DeviceSet implements Devices {
   #moved(device: Device): void {
     if (this.#handles.get(device.name)?.device !== device) return;
     this.#place(device);
+  }
+}
+
+/** What a device may have, and is called when the guest or the machine wants it. */
+const METHODS = [
+  ...["read", "write", "readString", "writeString", "readMemory", "writeMemory"],
+  ...["place", "attach", "detach", "reset", "save", "restore", "inspect", "summary"],
+] as const;
+
+/** @throws {InputError} If it is no object, or a method of it is no function: the guest would find out otherwise. */
+function checkShape(device: Device): void {
+  if (typeof device !== "object" || device === null) {
+    throw new InputError(`a device is an object, not ${device === null ? "null" : typeof device}`, {
+      remedy: 'for example { name: "mine", ports: { start: 0x777, length: 1 }, read(offset, data) {} }',
+    });
+  }
+  for (const method of METHODS) {
+    const given: unknown = device[method as keyof Device];
+    if (given === undefined || typeof given === "function") continue;
+    throw new InputError(
+      `${device.name}: ${method} is a function, not ${given === null ? "null" : typeof given}`,
+      {
+        remedy: "give a function, or leave it out",
+      },
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Device, flat, open } from "./mod.ts";
+import { type Device, flat, InputError, open } from "./mod.ts";
 
 /** jmp $ */
 const SPIN = Uint8Array.of(0xeb, 0xfe);
@@ -71,4 +71,21 @@ Deno.test("devices: methods that never return are ended", async () => {
   );
   await vm.devices.add({ name: "read", ports: { start: 0x700, length: 1 }, read: forever });
   await assert.rejects(vm.readPort(0x700));
+});
+
+Deno.test("devices: what has another shape is refused before the guest can meet it", async () => {
+  await using vm = await machine([]);
+  const wrong: [unknown, RegExp][] = [
+    [null, /a device is an object, not null/],
+    [5, /a device is an object, not number/],
+    [{ name: "x", ports: { start: 0x700, length: 1 }, read: 5 }, /x: read is a function, not number/],
+    [{ name: "x", ports: { start: 0x700, length: 1 }, save: null }, /x: save is a function, not null/],
+  ];
+  for (const [device, message] of wrong) {
+    await assert.rejects(
+      () => vm.devices.add(device as Device),
+      (error) => error instanceof InputError && message.test(error.message),
+    );
+  }
+  assert.equal(vm.devices.get("x"), undefined);
 });

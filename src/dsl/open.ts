@@ -343,6 +343,12 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
  * @throws {HostError} If nobody listens at the address, or Xen refuses.
  */
 export async function attach(options: AttachOptions): Promise<GuestMachine> {
+  if (typeof options !== "object" || options === null) {
+    throw new InputError("attach() takes an object that says what to", {
+      remedy:
+        'attach({ backend: "gdb", address: "127.0.0.1:1234" }), attach({ backend: "xen", domain: "name" })',
+    });
+  }
   if (options.backend === "gdb") {
     const { attachGdb } = await import("./qemu.ts");
     return new GuestMachine({ backend: await attachGdb(options) });

@@ -6,6 +6,7 @@ import type { QemuHost } from "../remote/qemu/host.ts";
 import { openQemu, PROGRAM } from "../remote/qemu/open_qemu.ts";
 import { attachStub } from "../remote/attach.ts";
 import type { Backend } from "../vm/backend.ts";
+import { HostError } from "../host/error.ts";
 import { InputError } from "../vm/errors.ts";
 import type { Host } from "./hosts.ts";
 
@@ -54,11 +55,25 @@ export async function qemuHost(): Promise<Host> {
  */
 export async function attachGdb({ address, qmp }: { address: string; qmp?: string }): Promise<Backend> {
   using cleanup = new DisposableStack();
-  const monitor = qmp === undefined ? undefined : cleanup.use(await connect(qmp));
-  const gdb = async () => cleanup.use(await connect(address));
+  const monitor = qmp === undefined ? undefined : cleanup.use(await reach(qmp, QMP_REMEDY));
+  const gdb = async () => cleanup.use(await reach(address, STUB_REMEDY));
   const backend = await attachStub({ gdb, ...(monitor && { qmp: monitor }) }, QEMU_HOST);
   cleanup.move();
   return backend;
+}
+
+const STUB_REMEDY = "check the address, and that a stub listens there: QEMU's does on port 1234 after -s";
+const QMP_REMEDY =
+  "check the address, and that QEMU listens there: -qmp tcp:127.0.0.1:4444,server=on,wait=off";
+
+/** As `connect`; says what to do where nobody listens. */
+async function reach(address: string, remedy: string): Promise<HostStream> {
+  try {
+    return await connect(address);
+  } catch (cause) {
+    if (!(cause instanceof HostError) || cause.remedy !== undefined) throw cause;
+    throw new HostError(cause.call, cause.errno, { cause, remedy });
+  }
 }
 
 /** HOST:PORT, :PORT for this host, or unix:PATH. */

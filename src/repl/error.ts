@@ -32,6 +32,11 @@ const OURS = new Set([
   "HostError",
 ]);
 
+/** A host's error bears its errno's name. */
+function isOurs(error: Error): boolean {
+  return OURS.has(error.name) || ("errno" in error && "call" in error);
+}
+
 /** Where hvsh's own code is. */
 const OWN_CODE = new URL("../", import.meta.url).href;
 
@@ -47,7 +52,7 @@ const FRAME_LIMIT = 8;
 export function reportError(thrown: unknown): ErrorReport {
   if (!(thrown instanceof Error)) return { message: `Thrown: ${inspectSafely(thrown)}`, frames: [] };
   const remedy = (thrown as { remedy?: unknown }).remedy;
-  const ours = OURS.has(thrown.name);
+  const ours = isOurs(thrown);
   const message = ours || thrown.name === "" ? thrown.message : `${thrown.name}: ${thrown.message}`;
   return {
     message: message === "" ? thrown.name : message,
@@ -62,11 +67,17 @@ export function reportError(thrown: unknown): ErrorReport {
 
 /** Where the user's code, a device's say, threw what stands behind an error of ours. */
 function causeFrames(cause: unknown): string[] {
-  return cause instanceof Error && !OURS.has(cause.name) ? userFrames(cause.stack ?? "") : [];
+  return cause instanceof Error && !isOurs(cause) ? userFrames(cause.stack ?? "") : [];
 }
 
 /** The frames of `stack` that are the user's. Those of hvsh's own code stay only where it has gone wrong itself. */
 function userFrames(stack: string): string[] {
+  const frames = framesOf(stack);
+  const theirs = frames.filter((frame) => !frame.includes(OWN_CODE));
+  return (theirs.length > 0 ? theirs : frames).slice(0, FRAME_LIMIT);
+}
+
+function framesOf(stack: string): string[] {
   const shell = new URL(".", import.meta.url).href;
   const guard = new URL("../debug/guard.ts", import.meta.url).href;
   const frames: string[] = [];
@@ -77,9 +88,7 @@ function userFrames(stack: string): string[] {
     if (frame.startsWith("at Session.post ") || frame.includes(shell) || frame.includes(guard)) break;
     // What the parser says of a line is not the line's.
     if (/\b(ext|node):|\/acorn\//.test(frame)) continue;
-    if (frames.length > 0 && frame.includes(OWN_CODE)) break;
     frames.push(frame);
-    if (frames.length === FRAME_LIMIT) break;
   }
   return frames;
 }

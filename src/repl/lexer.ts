@@ -155,10 +155,11 @@ export function quoteWord(word: string): string {
 /**
  * Reads a command's name, format and arguments: `x/16xb $rip` is {name "x", format "16xb", rest "$rip"}.
  *
- * @returns undefined if the text does not begin as a command does: a name, then a blank, a `/format` or the end.
+ * @returns undefined if the text does not begin as a command does: a name, then a blank, a `/format` or the end;
+ * `c&` is `c &`, as in gdb.
  */
 export function invocation(command: string): Invocation | undefined {
-  const match = /^([A-Za-z_?][\w-]*)(?:\/(-?[0-9A-Za-z]*))?(?=[ \t\r\n\v\f]|$)/.exec(command);
+  const match = /^([A-Za-z_?][\w-]*)(?:\/(-?[0-9A-Za-z]*))?(?=[ \t\r\n\v\f]|&?$)/.exec(command);
   if (!match) return undefined;
   const rest = command.slice(match[0].length).trim();
   return { name: match[1], format: match[2] ?? "", rest, words: words(rest) };

@@ -44,6 +44,8 @@ Deno.test("commands are cut at ; outside quotes and brackets", () => {
 Deno.test("an invocation is a name, a format and arguments", () => {
   assert.deepEqual(invocation("x/16xb $rip"), { name: "x", format: "16xb", rest: "$rip", words: ["$rip"] });
   assert.equal(invocation("quit")?.name, "quit");
+  assert.deepEqual(invocation("c&"), { name: "c", format: "", rest: "&", words: ["&"] });
+  assert.equal(invocation("c&&d"), undefined);
   assert.equal(invocation("vm.step()"), undefined);
   assert.equal(invocation("f(1)"), undefined);
   assert.equal(invocation("1 + 1"), undefined);

@@ -322,7 +322,25 @@ function stubAddress(target: string | undefined): string {
   );
 }
 
+/** QEMU's options that hands type, and what there is instead. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  "enable-kvm": "Write -accel kvm, or nothing: KVM is taken where it can be had.",
+  nographic: "Leave it out: the guest's console is at the prompt, and `screen` shows its display.",
+  display: "Leave it out: `screen` and `screenshot` show the guest's display.",
+  vga: "Leave it out: a guest that firmware boots has a VGA.",
+  serial: "Leave it out: the first serial port is the guest's console.",
+  monitor: "Leave it out: the prompt is the monitor.",
+  s: "Write --gdb 1234.",
+  gdb: "Write --gdb PORT, or --gdb HOST:PORT.",
+  M: "Leave it out: the machine is a PC with an i440FX.",
+  machine: "Leave it out: the machine is a PC with an i440FX.",
+  device: "Write `device_add virtio-blk-pci FILE` at the prompt, or in -c.",
+  "no-reboot": "Leave it out: a guest that resets is stopped.",
+};
+
 function unknownOption(name: string): ShellError {
+  const word = name.replace(/^-+/, "");
+  if (Object.hasOwn(INSTEAD, word)) return new ShellError(`There is no option ${name}`, INSTEAD[word]);
   const names = OPTIONS.filter((row) => row.help !== undefined).flatMap((row) => row.names);
   const near = nearest(
     name.replace(/^-+/, ""),

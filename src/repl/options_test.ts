@@ -78,6 +78,8 @@ Deno.test("options: drives by QEMU's names", () => {
 
 Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
+  assert.match(refused("-enable-kvm"), /no option -enable-kvm\. Write -accel kvm/);
+  assert.match(refused("-s"), /--gdb 1234/);
   assert.match(refused("-jsno"), /Did you mean --json\?/);
   assert.match(refused("-bios"), /-bios lacks its FILE/);
   assert.match(refused("-m", "much"), /`much` is no size of memory/);

@@ -87,6 +87,22 @@ Deno.test("errors: our own are sentences, others keep their name and the user's 
   assert.equal(reportError(undefined).message, "Thrown: undefined");
 });
 
+Deno.test("errors: a host's has its sentence and remedy alone, whatever its errno's name", () => {
+  const refused = Object.assign(new Error("connect 127.0.0.1:1 failed: ECONNREFUSED"), {
+    ...{ name: "ECONNREFUSED", call: "connect 127.0.0.1:1", errno: 111, remedy: "Start it." },
+  });
+  assert.deepEqual(reportError(refused), { message: refused.message, remedy: "Start it.", frames: [] });
+});
+
+Deno.test("errors: where the user's own code is in the stack, hvsh's is left out", () => {
+  const library = new URL("../vm/address.ts", import.meta.url).href;
+  const error = new RangeError("too far");
+  error.stack = `RangeError: too far\n    at gpa (${library}:56:10)\n    at <anonymous>:1:44`;
+  assert.deepEqual(reportError(error).frames, ["at <anonymous>:1:44"]);
+  error.stack = `RangeError: too far\n    at gpa (${library}:56:10)`;
+  assert.deepEqual(reportError(error).frames, [`at gpa (${library}:56:10)`], "a fault of hvsh's own");
+});
+
 Deno.test("nearest: what a mistyped word was meant to be", () => {
   const known = ["continue", "break", "info"];
   assert.equal(nearest("contniue", known), "continue");

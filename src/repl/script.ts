@@ -118,12 +118,23 @@ async function runModule(shell: ScriptRunner, url: URL, path: string): Promise<v
 
 async function readText(url: URL, path: string): Promise<string> {
   try {
-    const { size, isDirectory } = await Deno.stat(url);
+    const { isDirectory } = await Deno.stat(url);
     if (isDirectory) throw new ShellError(`${path} is a directory`, "Name a file of commands or a .ts file.");
-    if (size > SIZE_LIMIT) {
-      throw new ShellError(`${path} is ${size} bytes long, too much for a file of commands`);
+    const decoder = new TextDecoder();
+    let text = "";
+    let length = 0;
+    // A pipe or a device tells no size before its end.
+    for await (const bytes of (await Deno.open(url)).readable) {
+      length += bytes.length;
+      if (length > SIZE_LIMIT) {
+        throw new ShellError(
+          `${path} is longer than ${SIZE_LIMIT} bytes, too much for a file of commands`,
+          "Name a file of commands or a .ts file.",
+        );
+      }
+      text += decoder.decode(bytes, { stream: true });
     }
-    return await Deno.readTextFile(url);
+    return text + decoder.decode();
   } catch (error) {
     if (error instanceof ShellError) throw error;
     const reason = error instanceof Deno.errors.NotFound ? "there is no such file" : (error as Error).message;

@@ -15,6 +15,14 @@ const MEANT: Readonly<Record<string, string>> = {
 /** Words of gdb and QEMU's monitor for what hvsh does not do, and what there is instead. */
 const INSTEAD: Readonly<Record<string, string>> = {
   checkpoint: "A guest that QEMU replays (--replay) is gone back in by reverse-stepi and reverse-continue.",
+  record: "QEMU records (--record FOLDER) and replays a guest; `hvsh trace` writes down what runs.",
+  handle: "Guests have no signals; `irq` and `nmi` send interrupts, `catch` stops at accesses.",
+  signal: "Guests have no signals; `irq` and `nmi` send interrupts.",
+  target: "`attach gdb:HOST:PORT` goes to a stub; `gdbserver` is one.",
+  gcore: "`dump --elf FILE` saves all of memory with the registers.",
+  "generate-core-file": "`dump --elf FILE` saves all of memory with the registers.",
+  "dump-guest-memory": "`dump --elf FILE` saves all of memory with the registers.",
+  python: "hvsh is scripted in TypeScript, at the prompt and by `source FILE.ts`.",
 };
 
 /** What to do about a word that is no command. */

@@ -237,3 +237,13 @@ export function infoBreakpoints(session: Session, words: readonly string[]): Ans
   const list = chosen(session, words);
   return { text: breakpointTable(session, vm, list), data: list.map((b) => breakpointData(vm, b)) };
 }
+
+/** `info watchpoints [N ...]`. */
+export function infoWatchpoints(session: Session, words: readonly string[]): Answer {
+  const vm = guest(session);
+  const list = chosen(session, words).filter((b) =>
+    (b.space === "gva" || b.space === "gpa") && b.access !== "execute"
+  );
+  const text = list.length === 0 ? "No watchpoints.\n" : breakpointTable(session, vm, list);
+  return { text, data: list.map((b) => breakpointData(vm, b)) };
+}

@@ -10,9 +10,14 @@ type Show = (session: Session, rest: string, words: readonly string[]) => Promis
 /** What `info` knows: names (any unambiguous prefix works), a line for its list, and what shows it. */
 export const TOPICS: readonly { names: readonly string[]; summary: string; show: Show }[] = [
   {
-    names: ["breakpoints", "watchpoints", "b"],
+    names: ["breakpoints", "b"],
     summary: "breakpoints, watchpoints and catchpoints",
     show: async (s, _, words) => (await import("./breakpoints.ts")).infoBreakpoints(s, words),
+  },
+  {
+    names: ["watchpoints"],
+    summary: "watchpoints alone",
+    show: async (s, _, words) => (await import("./breakpoints.ts")).infoWatchpoints(s, words),
   },
   {
     names: ["registers", "r"],

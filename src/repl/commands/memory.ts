@@ -266,8 +266,10 @@ function fileName(rest: string): { file: string; after: string } {
 
 async function openFile(path: string, options: Deno.OpenOptions): Promise<Deno.FsFile> {
   try {
+    if (await isFolder(path)) throw new InputError(`${path} is a folder`, { remedy: "give a file" });
     return await Deno.open(path, options);
   } catch (cause) {
+    if (cause instanceof InputError) throw cause;
     const why = cause instanceof Deno.errors.NotFound
       ? "there is no such file or folder"
       : cause instanceof Error
@@ -278,6 +280,11 @@ async function openFile(path: string, options: Deno.OpenOptions): Promise<Deno.F
       remedy: "check the path; it counts from the current folder",
     });
   }
+}
+
+/** Deno opens a folder for reading, and fails at the first read. */
+async function isFolder(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((found) => found.isDirectory, () => false);
 }
 
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {

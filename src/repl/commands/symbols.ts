@@ -33,7 +33,12 @@ export async function symbolFile(session: Session, { words, name }: Invocation):
 /** A file with symbols. @throws {InputError} If it can't be read. */
 export async function readSymbolFile(path: string): Promise<Uint8Array> {
   try {
-    const { size } = await Deno.stat(path);
+    const { size, isFile, isDirectory } = await Deno.stat(path);
+    if (!isFile) {
+      throw new InputError(`${path} is ${isDirectory ? "a folder" : "no regular file"}`, {
+        remedy: "give an ELF file or a System.map",
+      });
+    }
     if (size > FILE_LIMIT) throw new InputError(`${path} has ${size} bytes: too many for symbols`);
     return await Deno.readFile(path);
   } catch (cause) {

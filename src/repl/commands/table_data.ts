@@ -207,7 +207,7 @@ export const DATA: readonly Command[] = [
     usage: [
       'find "TEXT"',
       "find VALUE ...",
-      "find START, +LENGTH, VALUE, ...",
+      "find/FORMAT START, +LENGTH, VALUE, ...",
       "find START, END, VALUE, ...",
     ],
     details:

@@ -84,8 +84,12 @@ function* named(name: string, names: Names): Generator<Request, Value, bigint> {
   if (symbol !== undefined) return { value: symbol, pointer: true };
   const part = registerPart(name);
   if (part) return register(part, names);
+  // gdb's arrays; names of symbols with a version have an @ too.
+  const [, array, length] = /^(\w+)@(\d+)$/.exec(name) ?? [];
   throw new InputError(`No symbol "${name}" here`, {
-    remedy: "load symbols with symbol-file FILE; info symbols lists them",
+    remedy: array === undefined
+      ? "load symbols with symbol-file FILE; info symbols lists them"
+      : `hvsh has no @ for arrays: x/${length}gx &${array} shows ${length} of them`,
   });
 }
 
