@@ -251,8 +251,7 @@ export class LinuxView {
         remedy: "read the kernel's with vm.vcpus[0].memory",
       });
     }
-    const cr3 = await look.memory.translate(tables);
-    return await look.memory.withTables(cr3).read(address, length);
+    return await look.memory.withTables(await look.memory.translate(tables)).read(address, length);
   }
 
   /** The lines of VMCOREINFO; undefined while the kernel has not made them. @throws {UnsupportedError} */

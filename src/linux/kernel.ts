@@ -2,6 +2,7 @@
 import { FaultError } from "../vm/errors.ts";
 import type { Machine, PhysicalMemory, Vcpu } from "../vm/machine.ts";
 import { printableName } from "../vm/printable.ts";
+import type { MachinePaging } from "../vm/registers.ts";
 import { isCanonical, pagingMode } from "../x86/mode.ts";
 import type { WalkRegisters } from "../x86/paging.ts";
 import { findKallsyms, type Kallsyms, type KernelSymbol } from "./kallsyms.ts";
@@ -147,14 +148,19 @@ async function bannerAt(memory: PhysicalMemory, at: bigint): Promise<string | un
   return printableName(text.split(/[\n\0]/, 1)[0]);
 }
 
-async function walkRegisters(vcpus: readonly Vcpu[], cr3: bigint): Promise<WalkRegisters> {
+/** @param root Guest-physical address of the top table. */
+async function walkRegisters(vcpus: readonly Vcpu[], root: bigint): Promise<WalkRegisters> {
   let cr4 = PAE;
+  // A paravirtual kernel's tables hold machine addresses.
+  let machine: MachinePaging = {};
   for (const vcpu of vcpus) {
     const registers = await vcpu.registers();
     if (isLong(registers)) {
       cr4 |= registers.cr4 & LA57;
+      machine = registers as MachinePaging;
       break;
     }
   }
-  return { cr0: PG_PE, cr3, cr4, efer: LONG };
+  const { physicalOf } = machine;
+  return { cr0: PG_PE, cr3: root, cr4, efer: LONG, root, ...(physicalOf && { physicalOf }) };
 }

@@ -32,9 +32,9 @@ export class PagedReader {
     this.#registers = registers;
   }
 
-  /** One like it, with other tables. */
-  withTables(cr3: bigint): PagedReader {
-    return new PagedReader(this.#physical, { ...this.#registers, cr3 });
+  /** One like it, with other tables: the guest-physical address of the top one. */
+  withTables(root: bigint): PagedReader {
+    return new PagedReader(this.#physical, { ...this.#registers, root });
   }
 
   /** The guest-physical address behind a linear one. @throws {FaultError} If it is not mapped. */

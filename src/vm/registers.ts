@@ -75,6 +75,8 @@ export type Registers = { readonly [name in RegisterName]: bigint };
 export interface MachinePaging {
   /** Page-aligned machine address to guest-physical address. Left out where the tables hold guest-physical ones. */
   readonly physicalOf?: (machine: bigint) => bigint;
+  /** Guest-physical address of the top table, where that is known and CR3's value is not. */
+  readonly root?: bigint;
 }
 
 /** Some registers and the values they shall have. */

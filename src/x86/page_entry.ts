@@ -181,7 +181,7 @@ export function pagingFormat(
     nxe,
     ...(physicalOf && { physicalOf }),
     pge: (cr4 & CR4_PGE_BIT) !== 0n,
-    root: physicalOf?.(root) ?? root,
+    root: registers.root ?? physicalOf?.(root) ?? root,
     entryBytes: legacy ? 4 : 8,
     levels: levelsOf(mode, { pse: (cr4 & CR4_PSE_BIT) !== 0n, nxe, physicalBits }),
   };

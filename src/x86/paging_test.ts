@@ -235,4 +235,7 @@ Deno.test("entries of a paravirtual guest hold machine addresses: the walk asks 
   assert.equal(found.gpa, 0x5123n);
   assert.deepEqual(found.steps.map(({ entryAddress }) => entryAddress), [0x1000n, 0x2000n, 0x3000n, 0x4000n]);
   assert.equal(found.steps[0].value, MACHINE + 0x2003n);
+  const rooted = await walk({ ...registers, cr3: 0n, root: 0x1000n }, 0x123n, read);
+  assert.ok(rooted.ok);
+  assert.equal(rooted.gpa, 0x5123n);
 });
