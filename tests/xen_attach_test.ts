@@ -17,7 +17,7 @@ Deno.test({
     assert.equal(code, 0, `${stdout}${stderr}`);
     const cases = stdout.trim().split("\n");
     assert.ok(cases.every((line) => line.startsWith("ok ")), stdout);
-    // So many does the program have, for a PVH guest and a PV one: none is left out unseen.
-    assert.equal(cases.length, 22, stdout);
+    // For a PVH guest and a PV one.
+    assert.equal(cases.at(-1), "ok all of it", stdout);
   },
 });

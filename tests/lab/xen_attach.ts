@@ -38,6 +38,7 @@ if (import.meta.main) {
   if (only !== "pvh") {
     await withDomain("test-pv", ['type="pv"', `kernel="${IMAGE}"`, "memory=16", "vcpus=1"], pv);
   }
+  if (only === undefined) say("all of it");
 }
 
 function pvhImage(): string {
