@@ -18,8 +18,8 @@ export class TrapSettings {
   }
 
   apply(): MaybePromise<void> {
-    const uses = (kind: PatchKind) => [...this.#patches].some((patch) => patch.kind === kind);
-    const traps = { hardware: [...this.#slots.traps], int3: uses("int3"), out: uses("out") };
+    const patches = this.#patches;
+    const traps = { hardware: [...this.#slots.traps], int3: patches.uses("int3"), out: patches.uses("out") };
     return this.#vcpus.reduce<MaybePromise<void>>(
       (done, vcpu) => then(done, () => vcpu.setTraps(traps)),
       undefined,

@@ -48,6 +48,11 @@ export class Patches implements Iterable<Patch> {
     return this.#byGpa.size;
   }
 
+  /** Whether there is a patch of that kind. */
+  uses(kind: PatchKind): boolean {
+    return this.#count[kind] > 0;
+  }
+
   /** Whether a patch has more than one byte, so that RIP can stand among them. */
   get wide(): boolean {
     return this.#count.out > 0;

@@ -2,7 +2,7 @@
 import { guarded, isRunaway } from "../debug/guard.ts";
 import { littleEndian } from "../debug/hit.ts";
 import { type Capabilities, need } from "../vm/capabilities.ts";
-import { threwOn, thrownText } from "../vm/answers.ts";
+import { accessed, thrownText } from "../vm/answers.ts";
 import { type Buses, dispatch } from "../vm/dispatch.ts";
 import { HvshError, InputError } from "../vm/errors.ts";
 import type { MmioExit, PortExit } from "../vm/exit.ts";
@@ -59,10 +59,10 @@ export class BusAccess {
     try {
       guarded(() => dispatch(exit, buses));
     } catch (cause) {
-      const where = threwOn(exit, buses);
+      const { who, what } = accessed(exit, buses);
       const message = isRunaway(cause)
-        ? `${where.replace(" threw on ", " did not return from ")} within 2 s and was ended`
-        : `${where}: ${thrownText(cause)}`;
+        ? `${who} did not return from ${what} within 2 s and was ended`
+        : `${who} threw on ${what}: ${thrownText(cause)}`;
       throw new HvshError(message, { cause, remedy: "mend the device" });
     }
   }

@@ -327,7 +327,6 @@ const INSTEAD: Readonly<Record<string, string>> = {
   "enable-kvm": "Write -accel kvm, or nothing: KVM is taken where it can be had.",
   nographic: "Leave it out: the guest's console is at the prompt, and `screen` shows its display.",
   display: "Leave it out: `screen` and `screenshot` show the guest's display.",
-  vga: "Leave it out: a guest that firmware boots has a VGA.",
   serial: "Leave it out: the first serial port is the guest's console.",
   monitor: "Leave it out: the prompt is the monitor.",
   s: "Write --gdb 1234.",

@@ -54,14 +54,20 @@ export function answerMsr(vcpu: BackendVcpu, exit: MsrExit): MaybePromise<void> 
   }
 }
 
-/** Which device, and what was asked of it: "device card threw on a read of 1 byte at port 0x777". */
-export function threwOn(exit: PortExit | MmioExit, buses: Buses): string {
+/** Which device, and what is asked of it: "device card", "a read of 1 byte at port 0x777". */
+export function accessed(
+  exit: PortExit | MmioExit,
+  buses: Buses,
+): { readonly who: string; readonly what: string } {
   const [bus, address] = "port" in exit ? [buses.port, exit.port] : [buses.mmio, exit.address];
   const name = bus.find(address)?.device.name ?? "a device";
   const direction = exit.kind === "io-in" || exit.kind === "mmio-read" ? "read" : "write";
   const { length } = exit.data;
-  return `device ${name} threw on a ${direction} of ${length} byte${length === 1 ? "" : "s"} at ` +
-    `${"port" in exit ? "port " : ""}0x${address.toString(16)}`;
+  const place = `${"port" in exit ? "port " : ""}0x${address.toString(16)}`;
+  return {
+    who: `device ${name}`,
+    what: `a ${direction} of ${length} byte${length === 1 ? "" : "s"} at ${place}`,
+  };
 }
 
 /** What was thrown, in one line: an error's class tells more than its message, where it is no plain Error. */
@@ -78,11 +84,11 @@ export function deviceFault(
   error: unknown,
 ): StopCause {
   const message = thrownText(error);
-  const where = threwOn(exit, buses);
+  const { who, what } = accessed(exit, buses);
   return {
     kind: "fault",
-    reason: `${where}, RIP 0x${vcpu.rip.toString(16)}: ${message}`,
-    error: new HvshError(`${where.replace(/ on a .*/, "")}: ${message}`, {
+    reason: `${who} threw on ${what}, RIP 0x${vcpu.rip.toString(16)}: ${message}`,
+    error: new HvshError(`${who} threw: ${message}`, {
       cause: error,
       remedy: "mend the device and continue: the access counts as answered",
     }),

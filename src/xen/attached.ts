@@ -11,6 +11,7 @@ import type { BusClaims } from "../vm/bus.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
+import type { DeviceClaims } from "./capabilities.ts";
 import { XenConsole } from "./console.ts";
 import type { InstructionLength } from "./crossing.ts";
 import {
@@ -54,7 +55,7 @@ export interface AttachHow {
    * Which accesses of an HVM or PVH domain come to hvsh: everything that Xen does not answer, or what devices claim.
    * Left out: none.
    */
-  readonly devices?: "everything" | "claimed";
+  readonly devices?: DeviceClaims;
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
   readonly memory?: number;
   readonly own?: {
