@@ -51,6 +51,12 @@ const DEBUG = {
   pc: AT.exit + exit_debug.offsets.arch + kvm_debug_exit_arch.offsets.pc,
   dr6: AT.exit + exit_debug.offsets.arch + kvm_debug_exit_arch.offsets.dr6,
 };
+
+/** What `stepped` looks at after each step, as 32-bit words of the page. */
+const REASON = AT.reason / 4;
+const EXIT_DEBUG = EXIT.DEBUG;
+const EXCEPTION = DEBUG.exception / 4;
+const DR6 = DEBUG.dr6 / 4;
 const EMULATION = {
   flags: AT.exit + exit_emulation_failure.offsets.flags,
   size: AT.exit + exit_emulation_failure.offsets.insn_size,
@@ -141,8 +147,7 @@ export class ExitDecoder {
   /** Whether the page holds the end of a single step, and nothing besides. */
   get stepped(): boolean {
     const { words32 } = this.#page;
-    return words32[AT.reason / 4] === EXIT.DEBUG && words32[DEBUG.exception / 4] === 1 &&
-      (words32[DEBUG.dr6 / 4] & 0xf) === 0;
+    return words32[REASON] === EXIT_DEBUG && words32[EXCEPTION] === 1 && (words32[DR6] & 0xf) === 0;
   }
 
   /** The exit that the page holds now. Valid, with its data, until the vCPU's next entry. */

@@ -17,6 +17,8 @@ import type { RunPage } from "./run_page.ts";
 export interface SlowGroups {
   /** Changes whenever the vCPU runs or a register is set. */
   readonly generation: number;
+  /** `struct kvm_sregs`, as 32-bit words. */
+  sregs(): Uint32Array;
   /** DR0..DR3, DR6, DR7. */
   debugRegisters(): readonly bigint[];
   /** The XSAVE area. */
@@ -81,55 +83,56 @@ interface Fetched {
 /**
  * One vCPU's registers at one moment; see `Registers`. The general ones are plain properties, in the order of
  * `struct kvm_regs`: reading them by a computed name, as loops over register names do, is then as fast as by
- * a written one. The others are worked out when they are read.
+ * a written one; they are declared and no more, or each would be written twice. The others are worked out when they
+ * are read.
  */
 class Snapshot {
-  readonly rax: bigint;
-  readonly rbx: bigint;
-  readonly rcx: bigint;
-  readonly rdx: bigint;
-  readonly rsi: bigint;
-  readonly rdi: bigint;
-  readonly rsp: bigint;
-  readonly rbp: bigint;
-  readonly r8: bigint;
-  readonly r9: bigint;
-  readonly r10: bigint;
-  readonly r11: bigint;
-  readonly r12: bigint;
-  readonly r13: bigint;
-  readonly r14: bigint;
-  readonly r15: bigint;
-  readonly rip: bigint;
-  readonly rflags: bigint;
-  readonly #sregs: SregsCopy;
+  declare readonly rax: bigint;
+  declare readonly rbx: bigint;
+  declare readonly rcx: bigint;
+  declare readonly rdx: bigint;
+  declare readonly rsi: bigint;
+  declare readonly rdi: bigint;
+  declare readonly rsp: bigint;
+  declare readonly rbp: bigint;
+  declare readonly r8: bigint;
+  declare readonly r9: bigint;
+  declare readonly r10: bigint;
+  declare readonly r11: bigint;
+  declare readonly r12: bigint;
+  declare readonly r13: bigint;
+  declare readonly r14: bigint;
+  declare readonly r15: bigint;
+  declare readonly rip: bigint;
+  declare readonly rflags: bigint;
+  #sregs: SregsCopy | undefined;
   readonly #source: SlowGroups;
   readonly #generation: number;
   #fetched: Fetched | undefined;
 
-  /** @param words `struct kvm_regs`. */
-  constructor(words: BigUint64Array, sregs: SregsCopy, source: SlowGroups) {
+  /** @param general The general registers in the order of `GENERAL`. */
+  constructor(general: readonly bigint[], sregs: SregsCopy | undefined, source: SlowGroups) {
     this.#sregs = sregs;
     this.#source = source;
     this.#generation = source.generation;
-    this.rax = words[0];
-    this.rbx = words[1];
-    this.rcx = words[2];
-    this.rdx = words[3];
-    this.rsi = words[4];
-    this.rdi = words[5];
-    this.rsp = words[6];
-    this.rbp = words[7];
-    this.r8 = words[8];
-    this.r9 = words[9];
-    this.r10 = words[10];
-    this.r11 = words[11];
-    this.r12 = words[12];
-    this.r13 = words[13];
-    this.r14 = words[14];
-    this.r15 = words[15];
-    this.rip = words[16];
-    this.rflags = words[17];
+    this.rax = general[0];
+    this.rbx = general[1];
+    this.rcx = general[2];
+    this.rdx = general[3];
+    this.rsi = general[4];
+    this.rdi = general[5];
+    this.rsp = general[6];
+    this.rbp = general[7];
+    this.r8 = general[8];
+    this.r9 = general[9];
+    this.r10 = general[10];
+    this.r11 = general[11];
+    this.r12 = general[12];
+    this.r13 = general[13];
+    this.r14 = general[14];
+    this.r15 = general[15];
+    this.rip = general[16];
+    this.rflags = general[17];
   }
 
   /** A slower group, fetched when it is first read: if that is still the moment of the rest. */
@@ -139,9 +142,12 @@ class Snapshot {
     read: (source: SlowGroups) => NonNullable<Fetched[Group]>,
   ): NonNullable<Fetched[Group]> {
     const fetched = this.#fetched ??= {};
-    const present = fetched[group];
-    if (present !== undefined) return present;
-    if (this.#source.generation === this.#generation) return fetched[group] = read(this.#source);
+    return fetched[group] ??= read(this.#current(name));
+  }
+
+  /** Where a group can still be fetched. @throws {StateError} If the guest went on since. */
+  #current(name: string): SlowGroups {
+    if (this.#source.generation === this.#generation) return this.#source;
     throw new StateError(
       `These registers are of an earlier moment, and the ${name} group was not read then.`,
       "stale",
@@ -151,32 +157,37 @@ class Snapshot {
     );
   }
 
+  /** Segment and control registers. */
+  get #system(): SregsCopy {
+    return this.#sregs ??= new SregsCopy(this.#current("segment and control").sregs());
+  }
+
   static {
     const define = (name: RegisterName, get: (this: Snapshot) => bigint) =>
       Object.defineProperty(Snapshot.prototype, name, { get, enumerable: true });
     const word = (name: RegisterName, index: number) =>
       define(name, function () {
-        return this.#sregs.words[index];
+        return this.#system.words[index];
       });
     for (const name of SREGS_CONTROL) word(name, kvm_sregs.offsets[name] / 8);
     for (const name of SEGMENTS) {
       const first = kvm_sregs.offsets[segmentMember(name)] / 8;
       word(`${name}_base`, first);
       define(name, function () {
-        return (this.#sregs.words[first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
+        return (this.#system.words[first + 1] >> BigInt((SEGMENT.selector - 8) * 8)) & 0xffffn;
       });
       define(`${name}_limit`, function () {
-        return this.#sregs.words[first + 1] & 0xffff_ffffn;
+        return this.#system.words[first + 1] & 0xffff_ffffn;
       });
       define(`${name}_attributes`, function () {
-        return attributesOf(this.#sregs.bytes, first * 8);
+        return attributesOf(this.#system.bytes, first * 8);
       });
     }
     for (const table of ["gdt", "idt"] as const) {
       const first = kvm_sregs.offsets[table] / 8;
       word(`${table}r_base`, first);
       define(`${table}r_limit`, function () {
-        return this.#sregs.words[first + kvm_dtable.offsets.limit / 8] & 0xffffn;
+        return this.#system.words[first + kvm_dtable.offsets.limit / 8] & 0xffffn;
       });
     }
     define("xcr0", function () {
@@ -201,9 +212,31 @@ class Snapshot {
   }
 }
 
+/**
+ * The general registers as `bigint`s. Making one costs more than reading its two halves, and from one instruction to
+ * the next two or three registers change: the others' `bigint`s, which nobody can change, serve again.
+ */
+class GeneralValues {
+  readonly values: bigint[] = GENERAL.map(() => 0n);
+  readonly #seen = new Uint32Array(2 * GENERAL.length);
+
+  /** Brings `values` up to date with `struct kvm_regs`, given as bigints and as its halves. */
+  update(words: BigUint64Array, halves: Uint32Array): void {
+    const seen = this.#seen;
+    for (let i = 0; i < GENERAL.length; i++) {
+      const low = halves[2 * i], high = halves[2 * i + 1];
+      if (seen[2 * i] === low && seen[2 * i + 1] === high) continue;
+      seen[2 * i] = low;
+      seen[2 * i + 1] = high;
+      this.values[i] = words[i];
+    }
+  }
+}
+
 /** Takes snapshots of one vCPU. */
 export class Snapshots {
   readonly #page: RunPage;
+  readonly #general = new GeneralValues();
   #sregs: SregsCopy | undefined;
 
   /** @param page Where KVM keeps the registers. */
@@ -212,14 +245,23 @@ export class Snapshots {
   }
 
   /**
-   * The general, segment and control registers as the page holds them; `source` is where the rest can be fetched.
-   *
+   * The general registers as the page holds them, and segment and control registers if it holds those of now; `source`
+   * is where the rest can be fetched.
+   */
+  take(source: SlowGroups, sregsFresh: boolean): Registers {
+    const { regs, regs32 } = this.#page;
+    this.#general.update(regs, regs32);
+    const sregs = sregsFresh ? this.#shared() : undefined;
+    return new Snapshot(this.#general.values, sregs, source) as unknown as Registers;
+  }
+
+  /**
    * Segment and control registers stay the same over most instructions, and comparing them costs less than a copy of
    * their own for each snapshot: a step's time is decided by how much memory it touches.
    */
-  take(source: SlowGroups): Registers {
-    const { regs, sregs32 } = this.#page;
-    if (this.#sregs === undefined || !this.#sregs.equals(sregs32)) this.#sregs = new SregsCopy(sregs32);
-    return new Snapshot(regs, this.#sregs, source) as unknown as Registers;
+  #shared(): SregsCopy {
+    const { sregs32 } = this.#page;
+    if (this.#sregs?.equals(sregs32) !== true) this.#sregs = new SregsCopy(sregs32);
+    return this.#sregs;
   }
 }

@@ -1,8 +1,9 @@
 /** Running real guests: steps, traps, time slices, interrupts, several vCPUs, reset. */
 
 import assert from "node:assert/strict";
-import { UnsupportedError } from "../vm/errors.ts";
+import { StateError, UnsupportedError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
+import type { Registers } from "../vm/registers.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 import { CODE, expectExit, guest, kvmTest, leave, long, real } from "./test_guest.ts";
 
@@ -33,6 +34,43 @@ kvmTest(
     assert.equal(exit.pc, 0x1003n);
   },
 );
+
+kvmTest("steps in a row show each moment's registers: the general ones for ever, segments then", [
+  "single-step",
+], () => {
+  using machine = guest();
+  // inc rax; xor ebx, edx; bswap rcx; jmp back
+  const vcpu = long(machine, [0x48, 0xff, 0xc0, 0x31, 0xd3, 0x48, 0x0f, 0xc9, 0xeb, 0xf6]);
+  vcpu.setRegisters({ rbx: 0n, rdx: 0n, rcx: 0x1234_5678n, rax: 0xffff_ffffn });
+  const all: Registers[] = [];
+  const ds: bigint[] = [];
+  // Longer than KVM brings segments along by itself after they were asked for once.
+  let done = 0;
+  while (done < 300) {
+    const run = vcpu.steps(300 - done, {}, (registers) => {
+      all.push(registers);
+      if (all.length % 100 < 2) ds.push(registers.ds);
+      return true;
+    });
+    done += run.done;
+    assert.ok(run.exit === undefined || run.exit.kind === "slice", run.exit?.kind);
+  }
+  let rax = 0xffff_ffffn, rcx = 0x1234_5678n;
+  all.forEach(({ rip, rax: seen, rbx, rcx: swapped, r15 }, i) => {
+    if (i % 4 === 0) rax++;
+    if (i % 4 === 2) rcx = rcx === 0x1234_5678n ? 0x7856_3412n << 32n : 0x1234_5678n;
+    assert.deepEqual({ rip, rax: seen, rbx, rcx: swapped, r15 }, {
+      rip: [0x1003n, 0x1005n, 0x1008n, 0x1000n][i % 4],
+      rax,
+      rbx: 0n,
+      rcx,
+      r15: 0n,
+    });
+  });
+  assert.deepEqual(ds, Array(6).fill(0x10n));
+  assert.throws(() => all[180].cs_base, StateError);
+  assert.equal(all[99].ds, 0x10n, "what was read once stays");
+});
 
 kvmTest("a step works right after RIP or RFLAGS were set, and after a run", ["single-step"], () => {
   using machine = guest();

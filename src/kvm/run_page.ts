@@ -29,6 +29,8 @@ export class RunPage implements Disposable {
   readonly words64: BigUint64Array<ArrayBuffer>;
   /** `struct kvm_regs`, as KVM_GET_REGS fills it. */
   readonly regs: BigUint64Array<ArrayBuffer>;
+  /** The same, as 32-bit words. */
+  readonly regs32: Uint32Array<ArrayBuffer>;
   /** `struct kvm_sregs`, as KVM_GET_SREGS fills it. */
   readonly sregs: Uint8Array<ArrayBuffer>;
   /** The same, as 32-bit words. */
@@ -50,6 +52,7 @@ export class RunPage implements Disposable {
     this.words32 = new Uint32Array(buffer);
     this.words64 = new BigUint64Array(buffer);
     this.regs = new BigUint64Array(buffer, AT.regs, kvm_sync_regs.fields.regs.size / 8);
+    this.regs32 = new Uint32Array(buffer, AT.regs, kvm_sync_regs.fields.regs.size / 4);
     this.sregs = new Uint8Array(buffer, AT.sregs, kvm_sync_regs.fields.sregs.size);
     this.events = new Uint8Array(buffer, AT.events, kvm_sync_regs.fields.events.size);
     this.sregs32 = new Uint32Array(buffer, AT.sregs, kvm_sync_regs.fields.sregs.size / 4);

@@ -39,6 +39,8 @@ export class VcpuState implements SlowGroups {
   /** Whether the page holds those of now. */
   #sregsFresh = false;
   #eventsFresh = false;
+  /** Whether the next entry has more to see to than the general registers. */
+  #more = true;
 
   constructor(fd: VcpuFd, page: RunPage) {
     this.#fd = fd;
@@ -48,8 +50,13 @@ export class VcpuState implements SlowGroups {
   /** To be called before each KVM_RUN: what was read before is of an earlier moment. */
   entering(): void {
     this.generation++;
+    if (this.#more) this.#enteringForMore();
+  }
+
+  #enteringForMore(): void {
     this.#sregsFresh = this.#sregsFor > 0 && this.#sregsFor-- > 0;
     this.#eventsFresh = this.#eventsFor > 0 && this.#eventsFor-- > 0;
+    this.#more = this.#sregsFresh || this.#eventsFresh;
     this.#page.words32[VALID] = FLAG.SYNC_X86_REGS | (this.#sregsFresh ? FLAG.SYNC_X86_SREGS : 0) |
       (this.#eventsFresh ? FLAG.SYNC_X86_EVENTS : 0);
   }
@@ -57,9 +64,21 @@ export class VcpuState implements SlowGroups {
   /** Makes sure that the page holds the segment and control registers of now. */
   needSregs(): void {
     this.#sregsFor = ENTRIES_SYNCED;
+    this.#more = true;
     if (this.#sregsFresh) return;
     this.#fd.getSregs(this.#page.sregs);
     this.#sregsFresh = true;
+  }
+
+  /** Whether the page holds the segment and control registers of now. */
+  get sregsFresh(): boolean {
+    return this.#sregsFresh;
+  }
+
+  sregs(): Uint32Array {
+    this.#open();
+    this.needSregs();
+    return this.#page.sregs32;
   }
 
   #open(): void {
@@ -89,7 +108,7 @@ export class VcpuState implements SlowGroups {
     this.#fd.getRegs(this.#page.regs);
     this.#fd.getSregs(this.#page.sregs);
     this.#fd.getEvents(this.#page.events);
-    this.#sregsFresh = this.#eventsFresh = true;
+    this.#sregsFresh = this.#eventsFresh = this.#more = true;
   }
 
   /** Gives KVM the general registers now instead of at the next entry. */
@@ -110,6 +129,7 @@ export class VcpuState implements SlowGroups {
 
   #exceptionWaiting(): boolean {
     this.#eventsFor = ENTRIES_SYNCED;
+    this.#more = true;
     if (!this.#eventsFresh) {
       this.#fd.getEvents(this.#page.events);
       this.#eventsFresh = true;

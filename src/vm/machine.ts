@@ -346,7 +346,7 @@ export interface StepRequest {
   readonly interrupts?: boolean;
   /**
    * Called after each instruction with the registers; `false` ends the steps. One that throws, or does not return within
-   * 2 s, is a `fault` stop.
+   * 2 s, is a `fault` stop. Registers that are kept have their general ones for ever, of the rest those that were read.
    */
   readonly each?: (registers: Registers) => boolean | void;
 }

@@ -60,7 +60,7 @@ export type RegisterGroup = "general" | "segment" | "control" | "debug" | "fpu" 
  *
  * General, segment and control registers stay valid for ever. The debug, fpu and vector groups (and on KVM xcr0;
  * behind a GDB stub what it does not show: descriptor caches and tables) are fetched when first read; reading one of them for the first time after the guest went on
- * throws a StateError.
+ * throws a StateError. So are, on KVM, the segment and control registers of what a step's `each` is given.
  *
  * `_attributes` has the layout of bits 8..15 and 20..23 of a descriptor's second doubleword, shifted right by
  * 8, as VMX access rights (SDM vol. 3C, 25.4.1): type 3..0, S 4, DPL 6..5, P 7, AVL 12, L 13, D/B 14, G 15,
