@@ -55,3 +55,38 @@ Deno.test("leaving: promises that an input left pending may be collected", async
   const { code, stdout } = await end(child);
   assert.deepEqual([code, stdout.trim()], [0, '"alive"']);
 });
+
+Deno.test("leaving: a standard output that takes no more is told in a sentence, and fails", async () => {
+  const full = async (...args: string[]) => {
+    const words = [Deno.execPath(), "run", "-q", "-A", "--no-check", "--config", CONFIG, MAIN, ...args];
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", 'exec "$@" >/dev/full', "sh", ...words],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    return { code, stderr: new TextDecoder().decode(stderr) };
+  };
+  for (const args of [["-c", "help", "-c", "pwd"], ["--help"], ["--json", "-c", "1+1"]]) {
+    const { code, stderr } = await full(...args);
+    assert.equal(code, 1, args.join(" "));
+    assert.equal(
+      stderr,
+      "hvsh: standard output can't be written: no space left on device\nnothing more is printed there\n",
+    );
+  }
+  // An exit code of one's own stays.
+  assert.equal((await full("-c", "help", "-c", "quit 7")).code, 7);
+});
+
+Deno.test("leaving: a sourced module whose import is missing is not said to be missing itself", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/there.ts`, 'import "./lost.ts";\n');
+    const { code, stderr } = await end(hvsh("-x", `${folder}/there.ts`));
+    assert.equal(code, 1);
+    assert.match(stderr, /there\.ts imports file:.*\/lost\.ts, which is not there/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

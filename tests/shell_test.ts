@@ -47,7 +47,9 @@ const ROWS: Command[] = [
     needsGuest: true,
     repeats: true,
   }),
-  row(["echo"], (_, { words }) => ({ text: words.join("|"), data: { words } })),
+  row(["echo"], (_, { words }) => ({ text: words.join("|"), data: { words } }), {
+    usage: ["echo [TEXT]"],
+  }),
   row(["fail"], () => {
     throw new ShellError("It failed", "Do not run `fail`.");
   }),

@@ -1,5 +1,5 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
-import { checkOptions } from "../vm/check.ts";
+import { checkOptions, checkTimeout } from "../vm/check.ts";
 import { HvshError, InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
@@ -80,7 +80,7 @@ export class RunControl {
       ? { count: request }
       : request;
     const { vcpus } = this.#parts.backend;
-    const several = typeof vcpu === "object" ? vcpu.map((index) => vcpus[index]) : [];
+    const several = typeof vcpu === "object" ? (vcpu ?? []).map((index) => vcpus[index]) : [];
     const chosen = vcpu === undefined ? this.current : typeof vcpu === "object" ? several[0] : vcpus[vcpu];
     if (chosen === undefined || several.includes(undefined as unknown as BackendVcpu)) {
       return Promise.reject(new InputError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
@@ -186,12 +186,10 @@ export class RunControl {
     const { timeoutMs } = limit ?? {};
     const misspelt = limit && wrongOption(what, limit, RUN_OPTIONS);
     if (misspelt !== undefined) return Promise.reject(misspelt);
-    if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs >= 0)) {
-      return Promise.reject(
-        new InputError(`timeoutMs is a number of milliseconds, not ${String(timeoutMs)}`, {
-          remedy: "leave it out to wait without a limit",
-        }),
-      );
+    try {
+      checkTimeout(timeoutMs);
+    } catch (error) {
+      return Promise.reject(error);
     }
     this.state = "running";
     loop.begin();

@@ -1,7 +1,7 @@
 import { type BareAddress, type Gpa, spaceOf } from "../vm/address.ts";
 import type { Backend, MaybePromise, MemoryRegion, Shadow } from "../vm/backend.ts";
 import type { Bus } from "../vm/bus.ts";
-import { checkAddress } from "../vm/check.ts";
+import { checkAddress, checkBytes } from "../vm/check.ts";
 import { FaultError, InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
 import { then } from "../vm/promise.ts";
@@ -46,7 +46,7 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
   }
 
   async write(at: Address | BareAddress, bytes: Uint8Array | readonly number[]): Promise<void> {
-    await this.store(this.check(at), bytes instanceof Uint8Array ? bytes : Uint8Array.from(bytes));
+    await this.store(this.check(at), checkBytes(bytes));
   }
 
   async readUint(at: Address | BareAddress, bytes: number): Promise<bigint> {

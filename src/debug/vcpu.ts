@@ -1,4 +1,5 @@
 import type { Backend, BackendVcpu, VcpuEvents } from "../vm/backend.ts";
+import { checkRegisterValues } from "../vm/check.ts";
 import { StateError } from "../vm/errors.ts";
 import type { Vcpu } from "../vm/machine.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
@@ -30,6 +31,7 @@ export class ManagedVcpu implements Vcpu {
   }
 
   async setRegisters(values: RegisterValues): Promise<void> {
+    checkRegisterValues(values);
     await this.#still().setRegisters(values);
   }
 

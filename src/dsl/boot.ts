@@ -1,5 +1,5 @@
 import type { BlockBacking } from "../vm/block.ts";
-import { checkChoice, checkOptions } from "../vm/check.ts";
+import { checkChoice, checkOptions, show } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 import type { BootModule, ElfProtocol } from "../x86/boot/elf_image.ts";
 import type { BootImage } from "../x86/boot/image.ts";
@@ -147,6 +147,11 @@ export function flat(image: FileOrBytes, options: FlatBoot = {}): BootSpec {
   return spec("flat", image, async (bytes, memory) => {
     checkOptions("flat()", options, ["at", "mode"]);
     checkChoice("mode", options.mode, ["real", "protected", "long"]);
+    if (options.at !== undefined && !(typeof options.at === "bigint" || Number.isSafeInteger(options.at))) {
+      throw new InputError(`at is a guest-physical address, not ${show(options.at)}`, {
+        remedy: "for example { at: 0x1000 }, or leave it out",
+      });
+    }
     return (await rawImages()).flatImage(bytes, { ...options, memory });
   });
 }
@@ -226,7 +231,17 @@ function spec(
   source: FileOrBytes,
   lay: (bytes: Uint8Array, memory: number) => BootImage | Promise<BootImage>,
 ): BootSpec {
+  checkFile(kind, source);
   return { kind, source: nameOf(source), resolve: async (memory) => await lay(await load(source), memory) };
+}
+
+/** An array of numbers, say, would be taken for a path. @throws {InputError} */
+function checkFile(what: string, source: unknown): void {
+  if (typeof source === "string" || source instanceof URL || source instanceof Uint8Array) return;
+  throw new InputError(
+    `what is to boot (${what}) is a file's path or URL, or a Uint8Array of its contents, not ${show(source)}`,
+    { remedy: Array.isArray(source) ? "Uint8Array.of(0xf4), or Uint8Array.from(array)" : "give a path" },
+  );
 }
 
 function nameOf(source: FileOrBytes): string {

@@ -1,4 +1,5 @@
 import type { ConsoleEnd, ConsoleInput } from "../vm/console.ts";
+import { checkBytes, checkTimeout } from "../vm/check.ts";
 import { TimeoutError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
 import { printable } from "../vm/printable.ts";
@@ -83,6 +84,7 @@ export class GuestConsole implements Console, ConsoleEnd {
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RegExpMatchArray> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    checkTimeout(timeoutMs);
     const wanted: Wanted = { regexp: searching(pattern), done: 0 };
     const present = this.#match(wanted);
     if (present !== undefined) return present;
@@ -124,7 +126,7 @@ export class GuestConsole implements Console, ConsoleEnd {
   }
 
   async send(text: string | Uint8Array): Promise<void> {
-    let rest = typeof text === "string" ? new TextEncoder().encode(text) : text;
+    let rest = typeof text === "string" ? new TextEncoder().encode(text) : checkBytes(text);
     while (rest.length > 0 && !this.#closed) {
       rest = rest.subarray(this.#inputs.at(-1)?.take(rest) ?? rest.length);
       if (rest.length > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

@@ -1,7 +1,7 @@
 import type { Bitness } from "../x86/mode.ts";
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
-import { checkOptions } from "../vm/check.ts";
+import { checkOptions, show } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
@@ -476,13 +476,25 @@ const KNOWN = [
 function check(options: OpenOptions): void {
   checkOptions("open()", options, KNOWN);
   const { boot, memory = DEFAULT_MEMORY, cpus = 1 } = options;
+  if (typeof memory === "number" && memory > Number.MAX_SAFE_INTEGER && memory < Infinity) {
+    throw new InputError(`no host has ${memory} bytes of memory for a guest`, {
+      remedy: "give memory: MiB(64), say",
+    });
+  }
   if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
-    throw new InputError(`a guest's memory is a positive multiple of 4096 bytes, not ${memory}`, {
+    throw new InputError(`a guest's memory is a positive multiple of 4096 bytes, not ${show(memory)}`, {
       remedy: "give memory: MiB(64), say",
     });
   }
   if (!Number.isInteger(cpus) || cpus < 1) {
-    throw new InputError(`a guest has at least one vCPU, not ${cpus}`, { remedy: "leave cpus out for one" });
+    throw new InputError(`a guest has at least one vCPU, not ${show(cpus)}`, {
+      remedy: "leave cpus out for one",
+    });
+  }
+  if (options.devices !== undefined && !Array.isArray(options.devices)) {
+    throw new InputError(`devices is an array, not ${show(options.devices)}`, {
+      remedy: "devices: [device], or vm.devices.add(device)",
+    });
   }
   if (boot !== undefined && typeof boot?.resolve !== "function") {
     throw new InputError("boot is made by firmware(), bootSector(), flat(), elf() or linux()", {

@@ -1,5 +1,6 @@
 /** Patterns that `expect` of a console or a screen looks for. */
 import { guarded, isRunaway } from "../debug/guard.ts";
+import { show } from "../vm/check.ts";
 import { InputError } from "../vm/errors.ts";
 
 /** How long a pattern may hold the thread: some take exponential time. */
@@ -11,6 +12,11 @@ const PATTERN_LIMIT_MS = 1_000;
  */
 export function searching(pattern: RegExp | string): RegExp {
   if (typeof pattern === "string") return new RegExp(escapeRegExp(pattern), "g");
+  if (!(pattern instanceof RegExp)) {
+    throw new InputError(`a pattern is a RegExp or a string, not ${show(pattern)}`, {
+      remedy: "for example expect(/login:/)",
+    });
+  }
   return new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "") + "g");
 }
 

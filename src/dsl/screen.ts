@@ -1,3 +1,4 @@
+import { checkTimeout } from "../vm/check.ts";
 import { StateError, TimeoutError, UnsupportedError } from "../vm/errors.ts";
 import type { Device } from "../vm/device.ts";
 import type { Picture } from "../vm/picture.ts";
@@ -86,6 +87,7 @@ export class Screen {
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RegExpMatchArray> {
     const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    checkTimeout(timeoutMs);
     const regexp = searching(pattern);
     const end = performance.now() + timeoutMs;
     let looked: string | undefined;

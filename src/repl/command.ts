@@ -1,3 +1,4 @@
+import { ShellError } from "./error.ts";
 import type { Session } from "./session.ts";
 
 /** What a command gives back: text for a person, and the same as data for `--json` and for scripts. */
@@ -18,6 +19,15 @@ export interface Invocation {
   readonly rest: string;
   /** `rest` cut into words; quotes group and are gone, brackets and parentheses keep blanks inside together. */
   readonly words: readonly string[];
+}
+
+/** Refuses what stands behind a command that takes nothing: ignored in silence it would look obeyed. @throws {ShellError} */
+export function refuseMore(command: string, rest: string): void {
+  if (rest.trim() === "") return;
+  throw new ShellError(
+    `\`${command}\` takes nothing behind it, and there is "${rest.trim()}"`,
+    `Write ${command} alone.`,
+  );
 }
 
 /** A command is a row of a table: help, completion and dispatch read the same row. */

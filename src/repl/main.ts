@@ -26,7 +26,9 @@ async function main(): Promise<void> {
   if (line.show !== undefined) {
     const { helpText, versionText } = await import("./usage.ts");
     const { StandardOutput } = await import("./output.ts");
-    new StandardOutput().write(line.show === "help" ? helpText() : await versionText());
+    const output = new StandardOutput();
+    output.write(line.show === "help" ? helpText() : await versionText());
+    if (output.failed) Deno.exit(1);
     return;
   }
   const { wantsGuest } = await import("./boot.ts");

@@ -1,3 +1,5 @@
+import { hostReason } from "./error.ts";
+
 /** Where the shell prints. */
 export interface Output {
   /** Whether a person looks at it. */
@@ -10,12 +12,17 @@ export interface Output {
   write(text: string): void;
 }
 
-/** Standard output, written at once. A reader that went away (`| head`) makes it silent, not fatal. */
+/**
+ * Standard output, written at once. A reader that went away (`| head`) makes it silent, not fatal; a file that takes
+ * no more is told, once, and `failed`.
+ */
 export class StandardOutput implements Output {
   readonly terminal = Deno.stdout.isTerminal();
   atLineStart = true;
   /** Whether the reader is gone, so that nothing more needs to be done for its sake. */
   broken = false;
+  /** Whether something was lost that somebody may still want: the disk is full, say. */
+  failed = false;
   #encoder = new TextEncoder();
 
   get width(): number {
@@ -30,7 +37,14 @@ export class StandardOutput implements Output {
   write(text: string): void {
     if (text === "" || this.broken) return;
     this.atLineStart = text.endsWith("\n");
-    this.broken = !writeAll(Deno.stdout, this.#encoder.encode(text));
+    const error = writeAll(Deno.stdout, this.#encoder.encode(text));
+    if (error === undefined) return;
+    this.broken = true;
+    if (readerIsGone(error)) return;
+    this.failed = true;
+    writeError(
+      `hvsh: standard output can't be written: ${hostReason(error)}\nnothing more is printed there\n`,
+    );
   }
 }
 
@@ -43,8 +57,13 @@ export function writeError(text: string): void {
   writeAll(Deno.stderr, new TextEncoder().encode(text));
 }
 
-/** Writes everything; false if the other side is gone (EPIPE) or the terminal is (EIO). */
-function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): boolean {
+/** A pipe's reader went away (EPIPE), or the terminal did (EIO). */
+function readerIsGone(error: unknown): boolean {
+  return error instanceof Deno.errors.BrokenPipe || (error as { code?: unknown } | null)?.code === "EIO";
+}
+
+/** Writes everything. @returns What it failed with. */
+function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): unknown {
   let rest = bytes;
   while (rest.length > 0) {
     try {
@@ -52,8 +71,8 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8
     } catch (error) {
       // A pipe that another process made non-blocking is full: try again, its reader is slow.
       if (error instanceof Deno.errors.WouldBlock) continue;
-      return false;
+      return error;
     }
   }
-  return true;
+  return undefined;
 }

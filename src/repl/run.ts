@@ -47,7 +47,7 @@ export async function runShell(line: CommandLine): Promise<void> {
     if (prompt) await prompt.run();
     else if (line.actions.length === 0) code = await readCommands(shell) || code;
   }
-  await leave(shell.exitCode ?? (prompts ? 0 : code), parts);
+  await leave((shell.exitCode ?? (prompts ? 0 : code)) || Number(terminal.failed), parts);
 }
 
 /** Runs one piece of work; 1 if it failed. */

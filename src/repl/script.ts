@@ -109,7 +109,14 @@ async function runModule(shell: ScriptRunner, url: URL, path: string): Promise<v
   url.search = `?run=${++loads}`;
   const module: { default?: unknown } = await import(url.href).catch((error) => {
     if (error instanceof TypeError && error.message.startsWith("Module not found")) {
-      throw new ShellError(`There is no file ${path}`, "Paths are relative to the current directory.");
+      const missing = /^Module not found "([^"]*)"/.exec(error.message)?.[1];
+      if (missing === undefined || missing === url.href) {
+        throw new ShellError(`There is no file ${path}`, "Paths are relative to the current directory.");
+      }
+      throw new ShellError(
+        `${path} imports ${missing}, which is not there`,
+        "Imports are relative to the file that has them.",
+      );
     }
     throw error;
   });

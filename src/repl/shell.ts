@@ -1,6 +1,6 @@
 import type { Backtrace, GuestMachine, OpenOptions, Stop } from "../dsl/mod.ts";
 import { Captures } from "./captures.ts";
-import type { Answer, Command, Invocation } from "./command.ts";
+import { type Answer, type Command, type Invocation, refuseMore } from "./command.ts";
 import { reportError, ShellError } from "./error.ts";
 import { JsonLines } from "./json_lines.ts";
 import { Foreground } from "./foreground.ts";
@@ -278,6 +278,10 @@ export class Shell implements Session {
 
   async #performCommand(text: string, command: Command, call: Invocation): Promise<void> {
     if (command.needsGuest && !this.#vm) throw noGuest(command.names[0]);
+    // What the user defined may pass on whatever stands there.
+    if (command.group !== "user" && command.usage.every((form) => command.names.includes(form))) {
+      refuseMore(call.name, call.rest);
+    }
     this.#stopAnswer = undefined;
     const answer = await command.run(this, call);
     this.#answer(text, answer ?? this.#stopAnswer ?? { text: "" }, answer === undefined);

@@ -62,6 +62,56 @@ export function checkOptions(what: string, options: object, known: readonly stri
   }
 }
 
-function show(value: unknown): string {
+/**
+ * Sees to it that a limit in time is one: `NaN` would end a wait at once.
+ *
+ * @param timeoutMs Milliseconds; undefined and Infinity are no limit.
+ * @throws {InputError} If it is no number, or below 0.
+ */
+export function checkTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs === undefined || (typeof timeoutMs === "number" && timeoutMs >= 0)) return;
+  throw new InputError(`timeoutMs is a number of milliseconds, not ${show(timeoutMs)}`, {
+    remedy: "leave it out to wait without a limit of your own",
+  });
+}
+
+/**
+ * Bytes that a caller gave, as a Uint8Array. What is no byte is not cut down to one in silence.
+ *
+ * @throws {InputError} If they are anything but a Uint8Array or an array of whole numbers from 0 to 255.
+ */
+export function checkBytes(bytes: Uint8Array | readonly number[]): Uint8Array {
+  if (bytes instanceof Uint8Array) return bytes;
+  const given: unknown = bytes;
+  if (!Array.isArray(given)) {
+    const what = given === null ? "null" : Object(given) === given ? given?.constructor?.name : show(given);
+    throw new InputError(`bytes are a Uint8Array or an array of numbers, not ${what ?? "an object"}`, {
+      remedy: 'for a text: new TextEncoder().encode("text")',
+    });
+  }
+  const wrong = given.findIndex((byte) => !(Number.isInteger(byte) && byte >= 0 && byte <= 0xff));
+  if (wrong >= 0) {
+    throw new InputError(`a byte is a whole number from 0 to 255, not ${show(given[wrong])}`, {
+      remedy: "numbers of more bytes are written by writeUint()",
+    });
+  }
+  return Uint8Array.from(given as number[]);
+}
+
+/**
+ * Sees to it that register values are an object that has names.
+ *
+ * @throws {InputError} If it is anything else.
+ */
+export function checkRegisterValues(values: object): void {
+  if (typeof values === "object" && values !== null && !Array.isArray(values)) return;
+  throw new InputError(`setRegisters() takes an object of registers, not ${show(values)}`, {
+    remedy: "for example { rax: 5n, rip: 0x1000n }",
+  });
+}
+
+/** A value in a message; a string is told from a number by its quotes. */
+export function show(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
   return typeof value === "string" ? `"${value}"` : String(value);
 }

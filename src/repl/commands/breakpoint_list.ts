@@ -65,7 +65,10 @@ export function breakpointTable(session: Session, vm: GuestMachine, list: readon
     const at = BigInt.asUintN(64, b.address);
     const linear = b.space === "gva" || b.space === "gpa";
     const what = linear
-      ? [b.space === "gpa" ? "physical" : "", symbolAt(vm, at) ?? "", b.access === "execute" ? "" : note.what]
+      ? [
+        b.space === "gpa" ? "physical" : "",
+        ...new Set([symbolAt(vm, at) ?? "", b.access === "execute" ? "" : note.what]),
+      ]
       : [note.catch ?? `${b.space} ${hex(at)}`];
     out += `${String(b.id).padEnd(8)}${typeOf(b, note).padEnd(wide)}${disposition(b, note)} ${
       b.enabled ? "y" : "n"

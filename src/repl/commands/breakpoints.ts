@@ -45,12 +45,26 @@ export function vcpuIndex(vm: GuestMachine, value: bigint): number {
   throw new InputError(`There is no vCPU ${value}`, { remedy: `this guest has 0 to ${vm.vcpus.length - 1}` });
 }
 
-/** Cuts a location from what follows it. `*ADDRESS` is gdb's way to say "at this address". */
+/** Cuts a location from what follows it. `*ADDRESS` is gdb's way to say "at this address". @throws {InputError} */
 export function splitLocation(rest: string): { location: string; tail: string } {
   const text = rest.replace(/^\*\s*/, "");
+  if (text !== rest && (text === "" || /^(if|thread|vcpu|cr3)\b/.test(text))) {
+    throw new InputError("An address is missing behind the *", {
+      remedy: "write *0x7c00 or *$rip+4; the command alone takes the current instruction",
+    });
+  }
   if (text === "" || /^(if|thread|vcpu|cr3)\b/.test(text)) return { location: "", tail: text };
   const { end } = parsePrefix(text);
   return { location: text.slice(0, end).trim(), tail: text.slice(end).trim() };
+}
+
+/** gdb's FILE:LINE. @throws {InputError} */
+function refuseSourceLine(rest: string): void {
+  const [line] = /^[\w/+-]*\.[A-Za-z]\w*:\d+/.exec(rest) ?? [];
+  if (line === undefined) return;
+  throw new InputError(`${line} is a source line, and hvsh reads symbols, not debug information`, {
+    remedy: "name a function or an address; gdbserver serves the guest to gdb, which knows lines",
+  });
 }
 
 /** `break [LOCATION] [thread N] [cr3 X] [if CONDITION]` and its kin. */
@@ -58,6 +72,7 @@ export async function breakAt(session: Session, invocation: Invocation): Promise
   const vm = guest(session);
   const on = /^on\s+([^]+)$/.exec(invocation.rest);
   if (on !== null) return await (await import("./catch.ts")).breakOn(session, invocation.name, on[1]);
+  refuseSourceLine(invocation.rest);
   const { location, tail } = splitLocation(invocation.rest);
   const place = await evaluateAddress(session, location === "" ? "$pc" : location);
   const { condition, ...where } = await readTail(session, tail);

@@ -21,7 +21,12 @@ export async function catchAccess(session: Session, { name, rest }: Invocation):
   const [, word, text] = /^(\w*)\s*([^]*)$/.exec(rest) ?? [];
   const space = Object.hasOwn(SPACES, word) ? SPACES[word] : undefined;
   if (space === undefined || text === "") {
-    throw new InputError(`${word === "" ? "catch needs to know what" : `catch ${word} is not known`}`, {
+    const what = word === ""
+      ? "catch needs to know what"
+      : space === undefined
+      ? `catch ${word} is not known`
+      : `catch ${word} needs to know where`;
+    throw new InputError(what, {
       remedy: "catch port 0x3f8, catch mmio 0xfee00000+0x1000 write, catch msr 0x10 if $rip > 0x1000",
     });
   }

@@ -1,6 +1,7 @@
 /** info: one word chooses what is shown. */
 import { InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
+import { refuseMore } from "../command.ts";
 import { nearest } from "../nearest.ts";
 import type { Session } from "../session.ts";
 import { elsewhere } from "./info_elsewhere.ts";
@@ -187,7 +188,11 @@ export async function info(session: Session, invocation: Invocation): Promise<An
   const [shortest] = near.map((t) => t.names[0]).sort((a, b) => a.length - b.length);
   const inAll = near.every((t) => t.names[0].startsWith(shortest));
   const topic = exact ?? (inAll ? near.find((t) => t.names[0] === shortest) : undefined);
-  if (topic !== undefined) return await topic.show(session, after, words.slice(1));
+  if (topic !== undefined) {
+    // Those that look at nothing behind their name take nothing there.
+    if (topic.show.length === 1) refuseMore(`info ${topic.names[0]}`, after);
+    return await topic.show(session, after, words.slice(1));
+  }
   if (near.length > 1) {
     throw new InputError(`"info ${word}" may be ${near.map((t) => t.names[0]).join(", ")}`, {
       remedy: "write more of it",

@@ -1,6 +1,7 @@
 /** find, fill, dump and load. */
 import { gpa, gva, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
+import { hostReason } from "../error.ts";
 import { quoteWord, words as lexWords } from "../lexer.ts";
 import { count, hex, size } from "../render/text.ts";
 import type { Session } from "../session.ts";
@@ -19,8 +20,12 @@ import {
 } from "./values.ts";
 
 const BYTES: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
+/** The first number that is no address. */
+const SPACE = 1n << 64n;
 /** Bytes moved at a time. */
 const CHUNK = 1 << 20;
+const DUMP_EXAMPLE = "dump low.bin 0, 640K";
+const LOAD_EXAMPLE = "load code.bin 0x7c00";
 /** Places that `find` lists unless it is told a number. */
 const MOST_FOUND = 1024;
 
@@ -49,13 +54,19 @@ export async function find(session: Session, { rest, format }: Invocation): Prom
   if (ranged) {
     const { place, length } = await range(session, items[0], items[1]);
     physical = place.space === "gpa";
-    const options = { from: place.at, to: place.at + length, limit };
+    const end = place.at + length;
+    if (end > SPACE) {
+      throw new InputError(`${size(length)} at ${hex(place.at)} go past the end of the address space`, {
+        remedy: "look through fewer bytes",
+      });
+    }
+    // Up to the very end is without an end: 2^64 is no address.
     found = physical
-      ? await vm.memory.search(pattern, { ...options, from: gpa(options.from), to: gpa(options.to) })
+      ? await vm.memory.search(pattern, { limit, from: gpa(place.at), ...(end < SPACE && { to: gpa(end) }) })
       : await vcpuOf(session).memory.search(pattern, {
-        ...options,
-        from: gva(options.from),
-        to: gva(options.to),
+        limit,
+        from: gva(place.at),
+        ...(end < SPACE && { to: gva(end) }),
       });
   } else {
     found = await vm.memory.search(pattern, { limit });
@@ -129,10 +140,10 @@ export async function dump(session: Session, { rest }: Invocation): Promise<Answ
   const core = /^--elf\s*/.exec(rest);
   if (core !== null) return await dumpElf(session, rest.slice(core[0].length));
   const gdb = /^(?:binary\s+)?memory\s+/.exec(rest);
-  const { file, after } = fileName(gdb === null ? rest : rest.slice(gdb[0].length));
+  const { file, after } = fileName(gdb === null ? rest : rest.slice(gdb[0].length), DUMP_EXAMPLE);
   const [start, second] = splitExpressions(after);
   if (second === undefined) {
-    throw new InputError("dump takes a file, a start and a length", { remedy: "dump low.bin 0, 640K" });
+    throw new InputError("dump takes a file, a start and a length", { remedy: DUMP_EXAMPLE });
   }
   const place = await evaluateAddress(session, start);
   const length = gdb === null
@@ -143,7 +154,7 @@ export async function dump(session: Session, { rest }: Invocation): Promise<Answ
   let piece = await readPlace(session, place, Math.min(CHUNK, length));
   using out = await openFile(file, { write: true, create: true, truncate: true });
   for (let done = 0; done < length;) {
-    await writeAll(out, piece);
+    await writeAll(out, piece, file, done);
     done += piece.length;
     const at = { space: place.space, at: place.at + BigInt(done) };
     if (done < length) piece = await readPlace(session, at, Math.min(CHUNK, length - done));
@@ -226,7 +237,7 @@ function invocationOf(format: string, rest: string): Invocation {
 }
 
 async function dumpElf(session: Session, rest: string): Promise<Answer> {
-  const { file } = fileName(rest);
+  const { file } = fileName(rest, "dump --elf core");
   const done = await guest(session).dumpCore(file);
   const info = done.vmcoreinfo ? ", with VMCOREINFO" : "";
   return {
@@ -237,10 +248,10 @@ async function dumpElf(session: Session, rest: string): Promise<Answer> {
 
 /** `load FILE ADDRESS`, or gdb's `restore FILE binary ADDRESS`. */
 export async function load(session: Session, { rest }: Invocation): Promise<Answer> {
-  const { file, after } = fileName(rest);
+  const { file, after } = fileName(rest, LOAD_EXAMPLE);
   const address = after.replace(/^binary\s+/, "");
   if (address === "") {
-    throw new InputError("load takes a file and an address", { remedy: "load code.bin 0x7c00" });
+    throw new InputError("load takes a file and an address", { remedy: LOAD_EXAMPLE });
   }
   const place = await evaluateAddress(session, address);
   using input = await openFile(file, { read: true });
@@ -257,9 +268,9 @@ export async function load(session: Session, { rest }: Invocation): Promise<Answ
 }
 
 /** The first word, which may be in quotes, and the rest. */
-function fileName(rest: string): { file: string; after: string } {
+function fileName(rest: string, example: string): { file: string; after: string } {
   const [, word] = /^("(?:[^"\\]|\\.)*"|'[^']*'|\S+)/.exec(rest) ?? [];
-  if (word === undefined) throw new InputError("A file name is missing");
+  if (word === undefined) throw new InputError("A file name is missing", { remedy: example });
   const file = /^["']/.test(word) ? lexWords(word)[0] ?? "" : word;
   return { file, after: rest.slice(word.length).trim() };
 }
@@ -287,6 +298,18 @@ async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then((found) => found.isDirectory, () => false);
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+/** @param done Bytes that are in the file already. @throws {InputError} If it takes no more. */
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string, done: number): Promise<void> {
+  let at = 0;
+  try {
+    while (at < bytes.length) at += await file.write(bytes.subarray(at));
+  } catch (cause) {
+    throw new InputError(
+      `${path} can't be written: ${hostReason(cause)}; ${size(done + at)} of it are there`,
+      {
+        cause,
+        remedy: "make room, or choose another file",
+      },
+    );
+  }
 }

@@ -133,7 +133,7 @@ export const HABITS: readonly Command[] = [
     names: ["list", "l", "ptype", "whatis"],
     group: "data",
     summary: "is gdb's, and needs source lines or types, which hvsh does not read",
-    usage: ["list"],
+    usage: ["list", "ptype EXPRESSION", "whatis EXPRESSION"],
     needsGuest: false,
     run: async () => (await import("./source.ts")).noSource(),
   },

@@ -83,6 +83,11 @@ export function exits(session: Session, words: readonly string[]): Answer {
     vm.trace.clear();
     return { text: "Trace and counts are empty.\n", data: vm.trace.statistics() };
   }
+  if (words.length > 0) {
+    throw new InputError(`exits does not know "${words[0]}"`, {
+      remedy: "exits, exits clear; trace shows them one by one",
+    });
+  }
   const statistics = vm.trace.statistics();
   return { text: renderStatistics(statistics, session.style, session.width), data: statistics };
 }

@@ -194,7 +194,7 @@ export function gdbRegisters(
     const value = registers[name];
     const label = name === "rflags" ? "eflags" : name;
     const text = hex(value);
-    const line = `${label.padEnd(15)}${paint(name, registers, view, text)}${
+    const line = `${`${label} `.padEnd(15)}${paint(name, registers, view, text)}${
       " ".repeat(Math.max(1, 19 - text.length))
     }${natural(name, value, view)}`;
     out += `${line.trimEnd()}\n`;
