@@ -1,7 +1,7 @@
 /** vCPUs as threads, for packets, for gdb and for lldb: one is stepped, some run, all run. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, type GuestMachine, type Machine, open } from "../mod.ts";
+import { flat, gpa, type GuestMachine, type Machine, open } from "../mod.ts";
 import { GuestMachine as OpenedMachine } from "../src/dsl/machine.ts";
 import { kvmTest } from "../src/kvm/test_guest.ts";
 import { GdbClient } from "./gdb_client.ts";
@@ -108,26 +108,89 @@ Deno.test({
 /** RIP of each vCPU. */
 const places = (vm: Machine) => Promise.all(vm.vcpus.map(async (vcpu) => (await vcpu.registers()).rip));
 
+/** How often the others of `counting` went round. */
+const rounds = (vm: Machine) => vm.memory.readUint(gpa(0x6004n), 4);
+
+/** A guest on KVM whose other vCPUs count, all of them in their loops. */
+async function counting(cpus: number): Promise<OpenedMachine> {
+  // lock inc dword [0x6004] (DS is 0); jmp back
+  const vm = await severalVcpus(cpus, [0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf8]);
+  assert.ok(vm instanceof OpenedMachine);
+  const loops = async ({ vcpus }: Machine) => {
+    const all = await Promise.all(vcpus.slice(1).map((vcpu) => vcpu.registers()));
+    return all.every(({ cs_base }) => cs_base === OTHERS);
+  };
+  while (!await loops(vm)) {
+    const run = vm.continue();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    await vm.pause();
+    await run;
+  }
+  return vm;
+}
+
+kvmTest("gdb server: on KVM one vCPU is stepped while the others run", ["irqchip"], async () => {
+  await using vm = await counting(2);
+  await using server = await vm.gdbServer();
+  await using client = await GdbClient.start(server.address);
+  for (const packet of ["vCont;s:p1.1;c", "vCont;r0,ffff:p1.1;c:p1.2", "vCont;s:p1.1;c:p1.-1"]) {
+    const before = await rounds(vm);
+    // One step is over after a millisecond, in which a busy host may not have let the other one in.
+    while (await rounds(vm) === before) {
+      await client.send(packet);
+      if (packet.includes(";r")) {
+        // It jumps to itself: it never leaves the range.
+        while (vm.state !== "running") await new Promise((resolve) => setTimeout(resolve, 1));
+        await client.raw("\x03");
+      }
+      assert.match((await client.reply())!, /^T0[25]thread:p1\.1;/, packet);
+    }
+  }
+  // What the other one meets stops both.
+  assert.equal(await client.ask(`Z0,${OTHERS.toString(16)},1`), "OK");
+  let reply: string | undefined;
+  do reply = await client.ask("vCont;s:p1.1;c"); while (reply?.startsWith("T05thread:p1.1;"));
+  assert.match(reply!, /^T05thread:p1\.2;swbreak/);
+  // It stands there, and goes round to it again.
+  const before = await rounds(vm);
+  do reply = await client.ask("vCont;s:p1.1;c"); while (reply?.startsWith("T05thread:p1.1;"));
+  assert.match(reply!, /^T05thread:p1\.2;swbreak/);
+  assert.equal(await rounds(vm), before + 1n);
+  assert.equal(await client.ask(`z0,${OTHERS.toString(16)},1`), "OK");
+});
+
+const SAME = 'gdb.parse_and_eval("*(int *) 0x6004 == $was")';
+
+kvmTest(
+  "gdb: on KVM scheduler-locking decides whether the others run during a step",
+  ["irqchip"],
+  async () => {
+    if (!has("gdb")) return;
+    await using vm = await counting(2);
+    await using server = await vm.gdbServer();
+    const output = await gdb(server.address, [
+      "set $was = *(int *) 0x6004",
+      "set scheduler-locking step",
+      "stepi",
+      "stepi",
+      "print *(int *) 0x6004 - $was",
+      "set scheduler-locking off",
+      `python [gdb.execute("stepi") for _ in iter(lambda: int(${SAME}), 0)]`,
+      "print *(int *) 0x6004 != $was",
+      "print $_thread",
+    ]);
+    assert.match(output, /\$1 = 0[^]*\$2 = 1[^]*\$3 = 1/, output);
+  },
+);
+
 kvmTest(
   "gdb server: on KVM one vCPU is stepped, or runs, while the others stand; then all run",
   ["irqchip"],
   async () => {
-    // lock inc dword [0x6004] (DS is 0); jmp back
-    await using vm = await severalVcpus(3, [0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf8]);
-    assert.ok(vm instanceof OpenedMachine);
-    const loops = async ({ vcpus }: Machine) => {
-      const all = await Promise.all(vcpus.slice(1).map((vcpu) => vcpu.registers()));
-      return all.every(({ cs_base }) => cs_base === OTHERS);
-    };
-    while (!await loops(vm)) {
-      const run = vm.continue();
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      await vm.pause();
-      await run;
-    }
+    await using vm = await counting(3);
     await using server = await vm.gdbServer();
     await using client = await GdbClient.start(server.address);
-    for (const packet of ["vCont;s:p1.2;c", "vCont;s:p1.3", "vCont;c:p1.1;s:p1.2", "vCont;r0,6:p1.3;c"]) {
+    for (const packet of ["vCont;s:p1.2", "vCont;s:p1.3", "vCont;c:p1.1;s:p1.2", "vCont;r0,6:p1.3"]) {
       const before = await places(vm);
       const moved = Number(/[sr0-9,]:p1\.(.)/.exec(packet.replace("c:p1.1;", ""))![1]) - 1;
       assert.match((await client.ask(packet))!, new RegExp(`^T05thread:p1\\.${moved + 1};`), packet);

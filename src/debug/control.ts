@@ -38,7 +38,7 @@ export class RunControl {
   readonly #parts: ControlParts;
   readonly #feed = new StopFeed();
   /** The newest stop of each vCPU, by index: where the user saw it stand. */
-  #told: Stop[] = [];
+  #told: (Stop | undefined)[] = [];
   #running: Promise<Stop> | undefined;
   /** Whether the user's `each` looks at a step now: whom to blame if it never returns. */
   #showing = false;
@@ -76,25 +76,63 @@ export class RunControl {
     }
     const misspelt = typeof request === "number" ? undefined : wrongOption("step()", request, STEP_OPTIONS);
     if (misspelt !== undefined) return Promise.reject(misspelt);
-    const { count = 1, vcpu, interrupts = false, each } = typeof request === "number"
+    const { count = 1, vcpu, interrupts = false, others = "hold", each } = typeof request === "number"
       ? { count: request }
       : request;
     const { vcpus } = this.#parts.backend;
+    if (others !== "hold" && others !== "run") {
+      return Promise.reject(new InputError(`the others hold or run, they don't "${String(others)}"`));
+    }
     const several = typeof vcpu === "object" ? (vcpu ?? []).map((index) => vcpus[index]) : [];
     const chosen = vcpu === undefined ? this.current : typeof vcpu === "object" ? several[0] : vcpus[vcpu];
     if (chosen === undefined || several.includes(undefined as unknown as BackendVcpu)) {
       return Promise.reject(new InputError(`there is no vCPU ${vcpu}`, { remedy: "see vm.vcpus" }));
     }
-    if (several.length > 1 && each !== undefined) {
-      return Promise.reject(new InputError("`each` looks at the steps of one vCPU", { remedy: "name one" }));
+    if (several.length > 1 && (each !== undefined || others === "run")) {
+      const what = each === undefined
+        ? "the others run beside one vCPU"
+        : "`each` looks at the steps of one vCPU";
+      return Promise.reject(new InputError(what, { remedy: "name one" }));
     }
     if (!Number.isInteger(count) || count < 0) {
       return Promise.reject(new InputError(`a number of steps is a whole number, not ${count}`));
     }
     if (several.length > 1) return this.run("step", () => this.#severally(several, count, { interrupts }));
+    if (others === "run" && vcpus.length > 1 && this.#parts.watches.size === 0) {
+      return this.run("step", () => this.#beside(chosen, count, { interrupts }, each));
+    }
     // Device time does not move for one instruction: setting the clock going would cost a part of the step.
     const timeless = count === 1 && each === undefined;
     return this.run("step", () => this.#steps(chosen, count, { interrupts }, each), undefined, timeless);
+  }
+
+  /** Steps of one vCPU while the others run. */
+  async #beside(
+    vcpu: BackendVcpu,
+    count: number,
+    options: StepOptions,
+    each: StepRequest["each"],
+  ): Promise<VcpuStop> {
+    const { backend, breakpoints, loop } = this.#parts;
+    if (this.lastStop !== undefined && breakpoints.all.size > 0) {
+      for (const other of backend.vcpus) {
+        const cause = other === vcpu ? undefined : await this.#leave(other, false);
+        if (cause !== undefined) return { vcpu: other, cause };
+      }
+    }
+    // The others stand anew wherever they come to; this one may be stopped before its first step.
+    this.#told = this.#told.map((stop, index) => index === vcpu.index ? stop : undefined);
+    let left = count;
+    const step = async () => {
+      if (left === 0) return STEPPED;
+      const { rip } = vcpu;
+      const cause = await this.one(vcpu, { ...options, inTurn: true });
+      if (cause !== undefined) return cause;
+      if (vcpu.rip === rip && await vcpu.idle() !== "no") return "asleep";
+      const end = each && await guarded(() => this.#shown(vcpu, each));
+      return end ?? (--left === 0 ? STEPPED : undefined);
+    };
+    return await loop.beside({ vcpu, step });
   }
 
   async #severally(vcpus: readonly BackendVcpu[], count: number, options: StepOptions): Promise<VcpuStop> {
@@ -468,7 +506,7 @@ function internalAsStep(cause: StopCause): StopCause {
   return cause.kind === "breakpoint" && cause.breakpoint.id < 0 ? { kind: "step" } : cause;
 }
 
-const STEP_OPTIONS = ["count", "vcpu", "interrupts", "each"];
+const STEP_OPTIONS = ["count", "vcpu", "interrupts", "others", "each"];
 const RUN_OPTIONS = ["timeoutMs", "vcpu", "interrupts"];
 
 /** The error for an option that is not known, if there is one: these calls reject, they do not throw. */

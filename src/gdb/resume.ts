@@ -1,4 +1,5 @@
 /** Which vCPUs a resume packet moves, and how: vCont, and the older c, s, C and S (GDB manual, E.2). */
+import { can } from "../vm/capabilities.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { Stop } from "../vm/stop.ts";
 import { hexNumber, PacketError } from "./text.ts";
@@ -10,10 +11,18 @@ export type Motion =
   | { readonly kind: "continue" }
   /** Some of several vCPUs, the others held: only stepping can do that. */
   | { readonly kind: "some"; readonly vcpus: readonly number[] }
-  /** One vCPU one instruction. */
-  | { readonly kind: "step"; readonly vcpu: number }
+  /** One vCPU one instruction, the others held or running. */
+  | { readonly kind: "step"; readonly vcpu: number; readonly others: Others }
   /** One vCPU as long as RIP is in [start, end). */
-  | { readonly kind: "range"; readonly vcpu: number; readonly start: bigint; readonly end: bigint };
+  | {
+    readonly kind: "range";
+    readonly vcpu: number;
+    readonly start: bigint;
+    readonly end: bigint;
+    readonly others: Others;
+  };
+
+type Others = "hold" | "run";
 
 interface Action {
   readonly letter: string;
@@ -27,7 +36,8 @@ const MOST_ACTIONS = 4096;
 
 /**
  * Reads what stands behind `vCont`: for each vCPU the first action that names it counts. While one is stepped the
- * others stand still. Signals are not passed on: a guest has exceptions instead.
+ * others run if all of them are to go on, and stand still if not. Signals are not passed on: a guest has exceptions
+ * instead.
  *
  * @param current The vCPU that stopped last: it is stepped if several might be.
  * @throws {PacketError} If it makes no sense.
@@ -45,8 +55,10 @@ export function motionOf(text: string, vcpus: number, current: number): Motion {
     action !== undefined && action.letter !== "c" ? [{ ...action, vcpu }] : []
   );
   const [step] = [...stepping.filter(({ vcpu }) => vcpu === current), ...stepping];
-  if (step?.letter === "s") return { kind: "step", vcpu: step.vcpu };
-  if (step !== undefined) return { kind: "range", vcpu: step.vcpu, start: step.start, end: step.end };
+  const free = vcpus > 1 && chosen.every((action, vcpu) => vcpu === step?.vcpu || action?.letter === "c");
+  const others = free ? "run" : "hold";
+  if (step?.letter === "s") return { kind: "step", vcpu: step.vcpu, others };
+  if (step !== undefined) return { kind: "range", vcpu: step.vcpu, start: step.start, end: step.end, others };
   const running = chosen.flatMap((action, vcpu) => action === undefined ? [] : [vcpu]);
   if (running.length === 0) throw new PacketError("no thread is to go on");
   return running.length === vcpus ? { kind: "continue" } : { kind: "some", vcpus: running };
@@ -71,10 +83,14 @@ function parse(text: string, vcpus: number): Action {
 /** Moves the guest; a guest that runs already is joined: the next stop, whoever causes it, ends the run for all. */
 export function move(vm: Machine, motion: Motion): Promise<Stop> {
   if (vm.state === "running") return join(vm);
+  const others = "others" in motion && motion.others === "run" && can(vm.capabilities, "step-beside")
+    ? "run"
+    : "hold";
   switch (motion.kind) {
     case "continue":
       return vm.continue();
     case "step":
+      if (others === "run") return vm.step({ vcpu: motion.vcpu, others });
       // Of the vCPU that stopped last it is a shorter way.
       return vm.step(motion.vcpu === (vm.lastStop?.vcpu.index ?? 0) ? 1 : { vcpu: motion.vcpu });
     case "some":
@@ -87,6 +103,7 @@ export function move(vm: Machine, motion: Motion): Promise<Stop> {
       return vm.step({
         count: Number.MAX_SAFE_INTEGER,
         vcpu: motion.vcpu,
+        others,
         each: ({ rip }) => rip >= motion.start && rip < motion.end,
       });
   }

@@ -7,10 +7,13 @@ Deno.test("for each vCPU the first action that names it counts", () => {
   assert.deepEqual(motionOf("vCont;c", 2, 0), { kind: "continue" });
   assert.deepEqual(motionOf("vCont;C05", 2, 0), { kind: "continue" });
   assert.deepEqual(motionOf("vCont;c:p1.-1", 2, 0), { kind: "continue" });
-  assert.deepEqual(motionOf("vCont;s:p1.2;c", 2, 0), { kind: "step", vcpu: 1 });
-  assert.deepEqual(motionOf("vCont;c:1;s", 2, 0), { kind: "step", vcpu: 1 });
-  assert.deepEqual(motionOf("vCont;s", 2, 1), { kind: "step", vcpu: 1 });
-  assert.deepEqual(motionOf("vCont;S0b:p1.1", 2, 1), { kind: "step", vcpu: 0 });
+  assert.deepEqual(motionOf("vCont;s:p1.2;c", 2, 0), { kind: "step", vcpu: 1, others: "run" });
+  assert.deepEqual(motionOf("vCont;c:1;s", 2, 0), { kind: "step", vcpu: 1, others: "run" });
+  assert.deepEqual(motionOf("vCont;s", 2, 1), { kind: "step", vcpu: 1, others: "hold" });
+  assert.deepEqual(motionOf("vCont;S0b:p1.1", 2, 1), { kind: "step", vcpu: 0, others: "hold" });
+  // Of three, one is named by nothing: it can't run, and so none does.
+  assert.deepEqual(motionOf("vCont;s:p1.1;c:p1.2", 3, 0), { kind: "step", vcpu: 0, others: "hold" });
+  assert.deepEqual(motionOf("vCont;s;c", 1, 0), { kind: "step", vcpu: 0, others: "hold" });
   assert.deepEqual(motionOf("vCont;c:p1.2", 2, 0), { kind: "some", vcpus: [1] });
   assert.deepEqual(motionOf("vCont;c:p1.3;c:p1.1", 3, 0), { kind: "some", vcpus: [0, 2] });
   assert.deepEqual(motionOf("vCont;c:p1.1", 1, 0), { kind: "continue" });
@@ -19,6 +22,7 @@ Deno.test("for each vCPU the first action that names it counts", () => {
     vcpu: 0,
     start: 0x1000n,
     end: 0x100an,
+    others: "run",
   });
 });
 

@@ -244,7 +244,7 @@ export class GdbSession {
   #resume(text: string): Promise<Answer> {
     const chosen = typeof this.#resumed === "number" ? this.#resumed : undefined;
     const motion: Motion = /[sS]/.test(text[0])
-      ? { kind: "step", vcpu: chosen ?? this.#current }
+      ? { kind: "step", vcpu: chosen ?? this.#current, others: "hold" }
       : chosen !== undefined && this.#parts.vm.vcpus.length > 1
       ? { kind: "some", vcpus: [chosen] }
       : { kind: "continue" };

@@ -45,6 +45,11 @@ export function toldCapabilities(ask: (cap: number) => number): Map<string, Capa
       remedy: "Use Linux 5.17 or newer, or clear IF while stepping.",
     }),
   });
+  told.set("step-beside", {
+    usable: true,
+    how: "each of several vCPUs has a thread of its own",
+    touches: [],
+  });
   return told;
 }
 

@@ -23,6 +23,7 @@ export interface Capability {
  * - `breakpoint-hlt`, `breakpoint-out`: the patches that force an exit at CPL 0.
  * - `watchpoint-page`: pages can be made read-only for the guest, and a write to them is reported.
  * - `step-masks-interrupts`: a step does not enter an interrupt handler.
+ * - `step-beside`: one vCPU can be stepped while the others run.
  * - `devices`: accesses reach TypeScript devices; `msr-exits`: so can MSR accesses.
  * - `irqchip`, `pit`: interrupt controllers and timer in the hypervisor; `interrupts`, `nmi`: can be raised.
  * - `emulation-failure-bytes`: the bytes of an instruction the hypervisor can't emulate are told.
@@ -40,6 +41,7 @@ export type CapabilityName =
   | "breakpoint-out"
   | "watchpoint-page"
   | "step-masks-interrupts"
+  | "step-beside"
   | "devices"
   | "msr-exits"
   | "irqchip"

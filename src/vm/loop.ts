@@ -1,9 +1,11 @@
 import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "./backend.ts";
+import { need } from "./capabilities.ts";
 import type { Device } from "./device.ts";
 import { type Buses, dispatch } from "./dispatch.ts";
 import { answerMsr, deviceFault, stopOf } from "./answers.ts";
+import { UnsupportedError } from "./errors.ts";
 import { type AccessExit, type DebugExit, isAccess, type VmExit } from "./exit.ts";
-import { ParallelRun, type VcpuStop } from "./parallel_run.ts";
+import { ParallelRun, type SteppedVcpu, type VcpuStop } from "./parallel_run.ts";
 import { then, turn } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
 
@@ -180,6 +182,19 @@ export class RunLoop {
       if (asleep === vcpus.length) await new Promise((resolve) => setTimeout(resolve, 1));
       else await turn();
     }
+  }
+
+  /**
+   * Steps one vCPU while every other one runs, until something stops one of them.
+   *
+   * @throws {UnsupportedError} If vCPUs do not run at the same time on this backend.
+   */
+  beside(stepped: SteppedVcpu): Promise<VcpuStop> {
+    if (this.#parallel !== undefined) return this.#parallel.run(stepped);
+    need(this.#backend.capabilities, "step-beside");
+    throw new UnsupportedError("step-beside", "vCPUs take turns on this backend", {
+      remedy: "leave `others` out: they stand still meanwhile",
+    });
   }
 
   /** Runs one instruction of `vcpu` to its end. `undefined` if nothing but the instruction happened. */

@@ -345,6 +345,12 @@ export interface StepRequest {
   /** Whether pending interrupts are taken; false by default, as gdb users expect. */
   readonly interrupts?: boolean;
   /**
+   * What the other vCPUs do meanwhile: "hold" (the default), they stand still; "run", they run, a millisecond at least.
+   * One that stops ends the steps, or if they are done, is told by the next run. Where a watchpoint goes by steps, and
+   * while a breakpoint is stepped off, they stand still all the same.
+   */
+  readonly others?: "hold" | "run";
+  /**
    * Called after each instruction with the registers; `false` ends the steps. One that throws, or does not return within
    * 2 s, is a `fault` stop. Registers that are kept have their general ones for ever, of the rest those that were read.
    */

@@ -1,12 +1,19 @@
 import type { Backend, BackendVcpu, MaybePromise, ParallelVcpus } from "./backend.ts";
 import type { VmExit } from "./exit.ts";
-import { turn } from "./promise.ts";
+import { breather, turn } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
 
 /** A stop, and which vCPU it concerns. */
 export interface VcpuStop {
   readonly vcpu: BackendVcpu;
   readonly cause: StopCause;
+}
+
+/** A vCPU that is moved by instructions while the others run. */
+export interface SteppedVcpu {
+  readonly vcpu: BackendVcpu;
+  /** Moves it by one instruction: a cause ends the run; "asleep" if it sleeps and executed nothing. */
+  step(): MaybePromise<StopCause | "asleep" | undefined>;
 }
 
 /** What of the run loop a parallel run works with. */
@@ -43,6 +50,8 @@ const NEXT_MS = 0.3;
 /** How long it is waited when nothing comes, before timers of devices and patches are looked at, and at most. */
 const QUIET_MS = 1;
 const QUIET_MOST_MS = 25;
+/** How long the others run at least while one is stepped: it may wait for them. */
+const BESIDE_MS = 1;
 /** How long nothing comes before it is asked for the first time whether every vCPU sleeps for good, and at most. */
 const ASLEEP_MS = 5;
 const ASLEEP_MOST_MS = 100;
@@ -93,24 +102,31 @@ export class ParallelRun {
     this.#again.clear();
   }
 
-  /** Lets every vCPU run until one stops; then none runs. */
-  async run(): Promise<VcpuStop> {
+  /**
+   * Lets every vCPU run until one stops; then none runs.
+   *
+   * @param stepped One that does not run but is stepped meanwhile, by itself and no longer than it is told to.
+   */
+  async run(stepped?: SteppedVcpu): Promise<VcpuStop> {
     const told = this.#untold();
     if (told !== undefined) return told;
     this.#again.clear();
     const { parallel, backend } = this.#parts;
     const { vcpus } = backend;
-    vcpus.forEach((_, i) => parallel.start(vcpus[(this.#first + i) % vcpus.length]));
+    for (let i = 0; i < vcpus.length; i++) {
+      const vcpu = vcpus[(this.#first + i) % vcpus.length];
+      if (vcpu !== stepped?.vcpu) parallel.start(vcpu);
+    }
     this.#active();
     let stopped: BackendVcpu | undefined;
     try {
-      const stop = await this.#untilStop();
+      const stop = await (stepped === undefined ? this.#untilStop() : this.#stepBeside(stepped));
       stopped = stop.vcpu;
       this.#first = stopped.index + 1;
       return stop;
     } catch (error) {
       // A device or a condition that never returned.
-      stopped = this.#culprit = this.#judging;
+      stopped = this.#culprit = this.#judging ?? stepped?.vcpu;
       throw error;
     } finally {
       await this.#stopOthers(stopped);
@@ -149,9 +165,34 @@ export class ParallelRun {
     }
   }
 
-  #guardedBurst(): MaybePromise<VcpuStop | typeof BUSY | undefined> {
+  /** Steps one vCPU and answers the others by turns. */
+  async #stepBeside({ vcpu, step }: SteppedVcpu): Promise<VcpuStop> {
+    const breathe = breather();
+    const least = performance.now() + BESIDE_MS;
+    let done: StopCause | undefined;
+    for (;;) {
+      const cause = done ?? this.#parts.request() ?? await step();
+      if (cause !== undefined && cause !== "asleep") {
+        if (cause.kind !== "step" || performance.now() >= least) return { vcpu, cause };
+        done = cause;
+      } else if (cause === "asleep" && performance.now() - this.#quietSince >= this.#askAfter) {
+        if (await this.#allAsleep()) return { vcpu, cause: { kind: "halt" } };
+      }
+      const met = await this.#guardedBurst(done === undefined ? 0 : NEXT_MS);
+      if (met !== undefined && met !== BUSY) {
+        if (done === undefined) return met;
+        // The steps were over already.
+        this.#left.push(met);
+        return { vcpu, cause: done };
+      }
+      this.#parts.tend();
+      await breathe();
+    }
+  }
+
+  #guardedBurst(waitMs?: number): MaybePromise<VcpuStop | typeof BUSY | undefined> {
     try {
-      return this.#parts.guarded(() => this.#burst());
+      return this.#parts.guarded(() => this.#burst(waitMs));
     } catch (error) {
       if (this.#judging !== undefined) throw error;
       // Nobody's code ran: a busy host kept this thread waiting for longer than a callback may take.
@@ -159,12 +200,12 @@ export class ParallelRun {
     }
   }
 
-  /** Answers exits for a while: a stop, BUSY if more may come at once, undefined if nothing came. */
-  #burst(): MaybePromise<VcpuStop | typeof BUSY | undefined> {
+  /** Answers exits for a while: a stop, BUSY if more may come at once, undefined if nothing came in `waitMs`. */
+  #burst(waitMs = NEXT_MS): MaybePromise<VcpuStop | typeof BUSY | undefined> {
     const { parallel } = this.#parts;
     const end = performance.now() + BURST_MS;
     for (;;) {
-      const arrival = parallel.next(NEXT_MS);
+      const arrival = parallel.next(waitMs);
       if (arrival === undefined) {
         if (!parallel.doorbells?.answer()) return undefined;
         this.#active();

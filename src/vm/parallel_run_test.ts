@@ -4,6 +4,7 @@ import { GuestMachine } from "../dsl/machine.ts";
 import { gpa, gva } from "./address.ts";
 import type { Arrival, Backend, BackendVcpu, ParallelVcpus } from "./backend.ts";
 import { createFake } from "./fake.ts";
+import { InputError, UnsupportedError } from "./errors.ts";
 import type { RegisterValues } from "./registers.ts";
 import type { Stop } from "./stop.ts";
 
@@ -163,6 +164,93 @@ Deno.test("one vCPU is stepped while the others stand", async () => {
   assert.equal(stop.vcpu.index, 1);
   const rax = await Promise.all(vm.vcpus.map(async (v) => (await v.registers()).rax));
   assert.deepEqual(rax, [0n, 3n, 0n]);
+});
+
+const ax = async (vm: GuestMachine, vcpu: number) => Number((await vm.vcpus[vcpu].registers()).rax & 0xffffn);
+
+Deno.test("one vCPU is stepped while the others run", async () => {
+  await using vm = await guest([0x40, 0xeb, 0xfd], 3); // inc ax; jmp 0x1000
+  const stop = await vm.step({ vcpu: 1, count: 6, others: "run" });
+  assert.deepEqual([stop.kind, stop.vcpu.index, stop.rip], ["step", 1, 0x1000n]);
+  assert.equal(await ax(vm, 1), 3);
+  assert.ok(await ax(vm, 0) > 3 && await ax(vm, 2) > 3);
+  // Alone it is a step like any other.
+  await using single = await guest([0x40, 0xeb, 0xfd], 1);
+  assert.equal((await single.step({ others: "run" })).rip, 0x1001n);
+});
+
+Deno.test("stepped beside others, a vCPU that waits for one of them comes on", async () => {
+  // cmp byte [0x2000], 0; je 0x1000; nop; at 0x1008: inc ax; jnz; inc byte [0x2000]; jmp $
+  await using vm = await guest([
+    ...[0x80, 0x3e, 0x00, 0x20, 0x00, 0x74, 0xf9, 0x90],
+    ...[0x40, 0x75, 0xfd, 0xfe, 0x06, 0x00, 0x20, 0xeb, 0xfe],
+  ]);
+  await vm.vcpus[1].setRegisters({ rip: 0x1008n });
+  const stop = await vm.step({ vcpu: 0, count: 1e6, others: "run", each: ({ rip }) => rip < 0x1007n });
+  assert.deepEqual([stop.kind, stop.vcpu.index, stop.rip], ["step", 0, 0x1007n]);
+});
+
+for (const kind of ["software", "hardware"] as const) {
+  Deno.test(`beside a step, ${kind} breakpoints stop who meets them, each time`, async () => {
+    await using vm = await guest([0x40, 0xeb, 0xfd]);
+    const breakpoint = await vm.breakpoints.add(gva(0x1001n), { kind });
+    // The one that is stepped meets it by its steps, and is not stepped off it for nothing.
+    const met = [0, 0];
+    for (let i = 0; i < 200; i++) {
+      const stop = await vm.step({ vcpu: 0, count: 4, others: "run" });
+      if (stop.kind === "breakpoint") met[stop.vcpu.index]++;
+      for (const vcpu of vm.vcpus) {
+        const { rip, rax } = await vcpu.registers();
+        const due = vcpu.index === stop.vcpu.index ? 0n : rip === 0x1001n ? 1n : 0n;
+        assert.ok((rax & 0xffffn) - due <= BigInt(met[vcpu.index]), "it passed the breakpoint unseen");
+      }
+    }
+    assert.ok(met[0] > 0 && met[1] > 0, String(met));
+    assert.equal(breakpoint.hits, met[0] + met[1]);
+  });
+}
+
+Deno.test("beside a step all may fall asleep; a device that throws, and a pause, end it", async () => {
+  await using asleep = await guest([0xfa, 0xf4]); // cli; hlt
+  assert.equal((await asleep.step({ vcpu: 0, count: 100, others: "run" })).kind, "halt");
+
+  // cli; hlt; jmp $: one sleeps for good, the other goes on.
+  await using half = await guest([0xfa, 0xf4, 0xeb, 0xfe]);
+  await half.vcpus[1].setRegisters({ rip: 0x1002n });
+  const waiting = half.step({ vcpu: 0, count: 100, others: "run" });
+  setTimeout(() => void half.pause());
+  assert.equal((await waiting).kind, "pause");
+
+  await using vm = await guest([0xeb, 0xfe, 0xe6, 0x80, 0xeb, 0xfe]); // jmp $; at 0x1002 out 0x80, al; jmp $
+  let pause = false;
+  await vm.devices.add({
+    name: "bad",
+    ports: { start: 0x80, length: 1 },
+    write: () => {
+      if (!pause) throw new Error("no");
+      void vm.pause();
+    },
+  });
+  const stepped = async () => {
+    await vm.vcpus[1].setRegisters({ rip: 0x1002n });
+    const { kind, vcpu } = await vm.step({ vcpu: 1, count: 1e6, others: "run" });
+    return [kind, vcpu.index];
+  };
+  assert.deepEqual(await stepped(), ["fault", 1]);
+  pause = true;
+  assert.equal((await stepped())[0], "pause");
+});
+
+Deno.test("stepping beside others is refused where it can't be, and where it makes no sense", async () => {
+  await using vm = await guest([0x40, 0xeb, 0xfd]);
+  for (const odd of [{ others: "walk" as "run" }, { vcpu: [0, 1], others: "run" as const }]) {
+    await assert.rejects(() => vm.step(odd), InputError);
+  }
+  await using turns = new GuestMachine({
+    backend: createFake({ memory: 1 << 20, cpus: 2, irqchip: false, pit: false }),
+  });
+  const stop = await turns.step({ vcpu: 0, others: "run" });
+  assert.ok(stop.kind === "fault" && stop.error instanceof UnsupportedError, stop.kind);
 });
 
 Deno.test("a device that throws names its vCPU; the others stand, and all goes on", async () => {

@@ -16,6 +16,7 @@ export function stubCapabilities(stub: string): Map<string, Capability> {
   const rows: Rows = [
     ["single-step", yes(`vCont;s of ${stub}`)],
     ["single-step-user", yes(`vCont;s of ${stub}`)],
+    ["step-beside", no("hvsh has the stub step one vCPU while the others stand still")],
     ["breakpoint-hardware", yes(`Z1 of ${stub}`)],
     ["watchpoint-hardware", yes(`Z2 and Z4 of ${stub}`)],
     ["breakpoint-remote", yes(`Z0 of ${stub}`)],

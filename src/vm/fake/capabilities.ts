@@ -20,6 +20,7 @@ export const FAKE_CAPABILITIES: ReadonlyMap<string, Capability> = new Map<Capabi
   ["breakpoint-out", yes(["guest memory"])],
   ["watchpoint-page", yes()],
   ["step-masks-interrupts", yes()],
+  ["step-beside", no("the fake's vCPUs take turns")],
   ["devices", yes()],
   ["msr-exits", yes()],
   ["irqchip", no("the fake has no interrupt controllers of its own")],
