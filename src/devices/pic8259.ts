@@ -49,6 +49,11 @@ export interface Pic8259Options {
   readonly onAcknowledge?: (irq: number) => void;
   /** Whether they are initialised, nothing masked, for a guest started without firmware: vectors 0x08 and 0x70. */
   readonly configured?: boolean;
+  /** What is masked and level-triggered from the start, if `configured`: the first chip, the second. */
+  readonly start?: {
+    readonly masks: readonly [number, number];
+    readonly level: readonly [number, number];
+  };
 }
 
 /** Both controllers at ports 0x20, 0xa0 and 0x4d0. */
@@ -173,8 +178,16 @@ export class Pic8259 extends ByteDevice {
   }
 
   #powerOn(): void {
-    if (this.#options.configured) {
-      [this.#first, this.#second].forEach((chip, i) => chip.state = { ...chip.state, base: BIOS_BASES[i] });
+    const { configured, start } = this.#options;
+    if (configured) {
+      [this.#first, this.#second].forEach((chip, i) =>
+        chip.state = {
+          ...chip.state,
+          base: BIOS_BASES[i],
+          imr: start?.masks[i] ?? 0,
+          level: start?.level[i] ?? 0,
+        }
+      );
     }
     this.#cascade();
   }

@@ -52,6 +52,13 @@ export function acpiWrite(machine: Described, writes: readonly BootWrite[]): Boo
   return { at, bytes, name: "ACPI tables" };
 }
 
+/** Tells the kernel by its boot protocol where the root pointer is. @param at Where it looks for that, 8 bytes. */
+export function pointerWrite(at: bigint, root: bigint): BootWrite {
+  const view = new DataView(new ArrayBuffer(8));
+  view.setBigUint64(0, root, true);
+  return { at, bytes: new Uint8Array(view.buffer), name: "address of the ACPI root pointer" };
+}
+
 /** Hands the firmware tables that tell of these devices. */
 export function acpiForFirmware(fwCfg: FwCfg, machine: Described & { readonly memory: number }): void {
   const low = ramSpans(machine.memory).map(({ at, size }) => at + size).filter((end) =>

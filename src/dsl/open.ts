@@ -244,9 +244,12 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const bootMenu = options.boot?.menu ?? false;
   // Code that expects no BIOS would not know what to do with a tick.
   const kind = options.boot?.kind;
+  const entersAsBios = image?.protocol === "multiboot" || image?.protocol === "pvh";
   const chips = {
     initialised: kind !== undefined && kind !== "firmware",
     ticking: kind === "elf" || kind === "linux",
+    // Kernels that boot loaders start find interrupts as the BIOS before them left them.
+    ...(entersAsBios && { pic: (await import("../x86/bios_pic.ts")).PIC_LEFT_BY_BIOS }),
   };
   const backend = await opener.open({
     memory,
@@ -298,6 +301,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         ...(videoRom && { vga: videoRom }),
         configured: chips.initialised,
         ticking: chips.ticking,
+        ...(chips.pic && { pic: chips.pic }),
         ecam: acpi,
         time,
         ...ends,
@@ -319,10 +323,19 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       (await import("./acpi.ts")).acpiForFirmware(fwCfg, { cpus, memory, devices: all });
     }
     if (image !== undefined && acpi) {
-      const { acpiWrite } = await import("./acpi.ts");
+      const { acpiWrite, pointerWrite } = await import("./acpi.ts");
       const { smbiosWrite } = await import("./smbios.ts");
+      const { mpTableWrite } = await import("./mp_table.ts");
       const { writes } = image;
-      const tables = [acpiWrite({ cpus, devices: all }, writes), smbiosWrite({ cpus, memory }, writes)];
+      const root = acpiWrite({ cpus, devices: all }, writes);
+      const others = root === undefined ? writes : [...writes, root];
+      const leaves = await backend.vcpus[0].cpuid?.() ?? [];
+      const tables = [
+        root,
+        smbiosWrite({ cpus, memory }, others),
+        mpTableWrite(cpus, leaves, others),
+        ...(root && image.rootPointer !== undefined ? [pointerWrite(image.rootPointer, root.at)] : []),
+      ];
       for (const table of tables) if (table !== undefined) await machine.install(table);
     }
     await backend.ready?.();

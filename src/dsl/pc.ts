@@ -15,7 +15,7 @@ import { Post } from "../devices/post.ts";
 import { Pvpanic } from "../devices/pvpanic.ts";
 import type { Vga } from "../devices/vga/vga.ts";
 import { Uart16550 } from "../devices/uart16550.ts";
-import type { Shadow } from "../vm/backend.ts";
+import type { ChipsAtStart, Shadow } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
@@ -26,6 +26,8 @@ import type { VgaRom } from "./vga_rom.ts";
 
 /** RAM in `etc/e820`. */
 const E820_RAM = 1;
+/** CMOS's equipment byte: FPU, and a PS/2 mouse. */
+const EQUIPMENT = 0x06;
 
 /** What the devices of a PC depend on. */
 export interface PcOptions {
@@ -51,6 +53,8 @@ export interface PcOptions {
   readonly configured: boolean;
   /** Whether the timer ticks from the start, as a BIOS leaves it. */
   readonly ticking: boolean;
+  /** What of the 8259s a BIOS has masked and made level-triggered. */
+  readonly pic?: ChipsAtStart["pic"];
   /** Whether the PCI bus is reached by addresses too, as the ACPI tables of a guest without firmware say. */
   readonly ecam: boolean;
   readonly time: Timebase;
@@ -94,7 +98,7 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
   return [
     ...await timerAndInterrupts(options),
     uart,
-    new Cmos({ memory, cpus, time }),
+    new Cmos({ memory, cpus, time, equipment: EQUIPMENT }),
     await firmwareConfiguration(options),
     new DebugConsole({ name: "debugcon", port: 0x402, sink: (bytes) => debugLog.print(bytes) }),
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
@@ -135,7 +139,9 @@ async function vgaOf({ font }: VgaRom, { time, configured }: PcOptions): Promise
 }
 
 /** What of interrupt controllers and timer the hypervisor does not have. */
-async function timerAndInterrupts({ irqchip, pit, configured, ticking, time }: PcOptions): Promise<Device[]> {
+async function timerAndInterrupts(
+  { irqchip, pit, configured, ticking, pic: start, time }: PcOptions,
+): Promise<Device[]> {
   if (pit) return [];
   const { Pit8254 } = await import("../devices/pit8254.ts");
   const { Port61 } = await import("../devices/port61.ts");
@@ -148,7 +154,7 @@ async function timerAndInterrupts({ irqchip, pit, configured, ticking, time }: P
   const { Pic8259 } = await import("../devices/pic8259.ts");
   const { IoApic } = await import("../devices/ioapic.ts");
   const onAcknowledge = (irq: number) => irq === 0 && timer.acknowledged();
-  return [new Pic8259({ configured, onAcknowledge }), new IoApic(), ...others];
+  return [new Pic8259({ configured, onAcknowledge, ...(start && { start }) }), new IoApic(), ...others];
 }
 
 /** fw_cfg with the files that SeaBIOS looks for. */

@@ -29,6 +29,8 @@ import type { KvmSystem } from "./system.ts";
 const IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
 const TSS_ADDRESS = 0xfffb_d000n;
 
+/** Where a BIOS has the vectors of the 8259s begin. */
+const PIC_BASES = [0x08, 0x70] as const;
 /** The interrupt controllers whose state KVM can save. */
 const CHIPS = [FLAG.IRQCHIP_PIC_MASTER, FLAG.IRQCHIP_PIC_SLAVE, FLAG.IRQCHIP_IOAPIC] as const;
 
@@ -102,9 +104,9 @@ export class KvmVm implements Disposable {
         return state;
       });
       if (this.options.chips?.initialised) {
-        initialise(this.#chips[0], 0x08);
-        initialise(this.#chips[1], 0x70);
-        for (const chip of this.#chips.slice(0, 2)) {
+        const { masks, level } = this.options.chips.pic ?? {};
+        for (const [i, chip] of this.#chips.slice(0, 2).entries()) {
+          initialise(chip, PIC_BASES[i], masks?.[i], level?.[i]);
           this.#file.ioctlBuffer("KVM_SET_IRQCHIP", KVM.SET_IRQCHIP, chip);
         }
       }

@@ -38,10 +38,15 @@ export type Shadow = "ram" | "read-only" | "rom";
 
 /** What interrupt controllers and timer are like when a guest starts. */
 export interface ChipsAtStart {
-  /** Whether the 8259 pair is initialised, nothing masked: vectors 0x08 and 0x70. */
+  /** Whether the 8259 pair is initialised, with vectors 0x08 and 0x70; nothing masked but what `pic` says. */
   readonly initialised: boolean;
   /** Whether the timer's channel 0 ticks 18.2 times a second (mode 2, as SeaBIOS has it). */
   readonly ticking: boolean;
+  /** What a BIOS has masked, and made level-triggered, a bit for each input: the first 8259, the second. */
+  readonly pic?: {
+    readonly masks: readonly [number, number];
+    readonly level: readonly [number, number];
+  };
 }
 
 /** What every backend needs to know to make a machine. */

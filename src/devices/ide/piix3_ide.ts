@@ -90,6 +90,8 @@ export class Piix3Ide extends PciFunction {
       vendor: 0x8086,
       device: 0x7010,
       classCode: 0x01_01_80, // channels that stay where they are, bus master
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
       bars: [, , , , { kind: "io", size: 2 * BUS_MASTER_BYTES }],
     });
     this.onCommand = options.onCommand;

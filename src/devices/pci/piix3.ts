@@ -34,6 +34,8 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
       device: 0x7000,
       revision: 0x00,
       classCode: 0x06_01_00,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
       multifunction: true,
     });
     for (let i = 0; i < PIRQS; i++) {

@@ -8,6 +8,7 @@ import { type DeviceHost, type DeviceRange, type InterruptLine, NO_LINE } from "
 import { numberOf } from "../byte_device.ts";
 import type { Cancel, Timebase } from "../device_clock.ts";
 import { bits, record, restoreRecord, type Shape } from "../state.ts";
+import { INTERRUPT_LINE } from "./config_space.ts";
 import { PM_BITS } from "./pci_bits.ts";
 import { type BarRange, PciFunction } from "./pci_function.ts";
 
@@ -112,6 +113,7 @@ export class Piix4Pm extends PciFunction {
     this.#options = options;
     this.#halves = this.#ticks() / TIMER_HALF;
     const { config } = this;
+    if (options.configured) config.initial(INTERRUPT_LINE, SCI_IRQ, 1);
     config.initial(PM_BASE, options.configured ? 0x601 : 0x001, 4);
     config.allow(PM_BASE, PM_BASE_MASK, 2);
     config.initial(PM_MISC, options.configured ? PM_MISC_ENABLE_BIT : 0, 1);

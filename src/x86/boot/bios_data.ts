@@ -7,20 +7,28 @@ import { type BootWrite, LOW_END, spanOf } from "./image.ts";
 const AT = 0x400n;
 const SIZE = 0x100;
 
+/** The keyboard buffer, from segment 0x40. */
+const KEYS = 0x1e;
+
 /** The area at 0x400 (field names: IBM PC/AT Technical Reference, "BIOS data area"). */
 function biosData(): Uint8Array {
   const view = new DataView(new ArrayBuffer(SIZE));
   view.setUint16(0x00, 0x3f8, true); // COM1
   view.setUint16(0x0e, Number(LOW_END >> 4n), true); // segment of the EBDA
-  view.setUint16(0x10, 0x0222, true); // equipment: FPU, 80 x 25 colour, one serial port
+  view.setUint16(0x10, 0x0226, true); // equipment: FPU, PS/2 mouse, 80 x 25 colour, one serial port
   view.setUint16(0x13, Number(LOW_END >> 10n), true); // KiB of conventional memory
+  view.setUint16(0x1a, KEYS, true); // keyboard buffer's head, and its tail: empty
+  view.setUint16(0x1c, KEYS, true);
   view.setUint8(0x49, 3); // video mode
   view.setUint16(0x4a, 80, true); // columns
   view.setUint16(0x4c, 0x1000, true); // bytes of a text page
   view.setUint16(0x60, 0x0607, true); // cursor shape
   view.setUint16(0x63, 0x3d4, true); // CRT controller's port
+  view.setUint16(0x80, KEYS, true); // keyboard buffer's start, and its end
+  view.setUint16(0x82, KEYS + 32, true);
   view.setUint8(0x84, 24); // rows less one
   view.setUint16(0x85, 16, true); // character height
+  view.setUint8(0x96, 0x10); // a keyboard of 101 keys
   const area = new Uint8Array(view.buffer);
   area.set([...REFUSE, ...MEMORY_SIZE], HANDLERS);
   return area;

@@ -2,6 +2,7 @@
 import { InputError } from "../../vm/errors.ts";
 import { type ElfFile, elfNotes, isElf, loadSegments, parseElf } from "../elf.ts";
 import { isCanonical } from "../mode.ts";
+import { withBiosData } from "./bios_data.ts";
 import { arrange, type BootImage, cString, findRoom, hex, memoryMap, spanOf } from "./image.ts";
 import { Block, bytesOf, type ElfOptions, type ElfProtocol, physicalEntry, segmentWrites } from "./kernel.ts";
 import { multibootHeader, multibootImage } from "./multiboot.ts";
@@ -15,6 +16,8 @@ const PHYS32_ENTRY = 18;
 /** XEN_HVM_START_MAGIC_VALUE (xen/include/public/arch-x86/hvm/start_info.h). */
 const START_MAGIC = 0x336ec578;
 const START_INFO_SIZE = 56;
+/** Offset of rsdp_paddr. */
+const RSDP_PADDR = 32n;
 const MODULE_ENTRY_SIZE = 32;
 const MAP_ENTRY_SIZE = 24;
 const STRING_LIMIT = 0x10000;
@@ -130,8 +133,9 @@ function pvhImage(file: ElfFile, entry: bigint, options: ElfOptions): BootImage 
   const gdtAt = block.add("GDT", gdt());
   return {
     protocol: "pvh",
-    writes: arrange([...writes, ...block.writes], memory),
+    writes: arrange(withBiosData([...writes, ...block.writes], memory), memory),
     registers: { ...protectedMode(entry, rsp, gdtAt), rbx: infoAt },
+    rootPointer: infoAt + RSDP_PADDR,
     symbols: file.bytes,
     notes: [],
   };

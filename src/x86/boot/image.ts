@@ -37,6 +37,8 @@ export interface BootImage {
   readonly roms?: readonly Rom[];
   /** What differs from the reset state in the first vCPU; empty to start at the reset vector. */
   readonly registers: RegisterValues;
+  /** Guest-physical address at which the protocol hands over the ACPI root pointer's address (8 bytes), if it does. */
+  readonly rootPointer?: bigint;
   /** An ELF file to take symbols from. */
   readonly symbols?: Uint8Array;
   /** What is odd but no error, one sentence each. */
