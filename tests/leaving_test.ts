@@ -22,6 +22,12 @@ async function end(child: Deno.ChildProcess): Promise<{ code: number; stdout: st
   return said;
 }
 
+/** A module that never awaits, and an input that awaits what is there. */
+const STUCK = [
+  ["SIGTERM", "-x", fileURLToPath(new URL("stuck_module.ts", import.meta.url))],
+  ["SIGINT", "-c", "Deno.stdout.writeSync(new TextEncoder().encode('stuck')); for (;;) await 0"],
+] as const;
+
 Deno.test("leaving: SIGTERM while an input awaits what never comes", async () => {
   const child = hvsh(
     "-c",
@@ -89,4 +95,17 @@ Deno.test("leaving: a sourced module whose import is missing is not said to be m
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("leaving: a signal ends a script that is stuck", async () => {
+  await Promise.all(STUCK.map(async ([signal, ...args]) => {
+    const child = hvsh(...args);
+    const reader = child.stdout.getReader();
+    while (!new TextDecoder().decode((await reader.read()).value).includes("stuck"));
+    reader.releaseLock();
+    child.kill(signal);
+    const { code, stderr } = await end(child);
+    assert.equal(code, 137, signal);
+    assert.match(stderr, /hvsh was ended while it was stuck/);
+  }));
 });

@@ -4,7 +4,7 @@ import type { Bus } from "../vm/bus.ts";
 import { checkAddress, checkBytes } from "../vm/check.ts";
 import { FaultError, InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
-import { then } from "../vm/promise.ts";
+import { breather, then } from "../vm/promise.ts";
 import { DeviceMemory } from "./device_memory.ts";
 import { littleEndian } from "./hit.ts";
 import type { Patches } from "./patches.ts";
@@ -73,7 +73,9 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
     }
     const chunk = new Uint8Array(Math.min(length, Math.ceil(CHUNK / unit.length) * unit.length));
     for (let i = 0; i < chunk.length; i++) chunk[i] = unit[i % unit.length];
+    const breathe = breather();
     for (let done = 0; done < length; done += chunk.length) {
+      await breathe();
       await this.store(address + BigInt(done), chunk.subarray(0, Math.min(chunk.length, length - done)));
     }
   }

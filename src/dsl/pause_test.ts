@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { flat } from "./boot.ts";
 import { open } from "./open.ts";
+import { gpa, MiB } from "../vm/address.ts";
 
 /** For ever: inc ax; out 0x10, al. */
 const CODE = Uint8Array.of(0x40, 0xe6, 0x10, 0xeb, 0xfb);
@@ -37,4 +38,13 @@ Deno.test("a pause asked for between two of several steps ends them", async () =
   assert.equal(steps <= 4, true);
   assert.equal(await pause, stop);
   assert.equal((await vm.step()).kind, "step");
+});
+
+Deno.test("a long fill gives timers and Ctrl-C their turn", async () => {
+  await using vm = await open({ backend: "fake", memory: MiB(256), boot: flat(Uint8Array.of(0xf4)) });
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await vm.memory.fill(gpa(0x10_0000), MiB(240), 0x5a);
+  clearInterval(timer);
+  assert.ok(turns > 0, "nothing else had a turn");
 });

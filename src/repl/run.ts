@@ -24,6 +24,10 @@ export async function runShell(line: CommandLine): Promise<void> {
     // Not all of the library: a start with a guest shall load only what opening one takes.
     open: async (options) => (await import("../dsl/open.ts")).open(options),
     library: async () => ({ ...await import("../dsl/mod.ts") }),
+    // A prompt has its watchdog from the start.
+    guard: async () => {
+      if (!prompts) await new (await import("./watchdog.ts")).Watchdog("script").ready;
+    },
     describeStop: async (session, stop) => (await import("./render/stop.ts")).describeStop(session, stop),
     printError: (text) => prompts ? output.write(text) : writeError(text),
   });

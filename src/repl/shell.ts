@@ -31,6 +31,8 @@ export interface ShellParts {
   open(options: OpenOptions): Promise<GuestMachine>;
   /** What TypeScript at the prompt finds by name. */
   library(): Promise<Record<string, unknown>>;
+  /** Called before TypeScript runs for the first time: to end it from outside, should it never give a turn. */
+  guard?(): Promise<void>;
   /** How a stop is told. */
   describeStop(session: Session, stop: Stop): Promise<Answer>;
   /** Where an error is printed; standard error for scripts, above the prompt for people. */
@@ -83,6 +85,7 @@ export class Shell implements Session {
     this.#typescript = new TypeScript({
       host: this,
       library: () => parts.library(),
+      guard: async () => await parts.guard?.(),
       base: () => this.#base ?? currentDirectory(),
       limitMs: () => 1000 * Number(this.settings.get("limit") ?? DEFAULT_LIMIT),
     });

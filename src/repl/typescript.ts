@@ -12,6 +12,8 @@ export interface TypeScriptParts {
   base(): URL;
   /** How long code may run without giving the event loop a turn, in milliseconds. */
   limitMs(): number;
+  /** Called before code of the user's runs for the first time, and waited for. */
+  guard?(): Promise<void>;
 }
 
 /** Engine and scope, once they are there. */
@@ -41,6 +43,7 @@ export class TypeScript {
       import("./engine.ts"),
       import("./scope.ts"),
       this.#parts.library(),
+      this.#parts.guard?.(),
     ]);
     const engine = await Engine.open({
       base: () => this.#parts.base(),

@@ -4,16 +4,18 @@
  *
  * The watchdog asks the main thread at each signal; if no answer comes, it tells how to leave, and at the next
  * Ctrl-C, or after SIGTERM or SIGHUP, ends the process. Nothing is saved then: a guest of ours ends with it.
+ * A script has nobody to ask: one Ctrl-C ends it.
  */
 export class Watchdog implements Disposable {
   #worker: Worker;
   /** Resolves once it listens. */
   readonly ready: Promise<void>;
 
-  constructor() {
+  /** @param whose A prompt's, or a script's. */
+  constructor(whose: "prompt" | "script" = "prompt") {
     this.#worker = new Worker(new URL("./watchdog_worker.ts", import.meta.url), {
       type: "module",
-      name: "watchdog",
+      name: whose,
     });
     this.ready = new Promise((resolve) => {
       this.#worker.onmessage = ({ data }) => {

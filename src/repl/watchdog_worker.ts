@@ -38,20 +38,22 @@ function stty(...args: string[]): string | undefined {
   }
 }
 
+/** Whether a script runs, with nobody to ask and no line edited. */
+const script = self.name === "script";
+
 /** How the terminal was before a line was edited. */
-const saved = stty("-g");
+const saved = script ? undefined : stty("-g");
 
 /** Only another thread can end a stuck one, and only by this signal does nothing of it run on. */
 function end(): void {
   if (saved !== undefined) stty(saved);
+  tell("\nhvsh was ended while it was stuck.\n");
   Deno.kill(Deno.pid, "SIGKILL");
 }
 
 Deno.addSignalListener("SIGINT", () => {
-  if (stuck) {
-    tell("\nhvsh was ended while it was stuck.\n");
-    end();
-  }
+  if (script) return ask(end, END_LIMIT);
+  if (stuck) end();
   ask(() => {
     stuck = true;
     tell(
