@@ -107,6 +107,18 @@ function qemu(mode: Mode, place: string): ContractBackend {
   };
 }
 
+/** Xen's PVH guests, in `mode`. */
+function pvh(mode: Mode, place: string): ContractBackend {
+  return {
+    name: "xen-pvh",
+    place,
+    mode,
+    modes: ALL_MODES,
+    open: (options) => open({ ...options, backend: "xen-pvh" }),
+    skip: [],
+  };
+}
+
 /** What this place is called in the table: the lab that the program runs in, if it does. */
 export function placeName(): string {
   const lab = Deno.env.get("HVSH_LAB");
@@ -128,5 +140,8 @@ export async function contractBackends(
   const own = list.find((h) => h.backend === "qemu");
   if (own?.usable) backends.push(qemu("real", place), qemu("protected", place), qemu("long", place));
   else absent.push({ name: "qemu", reason: own?.reason ?? "it is not known here" });
+  const xen = list.find((h) => h.backend === "xen-pvh");
+  if (xen?.usable) backends.push(pvh("real", place), pvh("protected", place), pvh("long", place));
+  else absent.push({ name: "xen-pvh", reason: xen?.reason ?? "it is not known here" });
   return { backends, absent };
 }
