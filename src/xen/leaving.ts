@@ -7,7 +7,8 @@ let listening = false;
 function leave(event: Event): void {
   // Somebody deals with the error, and the program goes on.
   if (event.defaultPrevented) return;
-  for (const close of [...open]) {
+  // What closing one adds has its turn, too: a machine may leave its domain to the spares.
+  for (const close of open) {
     open.delete(close);
     try {
       close();

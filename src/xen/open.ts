@@ -10,7 +10,7 @@ import type { InstructionLength } from "./crossing.ts";
 import { type Domain, type DomainKind, listDomains } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
-import { clearSpare, openDomain } from "./own.ts";
+import { clearSpares, openDomain } from "./own.ts";
 import { cleanDomains } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
@@ -53,7 +53,7 @@ export async function openXen(guest: XenGuest, lengthOf: InstructionLength): Pro
 
 /** Destroys the domains that a killed hvsh left; gives their names. @throws {UnsupportedError} If Xen can't be used here. */
 export function cleanXen(): string[] {
-  clearSpare();
+  clearSpares();
   const names = new Set(xenDomains().map(({ name }) => name));
   return cleanDomains((name) => names.has(name));
 }

@@ -84,8 +84,8 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
   }
 }
 
-/** Destroys the domain that is kept for the next guest, if there is one. */
-export function clearSpare(): void {
+/** Destroys the domains that are kept for the next guests. */
+export function clearSpares(): void {
   spares.clear();
 }
 

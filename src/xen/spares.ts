@@ -1,4 +1,4 @@
-/** A domain whose machine was closed, kept for the next guest of its size: Xen's toolstack takes a second to make one. */
+/** Domains whose machines were closed, kept for the next guests of their size: Xen's toolstack takes a second to make one. */
 
 import type { DomainKind } from "./domain.ts";
 import { closeAtEnd } from "./leaving.ts";
@@ -13,41 +13,39 @@ export interface Spare {
   readonly pristine: Uint8Array<ArrayBuffer>;
 }
 
-/** The one spare there is; the program's end, or one of another size, destroys it. */
+/** So many are kept: who has more guests at a time waits for the toolstack. */
+const MOST = 3;
+
+/** The spares there are, the one that was kept last in front; the program's end destroys them. */
 export class Spares {
   readonly #destroy: (name: string) => void;
-  #spare: Spare | undefined;
+  #spares: Spare[] = [];
   #cancel: (() => void) | undefined;
 
   constructor(destroy: (name: string) => void) {
     this.#destroy = destroy;
   }
 
-  /** Keeps a domain. */
+  /** Keeps a domain; the oldest makes room for it. */
   put(spare: Spare): void {
-    this.clear();
-    this.#spare = spare;
-    this.#cancel = closeAtEnd(() => this.clear());
+    this.#cancel ??= closeAtEnd(() => this.clear());
+    this.#spares.unshift(spare);
+    for (const { name } of this.#spares.splice(MOST)) this.#destroy(name);
   }
 
-  /** Gives the spare away if it is of that size. */
+  /** Gives a spare of that size away, if there is one. */
   take(kind: DomainKind, memory: number, cpus: number): Spare | undefined {
-    const spare = this.#spare;
-    if (spare?.kind !== kind || spare.memory !== memory || spare.cpus !== cpus) return undefined;
-    this.#forget();
-    return spare;
+    const at = this.#spares.findIndex((spare) =>
+      spare.kind === kind && spare.memory === memory && spare.cpus === cpus
+    );
+    return at < 0 ? undefined : this.#spares.splice(at, 1)[0];
   }
 
-  /** Destroys it. */
+  /** Destroys them, each even if another can't be. @throws {HvshError} What the first failure said. */
   clear(): void {
-    const spare = this.#spare;
-    if (spare === undefined) return;
-    this.#forget();
-    this.#destroy(spare.name);
-  }
-
-  #forget(): void {
-    this.#spare = undefined;
     this.#cancel?.();
+    this.#cancel = undefined;
+    using each = new DisposableStack();
+    for (const { name } of this.#spares.splice(0)) each.defer(() => this.#destroy(name));
   }
 }

@@ -32,7 +32,11 @@ async function eachKind(
 ): Promise<void> {
   let tried = 0;
   for (const kind of KINDS) {
-    const vm = await c.guest({ code, registers: { rax: 0n, rcx: 3n, ...pointer(DATA, c.backend.mode) } });
+    // Closed before the next is opened, which can then have its domain where making one takes long.
+    await using vm = await c.guest({
+      code,
+      registers: { rax: 0n, rcx: 3n, ...pointer(DATA, c.backend.mode) },
+    });
     const probe = await orRefused(() => vm.breakpoints.add(LOOP_BODY, { kind }));
     if (probe === undefined) continue;
     await probe.remove();
