@@ -10,6 +10,7 @@ import { MACHINE, PhysicalToMachine } from "./p2m.ts";
 import { checkedValues } from "./register_write.ts";
 import { decodeExtended, snapshot } from "./registers.ts";
 import { finishedByXen } from "./emulated.ts";
+import { toldBy } from "./xl.ts";
 import { findRoom, FRAME, PLACE, STUB_SIZE, stubCode } from "./stub.ts";
 
 Deno.test("stub: both entries, the wait and the way out are the instructions that its offsets say", async () => {
@@ -197,4 +198,17 @@ Deno.test("steps: instructions that Xen finishes itself are known by their bytes
   assert.equal(name(true, 0x0f, 0x01, 0xf8), undefined); // swapgs
   assert.equal(name(true, 0x0f, 0x05), undefined);
   assert.equal(name(true, 0x90), undefined);
+});
+
+Deno.test("xl: what it said is a sentence and its details, without the places in its source", () => {
+  const stderr =
+    `libxl: error: libxl_dom.c:1470:libxl__domain_set_paging_mempool_size: Domain 17:Failed to set it: Invalid argument
+libxl: error: libxl_create.c:1640:domcreate_rebuild_done: Domain 17:cannot (re-)build domain: -3
+
+Parsing config from /x`;
+  assert.equal(
+    toldBy(stderr),
+    "Domain 17:Failed to set it: Invalid argument\n  Domain 17:cannot (re-)build domain: -3\n  Parsing config from /x",
+  );
+  assert.equal(toldBy(""), "without a word");
 });

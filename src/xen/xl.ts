@@ -16,8 +16,17 @@ export function xl(...args: string[]): string {
   }
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   if (result.success) return text(result.stdout);
-  const said = text(result.stderr) || "without a word";
-  throw new HvshError(`xl ${args[0]} failed: ${said}`, { remedy: "see `xl dmesg` and /var/log/xen" });
+  throw new HvshError(`xl ${args[0]} failed: ${toldBy(text(result.stderr))}`, {
+    remedy: "see `xl dmesg` and /var/log/xen",
+  });
+}
+
+/** What xl said: its first complaint as the sentence, what follows from that as lines below. */
+export function toldBy(stderr: string): string {
+  // "libxl: error: libxl_dom.c:1470:libxl__domain_build: Domain 17:Failed to ...": where in libxl helps no user.
+  const lines = stderr.split("\n").map((line) => line.trim().replace(/^libxl: \w+: \S+?:\d+:\w+: /, ""))
+    .filter((line) => line !== "");
+  return lines.length === 0 ? "without a word" : lines.join("\n  ");
 }
 
 /** A file that a configuration names: its line is `KEY="PATH"`. */
