@@ -99,6 +99,19 @@ export const hvm_hw_cpu = struct({
 /** `struct hvm_save_descriptor`: stands before each record of an HVM context. */
 export const hvm_save_descriptor = struct({ typecode: u16, instance: u16, length: u32 });
 
+/** `struct hvm_hw_lapic` (xen/arch-x86/hvm/save.h), the record LAPIC: `disabled` has VLAPIC_HW_DISABLED and its like. */
+export const hvm_hw_lapic = struct({ apic_base_msr: u64, disabled: u32, timer_divisor: u32, tdt_msr: u64 });
+
+/** `struct xen_domctl_getvcpuinfo` (xen/domctl.h): one vCPU, as `xc_vcpu_getinfo` tells of it. */
+export const xen_domctl_getvcpuinfo = struct({
+  vcpu: u32,
+  online: u8,
+  blocked: u8,
+  running: u8,
+  cpu_time: u64,
+  cpu: u32,
+});
+
 /** `struct vm_event_regs_x86` (xen/vm_event.h), up to what hvsh reads of it. */
 // deno-fmt-ignore: rows as in the header
 export const vm_event_regs_x86 = struct({
@@ -222,6 +235,8 @@ export const XEN_STRUCTURES = {
   vcpu_guest_context,
   hvm_hw_cpu,
   hvm_save_descriptor,
+  hvm_hw_lapic,
+  xen_domctl_getvcpuinfo,
   vm_event_debug,
   evtchn_send,
   xen_domctl_vcpuextstate,

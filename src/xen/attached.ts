@@ -38,6 +38,7 @@ import { PvVcpu } from "./pv_vcpu.ts";
 import { DomainRunner } from "./runner.ts";
 import type { StopStrategy } from "./strategy.ts";
 import type { XenVcpu } from "./vcpu.ts";
+import { wake } from "./waking.ts";
 
 /** vCPU numbers go up to HVM_MAX_VCPUS - 1 and XEN_LEGACY_MAX_VCPUS: no domain has more. */
 const MAX_VCPUS = 512;
@@ -82,6 +83,7 @@ export class AttachedDomain implements Backend {
   readonly #resources: DisposableStack;
   readonly #own: AttachHow["own"];
   readonly #control: XenControl;
+  readonly #model: DeviceModel | undefined;
   readonly #calls: DomainCalls;
   readonly #frames: FrameCache;
   #pristine: Uint8Array<ArrayBuffer> | undefined;
@@ -113,7 +115,7 @@ export class AttachedDomain implements Backend {
     const calls = this.#calls = cleanup.use(new DomainCalls());
     const foreign = cleanup.use(new ForeignMemory());
     const frames = this.#frames = cleanup.use(new FrameCache(foreign, id));
-    const model = pv ? undefined : cleanup.use(new DeviceModel());
+    const model = this.#model = pv ? undefined : cleanup.use(new DeviceModel());
     const kind = model === undefined
       ? cleanup.use(pvKind(control, store, found, frames))
       : { ...hvmKind({ control, id, frames, foreign, model }, how), [Symbol.dispose]: () => {} };
@@ -219,7 +221,20 @@ export class AttachedDomain implements Backend {
     if (flags !== undefined && (flags & XEN.XEN_DOMINF_shutdown) !== 0) this.#calls.resume(id);
     this.#runner.forget();
     for (const vcpu of this.vcpus) (vcpu as HvmVcpu).forget();
+    this.#wake();
     this.#control.setImage(id, pristine);
+  }
+
+  /** Makes vCPUs that sleep in HLT run when the domain does. */
+  #wake(): void {
+    const model = this.#model;
+    if (model === undefined) return;
+    wake({
+      control: this.#control,
+      model,
+      domain: this.domain.id,
+      vcpus: this.vcpus.map(({ index }) => index),
+    });
   }
 
   keep(): void {

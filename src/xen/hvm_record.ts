@@ -1,6 +1,6 @@
 /** Registers of HVM and PVH vCPUs: the save record CPU, and which member of it is which register. */
 
-import { hvm_hw_cpu } from "../abi/xen.ts";
+import { hvm_hw_cpu, hvm_save_descriptor } from "../abi/xen.ts";
 import { type RegisterName, SEGMENTS } from "../vm/registers.ts";
 
 type Member = keyof typeof hvm_hw_cpu.offsets;
@@ -43,6 +43,18 @@ export const RECORD_MSRS: ReadonlyMap<number, Member> = new Map([
   [0xc000_0102, "shadow_gs"],
   [0xc000_0103, "msr_tsc_aux"],
 ]);
+
+/** A vCPU's record of a kind in a domain's whole state, in place; undefined if there is none. */
+export function recordIn(image: Uint8Array, code: number, vcpu: number): Uint8Array | undefined {
+  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+  for (let at = 0; at + hvm_save_descriptor.size <= image.length;) {
+    const { typecode, instance, length } = hvm_save_descriptor.read(view, at);
+    at += hvm_save_descriptor.size;
+    if (typecode === code && instance === vcpu) return image.subarray(at, at + length);
+    at += length;
+  }
+  return undefined;
+}
 
 /** Every register that the record holds. */
 export function readRecord(record: Uint8Array): Map<RegisterName, bigint> {

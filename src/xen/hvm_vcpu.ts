@@ -1,4 +1,4 @@
-import { hvm_hw_cpu, HVM_SAVE, hvm_save_descriptor } from "../abi/xen.ts";
+import { hvm_hw_cpu, HVM_SAVE } from "../abi/xen.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
@@ -10,12 +10,13 @@ import { walk } from "../x86/paging.ts";
 import { cross, type InstructionLength } from "./crossing.ts";
 import { finishedByXen, LOOK_AT } from "./emulated.ts";
 import type { GuestContext } from "./guest_context.ts";
-import { readRecord, RECORD_MSRS, writeRecord } from "./hvm_record.ts";
+import { readRecord, RECORD_MSRS, recordIn, writeRecord } from "./hvm_record.ts";
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { XenMemory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
 import { snapshot } from "./registers.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
+import { wake } from "./waking.ts";
 
 /** What only HVM vCPUs need. */
 export interface HvmParts extends VcpuParts {
@@ -272,7 +273,7 @@ export class HvmVcpu extends XenVcpu {
   protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
     if (values.length === 0) return;
     this.#settleSimple();
-    if (values.some(([name]) => name === "rip")) this.#halted = false;
+    if (values.some(([name]) => name === "rip")) this.#wake();
     for (const [name] of values) {
       if (name === "xcr0" || name === "cr8" || name === "apic_base") {
         throw new UnsupportedError(name, "Xen does not let another domain set it", {
@@ -298,6 +299,13 @@ export class HvmVcpu extends XenVcpu {
     });
   }
 
+  /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
+  #wake(): void {
+    this.#halted = false;
+    const { control, domain } = this.parts;
+    wake({ control, model: this.#hvm.model, domain, vcpus: [this.index] });
+  }
+
   /** Changes the context. */
   changeContext(body: (context: GuestContext) => void): void {
     this.change(body);
@@ -319,18 +327,13 @@ export class HvmVcpu extends XenVcpu {
     const { control, domain, runner } = this.parts;
     runner.hold();
     const image = control.getImage(domain);
-    const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
-    for (let at = 0; at + hvm_save_descriptor.size <= image.length;) {
-      const { typecode, instance, length } = hvm_save_descriptor.read(view, at);
-      at += hvm_save_descriptor.size;
-      if (typecode === HVM_SAVE.CPU.code && instance === this.index) {
-        body(image.subarray(at, at + length));
-        runner.needLiving();
-        control.setImage(domain, image);
-        this.writes++;
-        return;
-      }
-      at += length;
+    const record = recordIn(image, HVM_SAVE.CPU.code, this.index);
+    if (record !== undefined) {
+      body(record);
+      runner.needLiving();
+      control.setImage(domain, image);
+      this.writes++;
+      return;
     }
     throw new UnsupportedError("this register", `the domain's state has no record of vCPU ${this.index}`);
   }

@@ -7,7 +7,7 @@ import { UnsupportedError } from "../vm/errors.ts";
 const FIRST_VECTOR = 16;
 
 /** Where a vCPU's LAPIC takes messages: physical destination (SDM vol. 3A, 11.11.1). Xen numbers LAPICs by twos. */
-function lapicOf(vcpu: number): bigint {
+export function lapicOf(vcpu: number): bigint {
   return BigInt((0xfee0_0000 | vcpu * 2 << 12) >>> 0);
 }
 

@@ -6,6 +6,7 @@ import {
   vcpu_guest_context,
   XEN,
   xen_domctl_getdomaininfo,
+  xen_domctl_getvcpuinfo,
 } from "../../abi/xen.ts";
 import { ERRNO } from "../../abi/errno.ts";
 import { HostError } from "../error.ts";
@@ -33,6 +34,8 @@ const CONTROL = {
   // int xc_vcpu_getcontext(xc_interface *, uint32_t domid, uint32_t vcpu, vcpu_guest_context_any_t *) and setcontext
   xc_vcpu_getcontext: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
   xc_vcpu_setcontext: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
+  // int xc_vcpu_getinfo(xc_interface *, uint32_t domid, uint32_t vcpu, xc_vcpuinfo_t *)
+  xc_vcpu_getinfo: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
   // int xc_domain_hvm_getcontext_partial(xc_interface *, uint32_t, uint16_t typecode, uint16_t instance, void *, uint32_t)
   xc_domain_hvm_getcontext_partial: {
     parameters: ["pointer", "u32", "u16", "u16", "buffer", "u32"],
@@ -225,6 +228,13 @@ export class XenControl implements Disposable {
     const image = new Uint8Array(length);
     const used = check(call, this.#c.xc_domain_hvm_getcontext(this.#open, domain, image, length));
     return image.subarray(0, used);
+  }
+
+  /** Whether a vCPU sleeps until an event comes: in HLT with interrupts let in, or in a hypercall that says so. */
+  asleep(domain: number, vcpu: number): boolean {
+    const info = new Uint8Array(xen_domctl_getvcpuinfo.size);
+    check("xc_vcpu_getinfo", this.#c.xc_vcpu_getinfo(this.#open, domain, vcpu, info));
+    return info[xen_domctl_getvcpuinfo.offsets.blocked] !== 0;
   }
 
   /** Sets what `getImage` gave; it must hold every vCPU, or Xen takes the others down. */
