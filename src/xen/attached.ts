@@ -149,7 +149,7 @@ export class AttachedDomain implements Backend {
     if (how.own !== undefined) cleanup.defer(() => this.#end(control));
     const parts = { control, calls, domain: id, runner };
     const stopper = () => strategy as HvmStopper | undefined;
-    const count = vcpuCount(control, found);
+    const count = pv ? vcpuCount(control, found) : Math.min(found.maxVcpu + 1, MAX_VCPUS);
     this.vcpus = Array.from({ length: count }, (_, index) =>
       model === undefined
         ? new PvVcpu(index, {
@@ -267,7 +267,7 @@ export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): s
   return `/local/domain/${id}/${kind === "hvm" ? "serial/0" : "console"}/tty`;
 }
 
-/** vCPUs that were ever brought up: others have no context to look at. */
+/** vCPUs of a PV domain that were ever brought up: others have no context to look at. */
 function vcpuCount(control: XenControl, domain: DomainRecord): number {
   const context = new Uint8Array(8192);
   let count = 0;

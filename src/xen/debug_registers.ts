@@ -26,8 +26,8 @@ export function dr7Of(traps: readonly (HardwareTrap | undefined)[]): bigint {
 export class DebugRegisters {
   readonly #vcpus: number;
   readonly #change: Change;
-  /** What each vCPU had. */
-  readonly #own: Map<RegisterName, bigint>[] = [];
+  /** What each vCPU had that has the traps now. */
+  readonly #own = new Map<number, ReadonlyMap<RegisterName, bigint>>();
   #traps: readonly (HardwareTrap | undefined)[] = [];
 
   constructor(vcpus: number, change: Change) {
@@ -37,7 +37,7 @@ export class DebugRegisters {
 
   /** Whether traps of the debugger's are in them. */
   get armed(): boolean {
-    return this.#own.length > 0;
+    return this.#own.size > 0;
   }
 
   /**
@@ -70,26 +70,36 @@ export class DebugRegisters {
       this.restore();
       return;
     }
-    const first = !this.armed;
     this.#traps = [...traps];
-    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) {
-      this.#change(vcpu, (context) => {
-        if (first) this.#own.push(new Map(NAMES.map((name) => [name, context.get(name)])));
-        for (let slot = 0; slot < 4; slot++) {
-          context.set(NAMES[slot], BigInt.asUintN(64, traps[slot]?.address ?? 0n));
-        }
-        context.set("dr6", DR6_INITIAL);
-        context.set("dr7", dr7Of(traps));
-      });
-    }
+    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) this.#arm(vcpu);
+  }
+
+  /** Arms those that had not been started when the traps were set. */
+  refresh(): void {
+    if (!this.armed) return;
+    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) if (!this.#own.has(vcpu)) this.#arm(vcpu);
+  }
+
+  /** Nothing happens where the vCPU has no context yet. */
+  #arm(vcpu: number): void {
+    this.#change(vcpu, (context) => {
+      if (!this.#own.has(vcpu)) {
+        this.#own.set(vcpu, new Map(NAMES.map((name) => [name, context.get(name)])));
+      }
+      for (let slot = 0; slot < 4; slot++) {
+        context.set(NAMES[slot], BigInt.asUintN(64, this.#traps[slot]?.address ?? 0n));
+      }
+      context.set("dr6", DR6_INITIAL);
+      context.set("dr7", dr7Of(this.#traps));
+    });
   }
 
   /** Gives the guest its own back. */
   restore(): void {
-    for (const [vcpu, own] of this.#own.entries()) {
+    for (const [vcpu, own] of this.#own) {
       this.#change(vcpu, (context) => own.forEach((value, name) => context.set(name, value)));
     }
-    this.#own.length = 0;
+    this.#own.clear();
     this.#traps = [];
   }
 }

@@ -34,3 +34,20 @@ Deno.test("debug registers: a step withholds execute traps, and leaves the guest
   registers.withhold(0, false);
   assert.equal(changes, before);
 });
+
+Deno.test("debug registers: a vCPU that is started later gets the traps, and its own back", () => {
+  const contexts = [new GuestContext(), new GuestContext()];
+  contexts[1].set("dr7", 0x402n);
+  let started = 1;
+  const registers = new DebugRegisters(2, (vcpu, body) => vcpu < started && body(contexts[vcpu]));
+  registers.set([{ address: 0x1000n, access: "execute", size: 1 }]);
+  registers.refresh();
+  assert.equal(contexts[1].get("dr7"), 0x402n);
+  started = 2;
+  registers.refresh();
+  assert.deepEqual(contexts.map((context) => context.get("dr7") & 0xffn), [1n, 1n]);
+  registers.restore();
+  assert.equal(contexts[1].get("dr7"), 0x402n);
+  registers.refresh();
+  assert.equal(contexts[1].get("dr7"), 0x402n);
+});

@@ -71,7 +71,8 @@ export class HvmStopper implements StopStrategy {
   }
 
   refresh(): void {
-    // What was set up is Xen's: no guest can undo it.
+    // What was set up is Xen's, and no guest can undo it; but a vCPU may have been started.
+    this.#monitor?.refresh();
   }
 
   setStepping(vcpu: number, on: boolean, execute?: boolean): void {

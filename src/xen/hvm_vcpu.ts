@@ -1,7 +1,7 @@
 import { hvm_hw_cpu, HVM_SAVE } from "../abi/xen.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
-import { UnsupportedError } from "../vm/errors.ts";
+import { StateError, UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
@@ -14,6 +14,7 @@ import { readRecord, RECORD_MSRS, recordIn, writeRecord } from "./hvm_record.ts"
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { XenMemory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
+import { NotStarted } from "./not_started.ts";
 import { snapshot } from "./registers.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
 import { wake } from "./waking.ts";
@@ -46,13 +47,31 @@ export class HvmVcpu extends XenVcpu {
   /** Whether it executed HLT with interrupts masked, and was not sent elsewhere since. */
   #halted = false;
   readonly #record = new Uint8Array(HVM_SAVE.CPU.length);
+  /** While it waits to be started, and was looked at. */
+  #waiting: NotStarted | undefined;
 
   constructor(index: number, parts: HvmParts) {
     super(index, parts);
     this.#hvm = parts;
   }
 
+  /** Whether it runs, or did. The first vCPU always is; others wait for INIT and SIPI, and for their kernel's again after it. */
+  get started(): boolean {
+    if (this.index > 0 && !this.parts.control.started(this.parts.domain, this.index)) return false;
+    this.#waiting = undefined;
+    return true;
+  }
+
+  /** @throws {StateError} While it has none of what is asked for. */
+  #needStarted(): void {
+    if (this.started) return;
+    throw new StateError(`vCPU ${this.index} waits to be started: it has no such state`, "not started", {
+      remedy: "let the first one run until it sends INIT and SIPI",
+    });
+  }
+
   protected read(): Registers {
+    if (!this.started) return (this.#waiting ??= new NotStarted()).registers();
     const { moment } = this;
     const values = this.#read();
     const monitor = this.#hvm.monitor();
@@ -159,8 +178,9 @@ export class HvmVcpu extends XenVcpu {
     return this.#server?.request(this.index);
   }
 
-  override idle(): "no" | "halted-forever" {
-    return this.#halted ? "halted-forever" : "no";
+  override idle(): "no" | "halted-forever" | "wait-for-sipi" {
+    if (this.#halted) return "halted-forever";
+    return this.parts.runner.tryHold() && !this.started ? "wait-for-sipi" : "no";
   }
 
   /**
@@ -168,6 +188,7 @@ export class HvmVcpu extends XenVcpu {
    * Xen's hvm.c). Its vCPUs are made to stand behind their HLT, as if they slept.
    */
   revive(): boolean {
+    if (!this.started) return false;
     this.readContext();
     const { context } = this;
     const down = !context.online;
@@ -214,12 +235,14 @@ export class HvmVcpu extends XenVcpu {
 
   readMsr(index: number): bigint {
     this.parts.runner.hold();
+    this.#needStarted();
     const member = this.#msr(index);
     this.#fetch();
     return new DataView(this.#record.buffer).getBigUint64(hvm_hw_cpu.offsets[member], true);
   }
 
   writeMsr(index: number, value: bigint): void {
+    this.#needStarted();
     const member = this.#msr(index);
     this.#changeImage((record) => {
       const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
@@ -229,6 +252,7 @@ export class HvmVcpu extends XenVcpu {
 
   lapic(): Uint8Array {
     this.parts.runner.hold();
+    this.#needStarted();
     const page = new Uint8Array(HVM_SAVE.LAPIC_REGS.length);
     this.parts.control.getRecord(this.parts.domain, HVM_SAVE.LAPIC_REGS, this.index, page);
     return page;
@@ -237,6 +261,7 @@ export class HvmVcpu extends XenVcpu {
   /** The record has one pending event (VMCB's EVENTINJ: vector, type in bits 8..10, valid in 31), and no more. */
   events(): VcpuEvents {
     this.parts.runner.hold();
+    this.#needStarted();
     this.#fetch();
     const view = new DataView(this.#record.buffer);
     const event = view.getUint32(PENDING, true);
@@ -267,19 +292,24 @@ export class HvmVcpu extends XenVcpu {
     }
     this.parts.runner.hold();
     this.parts.runner.needLiving();
+    this.#needStarted();
     this.#hvm.model.injectException(this.parts.domain, this.index, vector, errorCode);
   }
 
   protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
     if (values.length === 0) return;
     this.#settleSimple();
-    if (values.some(([name]) => name === "rip")) this.#wake();
     for (const [name] of values) {
       if (name === "xcr0" || name === "cr8" || name === "apic_base") {
         throw new UnsupportedError(name, "Xen does not let another domain set it", {
           remedy: "have the guest's own code set it",
         });
       }
+    }
+    if (!this.started) {
+      (this.#waiting ??= new NotStarted()).set(values);
+      this.writes++;
+      return;
     }
     const monitor = this.#hvm.monitor();
     const waits = monitor?.holds(this.index) ?? false;
@@ -288,6 +318,7 @@ export class HvmVcpu extends XenVcpu {
       if (waits && GENERAL_NAMES.has(name)) monitor!.setRegister(this.index, name, value);
       else inRecord.push([name, value]);
     }
+    if (values.some(([name]) => name === "rip")) this.#wake();
     this.writes++;
     if (inRecord.length === 0) return;
     if (inRecord.every(([name]) => GENERAL_NAMES.has(name) || /^dr\d$/.test(name))) {
@@ -306,16 +337,16 @@ export class HvmVcpu extends XenVcpu {
     wake({ control, model: this.#hvm.model, domain, vcpus: [this.index] });
   }
 
-  /** Changes the context. */
+  /** Changes the context, if it has one. */
   changeContext(body: (context: GuestContext) => void): void {
-    this.change(body);
+    if (this.started) this.change(body);
   }
 
   /** Sets or clears RFLAGS.TF outside of an event; gives what it was. */
   setTrapFlag(on: boolean): boolean {
     const TF = 1n << 8n;
     let before = 0n;
-    this.change((context) => {
+    this.changeContext((context) => {
       before = context.get("rflags");
       context.set("rflags", on ? before | TF : before & ~TF);
     });

@@ -119,6 +119,11 @@ export class Monitor {
     this.#int3 = traps.int3;
   }
 
+  /** Sees to vCPUs that were started since. The domain is paused. */
+  refresh(): void {
+    this.#debugRegisters.refresh();
+  }
+
   /** A register of a vCPU that waits in an event, as the event tells it. */
   register(vcpu: number, name: RegisterName): bigint | undefined {
     const waiting = this.#waiting.get(vcpu);

@@ -74,7 +74,7 @@ export abstract class XenVcpu implements BackendVcpu {
     this.parts.runner.setTraps(traps);
   }
 
-  idle(): "no" | "halted-forever" {
+  idle(): "no" | "halted-forever" | "wait-for-sipi" {
     // A vCPU that sleeps is woken by events of Xen's, which are none of ours to know.
     return "no";
   }

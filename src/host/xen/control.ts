@@ -119,6 +119,7 @@ function quietLogger(): { pointer: Deno.PointerValue; destroy(): void } {
 export class XenControl implements Disposable {
   readonly #libraries: Libraries;
   readonly #logger: ReturnType<typeof quietLogger>;
+  readonly #context = new Uint8Array(vcpu_guest_context.size);
   #handle: Deno.PointerValue;
 
   /** @throws {HostError} If a library is missing, or this is no privileged domain. */
@@ -228,6 +229,11 @@ export class XenControl implements Disposable {
     const image = new Uint8Array(length);
     const used = check(call, this.#c.xc_domain_hvm_getcontext(this.#open, domain, image, length));
     return image.subarray(0, used);
+  }
+
+  /** Whether a vCPU has a state: one that was never brought up, or waits for SIPI, has none. */
+  started(domain: number, vcpu: number): boolean {
+    return this.#c.xc_vcpu_getcontext(this.#open, domain, vcpu, this.#context) === 0;
   }
 
   /** Whether a vCPU sleeps until an event comes: in HLT with interrupts let in, or in a hypercall that says so. */
