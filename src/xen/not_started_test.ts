@@ -8,5 +8,6 @@ Deno.test("a vCPU that waits to be started shows INIT's registers and what was s
   assert.deepEqual([before.rip, before.cs_base, before.rbx, before.mxcsr], [0xfff0n, 0xffff_0000n, 0n, 0n]);
   waiting.set([["rbx", 77n]]);
   assert.deepEqual([before.rbx, waiting.registers().rbx], [0n, 77n]);
-  for (const name of REGISTER_NAMES) assert.equal(typeof before[name], "bigint", name);
+  const named = REGISTER_NAMES.filter((name) => !name.startsWith("ymm"));
+  for (const name of named) assert.equal(typeof before[name], "bigint", name);
 });
