@@ -1,4 +1,4 @@
-/** The contract on every backend that is to be had here and in the KVM lab; at the end a table, and build/contract.json. */
+/** The contract on every backend that is to be had here and in the labs; at the end a table, and build/contract.json. */
 
 import assert from "node:assert/strict";
 import { columnOf, CONTRACT, type ContractResult, isForeign, judge, skipReason } from "./backend_contract.ts";
@@ -32,25 +32,27 @@ for (const backend of backends) {
   }
 }
 
-const lab = sharedLab("kvm");
-Deno.test({
-  name: "the contract on KVM in the KVM lab",
-  ignore: lab.ignore,
-  async fn(t) {
-    const found = await contractInLab(await lab.get());
-    results.push(...found.results);
-    for (const { group, name, mode, outcome, reason } of found.results) {
-      await t.step({
-        name: `${group}: ${name} [kvm lab, ${mode}]`,
-        ignore: outcome === "skipped",
-        fn: () => {
-          if (outcome === "failed") throw new Error(reason);
-        },
-      });
-    }
-    assert.deepEqual([found.absent, found.problem], [[], undefined]);
-  },
-});
+for (const [kind, backend] of [["kvm", "kvm"], ["xen", "xen-pvh"]] as const) {
+  const lab = sharedLab(kind);
+  Deno.test({
+    name: `the contract on ${backend} in the ${kind} lab`,
+    ignore: lab.ignore,
+    async fn(t) {
+      const found = await contractInLab(await lab.get(), backend);
+      results.push(...found.results);
+      for (const { group, name, mode, outcome, reason } of found.results) {
+        await t.step({
+          name: `${group}: ${name} [${backend} in the ${kind} lab, ${mode}]`,
+          ignore: outcome === "skipped",
+          fn: () => {
+            if (outcome === "failed") throw new Error(reason);
+          },
+        });
+      }
+      assert.deepEqual([found.absent, found.problem], [[], undefined]);
+    },
+  });
+}
 
 Deno.test.afterAll(async () => {
   console.log(contractTable(results));

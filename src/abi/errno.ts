@@ -37,6 +37,7 @@ export const ERRNO = {
   EPIPE: 32,
   EDOM: 33,
   ERANGE: 34,
+  ENODATA: 61,
   EDEADLK: 35,
   ENAMETOOLONG: 36,
   ENOSYS: 38,

@@ -9,7 +9,7 @@ import { completeInstruction } from "./complete.ts";
 import { FLAG, kvm_regs, kvm_sregs } from "./abi.ts";
 import { DebugModes, MODE } from "./debug_modes.ts";
 import { ExitDecoder, SLICE } from "./exit.ts";
-import { enterHandler, hideTrapFlag, stepByHand } from "./hand_step.ts";
+import { enterHandler, hideTrapFlag, stepByHand } from "../x86/hand_step.ts";
 import { PendingInterrupts } from "./pending.ts";
 import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
 import { planWrite } from "./register_write.ts";

@@ -4,7 +4,8 @@ import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { StateError, UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
-import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
+import { GENERAL, type RegisterName, type Registers, type RegisterValues } from "../vm/registers.ts";
+import { hideTrapFlag, stepByHand } from "../x86/hand_step.ts";
 import { bitness, linearRip } from "../x86/mode.ts";
 import { walk } from "../x86/paging.ts";
 import { cross, type InstructionLength } from "./crossing.ts";
@@ -34,6 +35,8 @@ export interface HvmParts extends VcpuParts {
 
 const GENERAL_NAMES: ReadonlySet<RegisterName> = new Set(GENERAL);
 const IF = 1n << 9n;
+/** CR0.PE. */
+const PROTECTED = 1n;
 /** DR6.BS: a single step (SDM vol. 3B, 17.2.3). */
 const DR6_BS = 1n << 14n;
 /** A vCPU of a busy host may wait that long for its turn. */
@@ -47,6 +50,8 @@ export class HvmVcpu extends XenVcpu {
   /** Whether it executed HLT with interrupts masked, and was not sent elsewhere since. */
   #halted = false;
   readonly #record = new Uint8Array(HVM_SAVE.CPU.length);
+  /** The instruction being stepped is PUSHF, in real mode. */
+  #hideFlag = false;
   /** While it waits to be started, and was looked at. */
   #waiting: NotStarted | undefined;
 
@@ -102,6 +107,11 @@ export class HvmVcpu extends XenVcpu {
     const request = this.#request;
     if (request !== undefined && !request.settled) {
       return then(this.settle(), (exit) => exit ?? this.#stepped());
+    }
+    if ((this.registers().cr0 & PROTECTED) === 0n) {
+      const how = stepByHand(this.#hand);
+      if (how === "done") return this.#stepped();
+      this.#hideFlag = how === "hide-flag";
     }
     const instruction = this.#underRip();
     if (instruction === undefined) return bare();
@@ -167,7 +177,19 @@ export class HvmVcpu extends XenVcpu {
 
   #noticed(exit: VmExit): VmExit {
     if (exit.kind === "halt") this.#halted = true;
+    if (exit.kind === "debug" && this.#hideFlag) {
+      this.#hideFlag = false;
+      hideTrapFlag(this.#hand);
+    }
     return exit;
+  }
+
+  get #hand() {
+    return {
+      memory: this.#hvm.memory(),
+      registers: () => super.registers(),
+      setRegisters: (values: RegisterValues) => this.setRegisters(values),
+    };
   }
 
   get #server(): IoreqServer | undefined {
@@ -180,7 +202,7 @@ export class HvmVcpu extends XenVcpu {
 
   override idle(): "no" | "halted-forever" | "wait-for-sipi" {
     if (this.#halted) return "halted-forever";
-    return this.parts.runner.tryHold() && !this.started ? "wait-for-sipi" : "no";
+    return this.started ? "no" : "wait-for-sipi";
   }
 
   /**

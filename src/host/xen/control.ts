@@ -233,7 +233,8 @@ export class XenControl implements Disposable {
 
   /** Whether a vCPU has a state: one that was never brought up, or waits for SIPI, has none. */
   started(domain: number, vcpu: number): boolean {
-    return this.#c.xc_vcpu_getcontext(this.#open, domain, vcpu, this.#context) === 0;
+    const result = this.#c.xc_vcpu_getcontext(this.#open, domain, vcpu, this.#context);
+    return result === 0 || errno() !== ERRNO.ENODATA;
   }
 
   /** Whether a vCPU sleeps until an event comes: in HLT with interrupts let in, or in a hypercall that says so. */

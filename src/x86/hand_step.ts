@@ -1,9 +1,9 @@
 import type { BackendMemory } from "../vm/backend.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
-import { interruptInstruction, realInterrupt } from "../x86/real_interrupt.ts";
+import { interruptInstruction, realInterrupt } from "./real_interrupt.ts";
 
 /**
- * KVM steps by the guest's own trap flag. On vmx and svm a processor clears it as it enters a handler, so that a step of
+ * KVM, and hvsh on Xen, step by the guest's own trap flag. On vmx and svm a processor clears it as it enters a handler, so that a step of
  * INT n ends only after the handler's IRET, and with the flag in the handler's stack frame; PUSHF shows it to the guest
  * (SDM vol. 3B, 18.3.1.4). In real mode, where boot code lives, that is cheap to do right: these instructions are done
  * here instead.
@@ -59,7 +59,7 @@ export function stepByHand(guest: HandStepGuest): HandStep {
   return enterHandler(guest, found.vector, rip + found.length) ? "done" : "processor";
 }
 
-/** After a step of PUSHF: the guest does not see the trap flag that KVM put there. */
+/** After a step of PUSHF: the guest does not see the trap flag that is the step's. */
 export function hideTrapFlag(guest: HandStepGuest): void {
   const { rsp, ss_base } = guest.registers();
   const at = ss_base + (rsp & 0xffffn) + 1n;
