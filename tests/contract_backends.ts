@@ -107,17 +107,20 @@ function qemu(mode: Mode, place: string): ContractBackend {
   };
 }
 
-/** Xen's PVH guests, in `mode`. */
-function pvh(mode: Mode, place: string): ContractBackend {
+/** Xen's HVM and PVH guests, in `mode`. */
+function xen(name: "xen-hvm" | "xen-pvh", mode: Mode, place: string): ContractBackend {
   return {
-    name: "xen-pvh",
+    name,
     place,
     mode,
     modes: ALL_MODES,
-    open: (options) => open({ ...options, backend: "xen-pvh" }),
-    skip: [{
+    open: (options) => open({ ...options, backend: name }),
+    skip: name === "xen-hvm" ? [] : [{
       reason: "a PVH domain has no device model, which firmware needs",
       tests: ["memory: ROM is read by the guest, written by the debugger alone"],
+    }, {
+      reason: "a PVH domain has local APICs and no 8259, and its first one is off at power-on",
+      tests: ["stops: an interrupt wakes a halted guest"],
     }],
   };
 }
@@ -143,8 +146,10 @@ export async function contractBackends(
   const own = list.find((h) => h.backend === "qemu");
   if (own?.usable) backends.push(qemu("real", place), qemu("protected", place), qemu("long", place));
   else absent.push({ name: "qemu", reason: own?.reason ?? "it is not known here" });
-  const xen = list.find((h) => h.backend === "xen-pvh");
-  if (xen?.usable) backends.push(pvh("real", place), pvh("protected", place), pvh("long", place));
-  else absent.push({ name: "xen-pvh", reason: xen?.reason ?? "it is not known here" });
+  for (const name of ["xen-pvh", "xen-hvm"] as const) {
+    const host = list.find((h) => h.backend === name);
+    if (host?.usable) backends.push(...ALL_MODES.map((mode) => xen(name, mode, place)));
+    else absent.push({ name, reason: host?.reason ?? "it is not known here" });
+  }
   return { backends, absent };
 }

@@ -37,6 +37,11 @@ export class InterruptInputs {
     };
   }
 
+  /** Whether the line `gsi` leads anywhere now. @throws {Error} If there is no such input. */
+  leads(gsi: number): boolean {
+    return !this.#direct && this.#has(gsi) || (this.#interrupts?.line(gsi) ?? NO_LINE) !== NO_LINE;
+  }
+
   /** A device was plugged in: if it is a controller, lines lead there, and those that are high are so there too. */
   plugged(device: Device): void {
     const { controller } = device;

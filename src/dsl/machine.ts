@@ -583,6 +583,11 @@ export class GuestMachine implements Machine {
       );
     }
     this.#interruptController();
+    if (!this.#inputs.leads(gsi)) {
+      throw new UnsupportedError(`interrupt input ${gsi}`, "no controller of this machine has it", {
+        remedy: "add a device that is one, such as ioapic(), or send a message to the local APIC",
+      });
+    }
     const line = this.#inputs.line(gsi);
     if (level) line.raise();
     else line.lower();

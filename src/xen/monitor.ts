@@ -63,15 +63,23 @@ export class Monitor {
     this.#view = new DataView(ring.buffer);
     this.#port = parts.channels.bind(domain, port);
     cleanup.defer(() => parts.channels.unbind(this.#port));
-    this.#consumed = this.#word(VM_EVENT_RING.req_prod);
-    this.#produced = this.#word(VM_EVENT_RING.rsp_prod);
-    this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 1);
+    this.#initialise();
     if (!control.monitor(domain, "debug-exception", true)) {
       throw new UnsupportedError("single-step", "this Xen does not report debug exceptions of HVM guests", {
         remedy: "look at the guest while it is paused",
       });
     }
     cleanup.move();
+  }
+
+  /**
+   * SHARED_RING_INIT of xen/io/ring.h, which is the listener's to do: Xen sets up its own half alone, and the page may be
+   * one that an earlier listener's ring was in.
+   */
+  #initialise(): void {
+    new Uint8Array(this.#ring.buffer).fill(0);
+    this.#setWord(VM_EVENT_RING.req_event, 1);
+    this.#setWord(VM_EVENT_RING.rsp_event, 1);
   }
 
   /** Whether there is a report that was not taken yet. */
