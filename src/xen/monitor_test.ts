@@ -1,3 +1,4 @@
+import "../host/preload.ts";
 import assert from "node:assert/strict";
 import { VM_EVENT_RING } from "../abi/xen.ts";
 import type { XenControl } from "../host/xen/control.ts";
