@@ -1,6 +1,6 @@
 /**
  * Guests of our own on Xen, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|left`.
+ * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|cpus|left`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
@@ -19,12 +19,15 @@ import {
   open,
 } from "../../mod.ts";
 import { destroy } from "../../src/xen/xl.ts";
+import { OTHERS, severalVcpus, SPIN } from "../several_vcpus.ts";
 
 const FIXTURE = new URL("../../fixtures/three_ways.bin", import.meta.url);
 /** inc ax; mov [0x4000], ax; 1: jmp 1b */
 const REAL = Uint8Array.of(0x40, 0xa3, 0x00, 0x40, 0xeb, 0xfe);
 /** inc rax; mov [rbx], rax; 1: jmp 1b */
 const LONG = Uint8Array.of(0x48, 0xff, 0xc0, 0x48, 0x89, 0x03, 0xeb, 0xfe);
+/** 1: inc word [0x4000]; jmp 1b */
+const COUNTING = [0xff, 0x06, 0x00, 0x40, 0xeb, 0xfa];
 const SEABIOS = "/usr/share/seabios/bios-256k.bin";
 
 /**
@@ -49,6 +52,7 @@ const PARTS: Record<string, () => Promise<void>> = {
   pv,
   hvm,
   devices,
+  cpus,
   left,
 };
 
@@ -103,6 +107,34 @@ async function pvh(): Promise<void> {
   say("xen-pvh: an ELF kernel by its PVH note");
   await assert.rejects(open({ backend: "xen-pvh", boot: firmware(SEABIOS) }), { name: "UnsupportedError" });
   say("xen-pvh: firmware is refused");
+}
+
+/** Three vCPUs, two of them started by INIT and SIPI after the guest was opened. */
+async function cpus(): Promise<void> {
+  await using vm = await severalVcpus(3, COUNTING, SPIN, "xen-pvh");
+  assert.deepEqual(vm.vcpus.map(({ index }) => index), [0, 1, 2]);
+  assert.equal((await vm.vcpus[1].registers()).rip, 0xfff0n);
+  const count = () => vm.memory.readUint(gpa(0x4000n), 2);
+  const counts = async () => {
+    const before = await count();
+    for (let tries = 0; await count() === before; tries++) {
+      assert.ok(tries < 200, "the others don't count");
+      assert.equal((await vm.continue({ timeoutMs: 200 })).kind, "timeout");
+    }
+  };
+  await counts();
+  for (const vcpu of [1, 2]) assert.equal((await vm.vcpus[vcpu].registers()).cs_base, OTHERS);
+  say("xen-pvh: vCPUs that the guest starts are seen");
+  const hits = new Set<number>();
+  const bp = await vm.breakpoints.add(gva(OTHERS), {
+    condition: ({ vcpu }) => (hits.add(vcpu.index), hits.size === 2),
+  });
+  const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+  assert.deepEqual([stop.kind, stop.rip, [...hits].sort()], ["breakpoint", 0n, [1, 2]]);
+  assert.equal((await vm.step({ vcpu: stop.vcpu.index })).rip, 4n);
+  await bp.remove();
+  await counts();
+  say("xen-pvh: a breakpoint that each of two vCPUs hits");
 }
 
 /** hvsh as the device model: COM1 and an IOAPIC, a window of the test's own, a breakpoint by OUT. */
