@@ -42,8 +42,8 @@ export interface XenGuest {
 const MIB = 1 << 20;
 /** The loader of a guest of a few instructions lies at 1 MiB. */
 export const LEAST_MIB = 2;
-/** hvmloader needs as much for itself and the BIOS. */
-const LEAST_HVM_MIB = 8;
+/** libxl takes 8 MiB of it for the display, and something is loaded at 1 MiB. */
+const LEAST_HVM_MIB = 10;
 
 /** Lines of the configuration but for its name and files. @throws {InputError} If a value can't be told to xl. */
 export function configLines(guest: XenGuest): string[] {
