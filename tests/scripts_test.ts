@@ -18,6 +18,10 @@ const EXPECTED: Record<string, { bios?: true; args?: (folder: string) => string[
       /breakpoint by (hardware|out|int3), 1 hit/,
     ],
   },
+  "three_ways.ts": {
+    args: (folder) => ["kvm", `${folder}/trace`],
+    prints: [/kvm: at body by step\n400 instructions in /],
+  },
   "upper_case_uart.ts": { prints: [/now ABC ABC\nthen abc abc/] },
   "answer_device.ts": { prints: [/7 \* 7 is 49/] },
   "perfetto_trace.ts": {

@@ -3,9 +3,9 @@ import type { Registers, RegisterValues } from "../vm/registers.ts";
 import { cpl, cpuMode } from "../x86/mode.ts";
 
 /**
- * KVMs in software leave a guest at INT n and IRET of 32-bit kernels, as their emulators know neither: what handlers
- * of interrupts begin and end with. They are done here, where nothing but the usual is asked of them: CPL 0, no
- * paging, a return to the same segment. All else stays the failure that it is.
+ * KVMs in software leave a guest at INT n and at IRET of 32-bit kernels, as their emulators know neither: what handlers
+ * of interrupts begin and end with. They are done here, where nothing but the usual is asked of them: CPL 0; 64-bit mode
+ * (INT n alone), or no paging and a return to the same segment. All else stays the failure that it is.
  */
 
 /** The guest whose instruction KVM could not do. */
@@ -39,9 +39,11 @@ export function completeInstruction(guest: UnfinishedGuest, bytes: Uint8Array): 
   const [opcode, vector] = bytes;
   if (opcode !== IRET && (opcode !== INT || bytes.length < 2)) return false;
   const registers = guest.registers();
-  const { cr0 } = registers;
-  if (cpuMode(registers) !== "protected32" || cpl(registers) !== 0 || (cr0 & PG_BIT) !== 0n) return false;
-  if (opcode === IRET) return interruptReturn(guest, registers);
+  const mode = cpuMode(registers);
+  if (cpl(registers) !== 0) return false;
+  const usual = mode === "protected32" && (registers.cr0 & PG_BIT) === 0n;
+  if (opcode === IRET) return usual && interruptReturn(guest, registers);
+  if (!usual && mode !== "long") return false;
   guest.setRegisters({ rip: registers.rip + 2n });
   // KVM reads the gate and pushes the frame; a fault on the way is the guest's.
   guest.setEvents({ interrupt: { vector, soft: false } });

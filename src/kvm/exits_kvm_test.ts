@@ -270,6 +270,21 @@ kvmTest("an instruction that can't be emulated shows its bytes", ["emulation-fai
   assert.equal(vcpu.registers().rip, 0x1000n);
 });
 
+kvmTest("INT n in 64-bit code enters its handler, whether KVM knows it or not", [], () => {
+  using machine = guest();
+  // int 0x30; hlt; at 0x1010: inc rbx; hlt
+  const vcpu = long(machine, [0xcd, 0x30, 0xf4, ...Array(13).fill(0x90), 0x48, 0xff, 0xc3, 0xf4]);
+  // Code of selector 8, and the 64-bit gate to 0x1010 with it.
+  machine.memory.write(0x5008n, Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x9b, 0xaf, 0));
+  machine.memory.write(BigInt(0x6000 + 16 * 0x30), Uint8Array.of(0x10, 0x10, 8, 0, 0, 0x8e, 0, 0));
+  vcpu.setRegisters({ gdtr_base: 0x5000n, gdtr_limit: 15n, idtr_base: 0x6000n, idtr_limit: 0xfffn, rbx: 0n });
+  expectExit(vcpu, "halt");
+  const { rip, rbx, rsp } = vcpu.registers();
+  const frame = new Uint8Array(8);
+  machine.memory.read(rsp, frame);
+  assert.deepEqual([rip, rbx, new DataView(frame.buffer).getBigUint64(0, true)], [0x1014n, 1n, 0x1002n]);
+});
+
 kvmTest("32-bit handlers of interrupts begin and end, whether KVM knows INT n and IRET or not", [], () => {
   for (const way of ["run", "step", "steps"] as const) {
     using machine = guest();
