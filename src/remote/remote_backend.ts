@@ -24,6 +24,8 @@ export interface RemoteParts {
 /** A guest behind a GDB stub, with QEMU's monitor beside it where there is one. */
 export class RemoteBackend implements Backend {
   readonly name: BackendName;
+  /** Every exit is a round trip to another process, which may be kept waiting. */
+  readonly slow = true;
   readonly capabilities: Capabilities;
   readonly vcpus: readonly RemoteVcpu[];
   readonly memory: RemoteMemory;
@@ -50,6 +52,12 @@ export class RemoteBackend implements Backend {
       this.monitor = monitor;
       this.picture = () => monitor.picture();
     }
+  }
+
+  /** The first state of a replay is kept at once: the longer it stands, the further QEMU has read on. */
+  ready(): Promise<void> {
+    void this.history?.start;
+    return Promise.resolve();
   }
 
   reset(): void {

@@ -1,5 +1,5 @@
-import type { BackendVcpu, CpuidEntry, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
-import { UnsupportedError } from "../vm/errors.ts";
+import type { BackendVcpu, CpuidEntry, MaybePromise, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
+import { HvshError, UnsupportedError } from "../vm/errors.ts";
 import type { DebugExit, VmExit } from "../vm/exit.ts";
 import type { RegisterName, Registers, RegisterValues } from "../vm/registers.ts";
 import { linearRip } from "../x86/mode.ts";
@@ -50,8 +50,8 @@ export class RemoteVcpu implements BackendVcpu {
     return this.registers().rip;
   }
 
-  run(): VmExit {
-    return this.#guarded(() => {
+  run(): MaybePromise<VmExit> {
+    return this.#guarded((): MaybePromise<VmExit> => {
       this.#stepping = false;
       const { session } = this.#machine;
       const waiting = this.#machine.takeExit(this.index);
@@ -63,12 +63,13 @@ export class RemoteVcpu implements BackendVcpu {
         session.resume();
       }
       const reply = this.#machine.wait(SLICE_MS / session.threads.length);
-      return reply === undefined ? this.#runsOn() : this.#told(reply);
+      if (reply !== undefined) return this.#told(reply);
+      return this.#machine.history?.stalled ? this.#pass(false) : this.#runsOn();
     });
   }
 
-  step({ interrupts = false }: StepOptions = {}): VmExit {
-    return this.#guarded(() => {
+  step({ interrupts = false }: StepOptions = {}): MaybePromise<VmExit> {
+    return this.#guarded((): MaybePromise<VmExit> => {
       const { session } = this.#machine;
       const waiting = this.#machine.takeExit(this.index);
       if (waiting !== undefined) return waiting;
@@ -85,6 +86,10 @@ export class RemoteVcpu implements BackendVcpu {
         return this.#told(reply, true);
       }
       if (this.#machine.exited !== undefined) return this.#runsOn();
+      if (this.#machine.history?.stalled) {
+        this.#stepping = false;
+        return this.#pass(true);
+      }
       // HLT is a whole instruction, but the stub does not stop a vCPU that sleeps.
       if (this.#machine.dump(this.index)?.halted !== true) return SLICE;
       session.halt();
@@ -219,8 +224,31 @@ export class RemoteVcpu implements BackendVcpu {
     }
   }
 
+  /** Takes a replay that does not go on past its next instruction. */
+  async #pass(stepped: boolean): Promise<VmExit> {
+    const { session, history } = this.#machine;
+    try {
+      session.halt();
+      // Late, but it came.
+      const reply = session.kept();
+      if (reply !== undefined) return this.#told(reply, stepped);
+      if (!stepped || !history!.moved) await history!.pass();
+      return stepped ? this.#stepDone(0) : this.#arrived();
+    } catch (error) {
+      if (error instanceof GoneError) return this.#machine.lost(error.message);
+      if (!(error instanceof HvshError)) throw error;
+      return { kind: "unsupported", reason: `${error.message}: ${error.remedy}` };
+    }
+  }
+
+  /** What it would have met where it stands now. */
+  #arrived(): VmExit {
+    const exit = this.trapped({ kind: "signal", signal: SIGTRAP }, false);
+    return exit.kind === "debug" ? exit : SLICE;
+  }
+
   /** A guest that is gone is an exit, whatever was asked of it. */
-  #guarded(body: () => VmExit): VmExit {
+  #guarded(body: () => MaybePromise<VmExit>): MaybePromise<VmExit> {
     try {
       return this.#machine.gone ?? body();
     } catch (error) {

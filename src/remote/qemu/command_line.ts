@@ -56,7 +56,10 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     ],
     ...[
       "-drive",
-      `file=${escaped(`${folder}/states`)},if=none,id=states,format=qcow2,node-name=${STATE_NODE}`,
+      // The folder does not outlive QEMU: nothing there has to reach the disk.
+      `file=${
+        escaped(`${folder}/states`)
+      },if=none,id=states,format=qcow2,cache=unsafe,node-name=${STATE_NODE}`,
     ],
     ...(options.drives ?? []).flatMap((drive) => ["-drive", ideDrive(drive)]),
     ...(options.screen ? ["-device", "VGA"] : []),

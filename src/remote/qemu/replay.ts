@@ -1,6 +1,11 @@
 /**
  * Going back in a recording: QEMU replays it (docs/devel/replay.rst) from states that are kept on the way. Its own
  * `bc` and replay-seek are not used: they do not tell when they are done, and run to the end of the recording.
+ *
+ * A replay of QEMU 7.2 may stop for good. While it stands its main loop reads on in the log, past what was recorded
+ * while the guest ran: if the timer of idle time fires in that (softmmu/icount.c, icount_warp_rt), a reading of its clock
+ * is left over that nobody reads any more, and the next run waits for it. Who runs over that place without standing there
+ * gets past it.
  */
 import { HvshError } from "../../vm/errors.ts";
 import type { BackendHistory } from "../../vm/history.ts";
@@ -13,6 +18,11 @@ const STRIDE = 50_000_000;
 /** Each takes the memory that the guest uses. */
 const MOST_STATES = 64;
 const SLICE_MS = 5;
+/** How often it is looked whether a replay goes on, and how long it may not: it waits for nothing but the processor. */
+const LOOK_MS = 100;
+const STALL_MS = 1_000;
+/** How often it is begun anew from a state until it is given up. */
+const MOST_TRIES = 3;
 /** How the states are called in QEMU. */
 const NAME = "hvsh-at-";
 
@@ -25,6 +35,10 @@ export class QemuReplay implements BackendHistory {
   /** Positions of the states that are kept, ascending. */
   readonly #states: number[] = [];
   #armed = false;
+  /** Where the replay was seen last, since when, and when it is looked again. */
+  #seen = { at: 0, since: 0, again: 0 };
+  /** Where the guest stood before it was let run, or stepped. */
+  #from = 0;
 
   constructor(machine: Machine, qmp: QmpConnection, end: number) {
     this.#machine = machine;
@@ -34,6 +48,10 @@ export class QemuReplay implements BackendHistory {
 
   get position(): number {
     this.#machine.session.halt();
+    return this.#reached;
+  }
+
+  get #reached(): number {
     return (this.#qmp.execute("query-replay") as { icount: number }).icount;
   }
 
@@ -53,6 +71,9 @@ export class QemuReplay implements BackendHistory {
    */
   arm(stepping: boolean): boolean {
     const at = this.position;
+    const now = performance.now();
+    this.#from = at;
+    this.#seen = { at, since: now, again: now + LOOK_MS };
     const newest = Math.max(this.start, this.#states.at(-1)!);
     if (at >= this.limit) return false;
     if (!stepping) this.#stopAt(Math.min(this.limit, Math.max(at, newest) + STRIDE));
@@ -72,7 +93,33 @@ export class QemuReplay implements BackendHistory {
     return at >= due;
   }
 
-  async seek(position: number, goOn: () => boolean): Promise<void> {
+  /** Asked while the guest runs: whether it has stopped to go on, though nothing stopped it. */
+  get stalled(): boolean {
+    const now = performance.now();
+    if (now < this.#seen.again) return false;
+    this.#seen.again = now + LOOK_MS;
+    const at = this.#reached;
+    if (at !== this.#seen.at) this.#seen = { ...this.#seen, at, since: now };
+    return now - this.#seen.since >= STALL_MS;
+  }
+
+  /** Whether anything was executed since the guest was let run. */
+  get moved(): boolean {
+    return this.position !== this.#from;
+  }
+
+  /** A replay that is stalled does its next instruction, past any traps. @throws {HvshError} If it can't. */
+  async pass(): Promise<void> {
+    const at = this.position;
+    if (at < this.limit) await this.#seek(at + 1, () => true, true);
+  }
+
+  seek(position: number, goOn: () => boolean): Promise<void> {
+    return this.#seek(position, goOn);
+  }
+
+  /** @param anew Whether not to go on from here, but from a state. */
+  async #seek(position: number, goOn: () => boolean, anew = false): Promise<void> {
     const { session, traps } = this.#machine;
     const { limit } = this;
     const here = this.position;
@@ -80,14 +127,19 @@ export class QemuReplay implements BackendHistory {
     const putBack = traps.suspend();
     try {
       const kept = this.keptBefore(position);
-      if (position < here || kept > here) this.#said("load a state", `loadvm ${NAME}${kept}`);
+      if (anew || position < here || kept > here) this.#load(kept);
       this.#machine.revived();
       this.limit = position;
-      while (this.arm(false)) {
+      for (let tries = 0; this.arm(false);) {
         session.resume();
-        while (session.poll(SLICE_MS) === undefined && goOn()) await turn();
+        let stalled = false;
+        while (session.poll(SLICE_MS) === undefined && goOn() && !stalled) {
+          await turn();
+          stalled = this.stalled;
+        }
         if (!goOn()) return;
-        this.met();
+        if (stalled) this.#again(++tries);
+        else this.met();
       }
     } finally {
       this.limit = limit;
@@ -95,6 +147,23 @@ export class QemuReplay implements BackendHistory {
       this.#machine.revived();
       putBack();
     }
+  }
+
+  /** Once more from a state: the newest before where it stalled, an older one each time it stalls again. */
+  #again(tries: number): void {
+    const at = this.position;
+    if (tries > MOST_TRIES) {
+      throw new HvshError(`QEMU's replay does not go on at instruction ${at}`, {
+        remedy: "go back to before it, or open the recording anew",
+      });
+    }
+    const before = this.#states.filter((state) => state <= at);
+    this.#load(before.at(-tries) ?? before[0]);
+    this.#machine.revived();
+  }
+
+  #load(kept: number): void {
+    this.#said("load a state", `loadvm ${NAME}${kept}`);
   }
 
   #stopAt(icount: number): void {
