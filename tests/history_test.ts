@@ -94,16 +94,26 @@ Deno.test({
     }),
 });
 
+/** Bytes behind the first one of an event, where it has any (QEMU 7.2's replay/replay-internal.h): times, counts. */
+const EVENT_BYTES: Readonly<Record<number, number>> = { 0: 4, 3: 8, 4: 8, 22: 8, 28: 8, 29: 8 };
+const LOG_HEADER = 12;
+const INSTRUCTIONS = 0;
+const WARP_START = 30;
+const RESET = 38;
+
 /**
- * The log with an event in it that nobody takes, where the guest stood while it was recorded: behind the first
- * instructions (a byte 0, and how many in four) that the start of idle time follows (CHECKPOINT_CLOCK_WARP_START 30, and
- * its time, EVENT_CLOCK 29; QEMU 7.2's replay/replay-internal.h). CHECKPOINT_RESET is none of a guest that runs.
+ * The log with an event in it that nobody takes, a reset's, where the guest stood while it was recorded: behind
+ * instructions that the start of idle time follows. Undefined if it is no log of 7.2's.
  */
 function withStuckEvent(log: Uint8Array): Uint8Array | undefined {
-  const at = log.findIndex((byte, i) =>
-    byte === 0 && log[i + 1] === 0 && log[i + 2] === 0 && log[i + 5] === 30 && log[i + 6] === 29
-  );
-  return at < 0 ? undefined : Uint8Array.of(...log.subarray(0, at + 5), 38, ...log.subarray(at + 5));
+  for (let at = LOG_HEADER; at < log.length;) {
+    const kind = log[at];
+    at += 1 + (EVENT_BYTES[kind] ?? 0);
+    if (kind === INSTRUCTIONS && log[at] === WARP_START) {
+      return Uint8Array.of(...log.subarray(0, at), RESET, ...log.subarray(at));
+    }
+  }
+  return undefined;
 }
 
 Deno.test({

@@ -18,7 +18,10 @@ const STRIDE = 50_000_000;
 /** Each takes the memory that the guest uses. */
 const MOST_STATES = 64;
 const SLICE_MS = 5;
-/** How often it is looked whether a replay goes on, and how long it may not: it waits for nothing but the processor. */
+/**
+ * How often it is looked whether a replay goes on, and how long it may not: it waits for nothing but the processor, which
+ * a busy host may keep from it. Twice as long with each try.
+ */
 const LOOK_MS = 100;
 const STALL_MS = 1_000;
 /** How often it is begun anew from a state until it is given up. */
@@ -39,6 +42,8 @@ export class QemuReplay implements BackendHistory {
   #seen = { at: 0, since: 0, again: 0 };
   /** Where the guest stood before it was let run, or stepped. */
   #from = 0;
+  /** How often in a row it was begun anew. */
+  #tries = 0;
 
   constructor(machine: Machine, qmp: QmpConnection, end: number) {
     this.#machine = machine;
@@ -100,7 +105,7 @@ export class QemuReplay implements BackendHistory {
     this.#seen.again = now + LOOK_MS;
     const at = this.#reached;
     if (at !== this.#seen.at) this.#seen = { ...this.#seen, at, since: now };
-    return now - this.#seen.since >= STALL_MS;
+    return now - this.#seen.since >= STALL_MS << this.#tries;
   }
 
   /** Whether anything was executed since the guest was let run. */
@@ -130,7 +135,7 @@ export class QemuReplay implements BackendHistory {
       if (anew || position < here || kept > here) this.#load(kept);
       this.#machine.revived();
       this.limit = position;
-      for (let tries = 0; this.arm(false);) {
+      while (this.arm(false)) {
         session.resume();
         let stalled = false;
         while (session.poll(SLICE_MS) === undefined && goOn() && !stalled) {
@@ -138,10 +143,11 @@ export class QemuReplay implements BackendHistory {
           stalled = this.stalled;
         }
         if (!goOn()) return;
-        if (stalled) this.#again(++tries);
+        if (stalled) this.#again();
         else this.met();
       }
     } finally {
+      this.#tries = 0;
       this.limit = limit;
       session.halt();
       this.#machine.revived();
@@ -150,15 +156,15 @@ export class QemuReplay implements BackendHistory {
   }
 
   /** Once more from a state: the newest before where it stalled, an older one each time it stalls again. */
-  #again(tries: number): void {
+  #again(): void {
     const at = this.position;
-    if (tries > MOST_TRIES) {
+    if (++this.#tries > MOST_TRIES) {
       throw new HvshError(`QEMU's replay does not go on at instruction ${at}`, {
         remedy: "go back to before it, or open the recording anew",
       });
     }
     const before = this.#states.filter((state) => state <= at);
-    this.#load(before.at(-tries) ?? before[0]);
+    this.#load(before.at(-this.#tries) ?? before[0]);
     this.#machine.revived();
   }
 
