@@ -3,6 +3,7 @@ import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { flat, gpa, hosts, InputError, open } from "../mod.ts";
 import { compareFiles, compareMachines, traceLines } from "../src/dsl/traces.ts";
+import { biosHolds, whyNoBios } from "./soak/bios.ts";
 import { runTraces } from "../src/repl/traces.ts";
 
 const MEMORY = 1 << 20;
@@ -163,6 +164,13 @@ Deno.test({
     assert.deepEqual(verdict.difference, undefined);
     assert.ok(verdict.same >= 40, JSON.stringify(verdict, (_, v) => typeof v === "bigint" ? `${v}` : v));
   },
+});
+
+Deno.test({
+  name: "hvsh diff: SeaBIOS from the reset vector does the same on KVM and in QEMU, or it is told where not",
+  ignore: await whyNoBios() !== undefined,
+  // deno task soak compares a million.
+  fn: () => biosHolds({ runs: 5_000 }),
 });
 
 Deno.test("what is wrong on the command line is told, with the way to write it", async () => {

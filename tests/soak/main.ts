@@ -1,8 +1,9 @@
 /**
- * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each, 1,000,000 packets for the GDB server, and
- * 1,000 stops of 8 vCPUs.
+ * `deno task soak [RUNS [SEED]]`: the property tests with 100,000 cases each, 1,000,000 packets for the GDB server, 1,000
+ * stops of 8 vCPUs, and SeaBIOS for 1,000,000 instructions on KVM beside QEMU.
  * A part of them, with a fixed seed, runs in `deno task test`.
  */
+import { biosHolds } from "./bios.ts";
 import { devicesHold } from "./devices.ts";
 import { gdbHolds } from "./gdb.ts";
 import { lexerHolds } from "./lexer.ts";
@@ -20,6 +21,7 @@ const SUITES = {
   devices: { holds: devicesHold, times: 1 },
   gdb: { holds: gdbHolds, times: 10 },
   vcpus: { holds: vcpusHold, times: 0.01 },
+  bios: { holds: biosHolds, times: 10 },
 };
 
 const [runs = 100_000, seed = Date.now() & 0x7fff_ffff] = Deno.args.map(Number);
