@@ -190,6 +190,38 @@ Deno.test("gdb server: watchpoints of any size, and what they say", () =>
     assert.equal([...vm.breakpoints].length, 1);
   }, Uint8Array.of(0xa2, 0x03, 0x20, 0xa0, 0x03, 0x20, 0xeb, 0xf8)));
 
+Deno.test("gdb server: a Ctrl-C stops the run that was asked for before it, however many packets wait", () => {
+  const released = Promise.withResolvers<string>();
+  const called = Promise.withResolvers<void>();
+  return served(
+    async ({ server }) => {
+      await using client = await GdbClient.start(server.address);
+      // All of it comes while the first packet is being answered.
+      await client.raw(Uint8Array.of(
+        ...framePacket(new TextEncoder().encode("qRcmd,78")),
+        ...framePacket(new TextEncoder().encode("vCont;c")),
+        3,
+        ...framePacket(new TextEncoder().encode("qC")),
+      ));
+      await called.promise;
+      setTimeout(() => released.resolve(""));
+      assert.equal(await client.reply(), "OK");
+      assert.match((await client.reply())!, /^T02/);
+      assert.equal(await client.reply(), "QCp1.1");
+      // Those behind it run on.
+      await client.send("vCont;c");
+      await until(() => machine!.state === "running");
+      await client.raw("\x03");
+      assert.match((await client.reply())!, /^T02/);
+    },
+    LOOP,
+    () => {
+      called.resolve();
+      return released.promise;
+    },
+  );
+});
+
 Deno.test("gdb server: Ctrl-C stops the guest, for gdb and for the script", () =>
   served(async ({ vm, server }) => {
     await using client = await GdbClient.start(server.address);

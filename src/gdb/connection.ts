@@ -151,7 +151,7 @@ export class GdbConnection {
         if (this.#acknowledges && event.reason !== "truncated") this.#write(NAK);
         return;
       case "interrupt":
-        return this.#session.interrupt(this.#worker !== undefined);
+        return this.#session.interrupt(this.#waiting.length);
       case "nak":
         if (!this.#acknowledges || this.#newest === undefined) return;
         if (++this.#resends > RESENDS) return this.#throwOut("it takes no answer");

@@ -64,8 +64,9 @@ export class GdbSession {
   #general: ThreadChoice = "any";
   #resumed: ThreadChoice = "all";
   #foundRunning = false;
-  /** Whether a Ctrl-C came for a run that has not begun. */
-  #interrupted = false;
+  /** For how many packets, the one that is being answered included, a Ctrl-C has come that their runs end by. */
+  #interrupted = 0;
+  #answering = false;
   /** Whether the client is `target extended-remote` (E.2, packet `!`). */
   #extended = false;
   #outside = 0;
@@ -98,16 +99,17 @@ export class GdbSession {
     return this.#outside > 0;
   }
 
-  /** A Ctrl-C. @param busy Whether a packet is being answered, or waits to be. */
-  interrupt(busy: boolean): void {
+  /** A Ctrl-C. @param waiting How many packets came before it whose turn has not come. */
+  interrupt(waiting: number): void {
     const { vm, tell } = this.#parts;
+    this.#interrupted = waiting + (this.#answering ? 1 : 0);
     if (vm.state === "running") vm.pause().catch((error) => tell(`gdb: Ctrl-C failed: ${messageOf(error)}`));
-    else this.#interrupted = busy;
   }
 
   /** Answers one packet. It never throws for what the packet says. */
   async answer(packet: Uint8Array): Promise<After> {
     let after: After = "go-on";
+    this.#answering = true;
     try {
       const answer = await this.#answer(packet);
       if (answer === LEAVE) after = "leave";
@@ -115,7 +117,8 @@ export class GdbSession {
     } catch (error) {
       await this.#parts.send(this.#error(error));
     } finally {
-      this.#interrupted = false;
+      this.#answering = false;
+      if (this.#interrupted > 0) this.#interrupted--;
     }
     return after;
   }
@@ -291,7 +294,7 @@ export class GdbSession {
   async #run(motion: Motion): Promise<Answer> {
     const { vm, sendFrame } = this.#parts;
     const moving = move(vm, motion);
-    if (this.#interrupted && vm.state === "running") await vm.pause();
+    if (this.#interrupted > 0 && vm.state === "running") await vm.pause();
     let stop: Stop;
     this.#outside++;
     try {
