@@ -34,8 +34,8 @@ export interface BreakpointParts {
   readonly open: () => void;
 }
 
-/** Guest-physical addresses whose accesses are to be seen from now on: [start, end). */
-export type WatchListener = (start: bigint, end: bigint) => void;
+/** Ports or guest-physical addresses whose accesses are to be seen from now on: [start, end). Throws where they can't be. */
+export type WatchListener = (space: "port" | "mmio", start: bigint, end: bigint) => void;
 
 /** A machine's breakpoints: makes them, keeps them, and takes them out. */
 export class BreakpointSet implements Breakpoints {
@@ -45,7 +45,7 @@ export class BreakpointSet implements Breakpoints {
   readonly accesses = new Set<ManagedBreakpoint>();
   /** Watchpoints that work by stepping. */
   readonly stepped = new Set<ManagedBreakpoint>();
-  /** Told of each new break on an access by MMIO, before it is there. */
+  /** Told of each new break on a port or an access by MMIO, before it is there. */
   onWatch: WatchListener = () => {};
   readonly #parts: BreakpointParts;
   #next = 1;
@@ -101,8 +101,8 @@ export class BreakpointSet implements Breakpoints {
         this.accesses.delete(gone);
       },
     );
+    if (space !== "msr") this.onWatch(space, start, start + size);
     this.accesses.add(breakpoint);
-    if (space === "mmio") this.onWatch(start, start + size);
     try {
       await breakpoint.enable(true);
     } catch (error) {

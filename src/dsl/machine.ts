@@ -157,7 +157,15 @@ export class GuestMachine implements Machine {
         });
       },
     });
-    breakpoints.onWatch = (start, end) => {
+    breakpoints.onWatch = (space, start, end) => {
+      if (backend.claims !== undefined && !buses[space].serves(start, end)) {
+        throw new UnsupportedError(
+          `a break on ${space === "port" ? "a port" : "MMIO"} where no device of hvsh's is`,
+          "such accesses go to the domain's own device model, or to Xen",
+          { remedy: "add a device there: its accesses come to hvsh, in place of what is there" },
+        );
+      }
+      if (space === "port") return;
       lending.reclaim({ start, end });
       doorbells.reclaim({ start, end });
     };

@@ -85,6 +85,13 @@ export class Bus {
     }
   }
 
+  /** Whether every address of [start, end) is a device's. */
+  serves(start: bigint, end: bigint): boolean {
+    let at = start;
+    for (const range of this.#ranges) if (range.start <= at && at < range.end) at = range.end;
+    return at >= end;
+  }
+
   /** The range that holds `address`, if any. */
   find(address: number | bigint): PlacedRange | undefined {
     if (this.#space === "port") {

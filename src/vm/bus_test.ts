@@ -74,3 +74,17 @@ Deno.test("a hypervisor is told of each range that comes and goes; refused, noth
   bus.remove(two);
   assert.equal(claimed.size, 0);
 });
+
+Deno.test("bus: a range is served where its devices leave no gap", () => {
+  const bus = new Bus("port");
+  const at = (name: string, start: number, length: number) => ({ name, ports: { start, length } });
+  bus.add(at("b", 0x104, 4));
+  bus.add(at("a", 0x100, 4));
+  bus.add(at("c", 0x109, 1));
+  const cases = [[0x100n, 0x108n, true], [0x102n, 0x105n, true], [0x107n, 0x10an, false], [
+    0xffn,
+    0x101n,
+    false,
+  ]] as const;
+  for (const [start, end, served] of cases) assert.equal(bus.serves(start, end), served, `${start}`);
+});

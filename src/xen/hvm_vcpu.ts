@@ -1,4 +1,6 @@
+import { ERRNO } from "../abi/errno.ts";
 import { hvm_hw_cpu, HVM_SAVE } from "../abi/xen.ts";
+import { HostError } from "../host/error.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { StateError, UnsupportedError } from "../vm/errors.ts";
@@ -392,7 +394,16 @@ export class HvmVcpu extends XenVcpu {
   }
 
   #fetch(): void {
-    this.parts.control.getRecord(this.parts.domain, HVM_SAVE.CPU, this.index, this.#record);
+    const { control, domain, runner } = this.parts;
+    const get = () => control.getRecord(domain, HVM_SAVE.CPU, this.index, this.#record);
+    try {
+      get();
+    } catch (error) {
+      // Xen has no record of a vCPU that is down: it met HLT for good as the domain was being paused.
+      if (!(error instanceof HostError && error.errno === ERRNO.ENODATA && runner.revive())) throw error;
+      this.#halted = true;
+      get();
+    }
   }
 
   #read(): Map<RegisterName, bigint> {

@@ -78,6 +78,11 @@ export class DomainRunner {
     this.#held = true;
   }
 
+  /** Brings back a domain that shut down as its last vCPU executed HLT for good; false if it has not. */
+  revive(): boolean {
+    return this.#parts.revived?.() ?? false;
+  }
+
   /** Forgets what stopped: the state of every vCPU is set anew. */
   forget(): void {
     if (this.#stepping !== undefined) this.#endStep();

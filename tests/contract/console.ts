@@ -24,7 +24,10 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     const vm = await printer(c, "Grüße from the guest\r\n");
     const heard: number[] = [];
     using _ = vm.console.onOutput((bytes) => heard.push(...bytes));
+    // A console in another process tells a moment later.
+    const told = vm.console.expect("from the guest\r\n");
     await until(vm, "halt");
+    await told;
     assert.equal(vm.console.text, "Grüße from the guest\r\n");
     assert.equal(new TextDecoder().decode(Uint8Array.from(heard)), vm.console.text);
   },
