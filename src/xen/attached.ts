@@ -1,5 +1,4 @@
 import { XEN } from "../abi/xen.ts";
-import { HostError } from "../host/error.ts";
 import { XenControl } from "../host/xen/control.ts";
 import { DeviceModel } from "../host/xen/device_model.ts";
 import { DomainCalls } from "../host/xen/domctl.ts";
@@ -38,7 +37,6 @@ import { PvVcpu } from "./pv_vcpu.ts";
 import { DomainRunner } from "./runner.ts";
 import type { StopStrategy } from "./strategy.ts";
 import type { XenVcpu } from "./vcpu.ts";
-import { wake } from "./waking.ts";
 
 /** vCPU numbers go up to HVM_MAX_VCPUS - 1 and XEN_LEGACY_MAX_VCPUS: no domain has more. */
 const MAX_VCPUS = 512;
@@ -49,7 +47,6 @@ export interface AttachHow {
   capabilities(kind: DomainKind): Capabilities;
   /** Whether the domain was created paused for us: that pause is taken over. */
   readonly adopt?: boolean;
-  /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
   /** Decodes; without it, some instructions of HVM guests can't be stepped. */
   readonly lengthOf?: InstructionLength;
   /**
@@ -59,6 +56,7 @@ export interface AttachHow {
   readonly devices?: DeviceClaims;
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
   readonly memory?: number;
+  /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
   readonly own?: {
     readonly name: BackendName;
     /** `pristine`: its state before its first instruction, where it can be started over with that; it is paused then. */
@@ -83,7 +81,6 @@ export class AttachedDomain implements Backend {
   readonly #resources: DisposableStack;
   readonly #own: AttachHow["own"];
   readonly #control: XenControl;
-  readonly #model: DeviceModel | undefined;
   readonly #calls: DomainCalls;
   readonly #frames: FrameCache;
   #pristine: Uint8Array<ArrayBuffer> | undefined;
@@ -115,7 +112,7 @@ export class AttachedDomain implements Backend {
     const calls = this.#calls = cleanup.use(new DomainCalls());
     const foreign = cleanup.use(new ForeignMemory());
     const frames = this.#frames = cleanup.use(new FrameCache(foreign, id));
-    const model = this.#model = pv ? undefined : cleanup.use(new DeviceModel());
+    const model = pv ? undefined : cleanup.use(new DeviceModel());
     const kind = model === undefined
       ? cleanup.use(pvKind(control, store, found, frames))
       : { ...hvmKind({ control, id, frames, foreign, model }, how), [Symbol.dispose]: () => {} };
@@ -221,20 +218,7 @@ export class AttachedDomain implements Backend {
     if (flags !== undefined && (flags & XEN.XEN_DOMINF_shutdown) !== 0) this.#calls.resume(id);
     this.#runner.forget();
     for (const vcpu of this.vcpus) (vcpu as HvmVcpu).forget();
-    this.#wake();
     this.#control.setImage(id, pristine);
-  }
-
-  /** Makes vCPUs that sleep in HLT run when the domain does. */
-  #wake(): void {
-    const model = this.#model;
-    if (model === undefined) return;
-    wake({
-      control: this.#control,
-      model,
-      domain: this.domain.id,
-      vcpus: this.vcpus.map(({ index }) => index),
-    });
   }
 
   keep(): void {
@@ -268,19 +252,11 @@ export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): s
 }
 
 /** vCPUs of a PV domain that were ever brought up: others have no context to look at. */
-function vcpuCount(control: XenControl, domain: DomainRecord): number {
-  const context = new Uint8Array(8192);
+function vcpuCount(control: XenControl, { id, maxVcpu, name }: DomainRecord): number {
   let count = 0;
-  for (; count <= domain.maxVcpu && count < MAX_VCPUS; count++) {
-    try {
-      control.getContext(domain.id, count, context);
-    } catch (error) {
-      if (!(error instanceof HostError)) throw error;
-      break;
-    }
-  }
+  while (count <= maxVcpu && count < MAX_VCPUS && control.started(id, count)) count++;
   if (count > 0) return count;
-  throw new UnsupportedError(`attaching to ${domain.name}`, "none of its vCPUs was ever brought up", {
+  throw new UnsupportedError(`attaching to ${name}`, "none of its vCPUs was ever brought up", {
     remedy: "wait until its toolstack has built it",
   });
 }

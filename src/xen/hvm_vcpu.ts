@@ -110,14 +110,16 @@ export class HvmVcpu extends XenVcpu {
     if (request !== undefined && !request.settled) {
       return then(this.settle(), (exit) => exit ?? this.#stepped());
     }
-    if ((this.registers().cr0 & PROTECTED) === 0n) {
+    // Each look at them is a request to Xen.
+    const registers = this.registers();
+    if ((registers.cr0 & PROTECTED) === 0n) {
       const how = stepByHand(this.#hand);
       if (how === "done") return this.#stepped();
       this.#hideFlag = how === "hide-flag";
     }
-    const instruction = this.#underRip();
+    const instruction = this.#underRip(registers);
     if (instruction === undefined) return bare();
-    if (instruction === "HLT" && (this.registers().rflags & IF) === 0n) {
+    if (instruction === "HLT" && (registers.rflags & IF) === 0n) {
       return this.#noticed(runner.runOn(this.index, HALT_MS) ?? SLICE);
     }
     if (this.#hvm.lengthOf === undefined || this.#server === undefined) {
@@ -226,7 +228,7 @@ export class HvmVcpu extends XenVcpu {
   /** Forgets where it was: its state is set anew. */
   forget(): void {
     this.#server?.settle(this.index);
-    this.#halted = false;
+    this.#wake();
     this.writes++;
   }
 
@@ -240,8 +242,7 @@ export class HvmVcpu extends XenVcpu {
     this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
   }
 
-  #underRip(): string | undefined {
-    const registers = this.registers();
+  #underRip(registers: Registers): string | undefined {
     const code = new Uint8Array(LOOK_AT);
     const at = linearRip(registers);
     // As far as the page goes: what lies behind may not be there.
@@ -354,11 +355,11 @@ export class HvmVcpu extends XenVcpu {
     });
   }
 
-  /** A debugger that moves RIP wants the instruction there to run: HLT's sleep ends. */
+  /** Who sends it elsewhere wants the instruction there to run: HLT's sleep ends. */
   #wake(): void {
     this.#halted = false;
     const { control, domain } = this.parts;
-    wake({ control, model: this.#hvm.model, domain, vcpus: [this.index] });
+    wake({ control, model: this.#hvm.model, domain, vcpu: this.index });
   }
 
   /** Changes the context, if it has one. */

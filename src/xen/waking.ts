@@ -16,27 +16,26 @@ const SVR_ENABLED = 0x100;
 const SPURIOUS = 0xff;
 
 /** What is woken, and by what means. */
-export interface Sleepers {
+export interface Sleeper {
   readonly control: Pick<XenControl, "asleep" | "getImage" | "setImage">;
   readonly model: Pick<DeviceModel, "injectMessage">;
   readonly domain: number;
-  readonly vcpus: readonly number[];
+  readonly vcpu: number;
 }
 
 /**
- * Wakes those that sleep, of a paused HVM or PVH domain. Their state stays: the LAPIC is on for the one interrupt that
+ * Wakes a vCPU of a paused HVM or PVH domain, if it sleeps. Its state stays: the LAPIC is on for the one interrupt that
  * ends the sleep, which is gone again with the state from before.
  *
  * @throws {HostError} If Xen refuses.
  */
-export function wake({ control, model, domain, vcpus }: Sleepers): void {
-  const asleep = vcpus.filter((vcpu) => control.asleep(domain, vcpu));
-  if (asleep.length === 0) return;
+export function wake({ control, model, domain, vcpu }: Sleeper): void {
+  if (!control.asleep(domain, vcpu)) return;
   const before = control.getImage(domain);
   const awake = before.slice();
-  for (const vcpu of asleep) switchOn(awake, vcpu);
+  switchOn(awake, vcpu);
   control.setImage(domain, awake);
-  for (const vcpu of asleep) model.injectMessage(domain, lapicOf(vcpu), SPURIOUS);
+  model.injectMessage(domain, lapicOf(vcpu), SPURIOUS);
   control.setImage(domain, before);
 }
 
