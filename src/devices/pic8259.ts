@@ -5,6 +5,7 @@
  * Data sheet: Intel 8259A Programmable Interrupt Controller, 231468-003; Intel 82371SB (PIIX3), 2.5.3
  * (ELCR1, ELCR2: they take the place of ICW1's LTIM bit).
  */
+import type { ChipsAtStart } from "../vm/backend.ts";
 import type { DeviceRange, InterruptController, InterruptLine } from "../vm/device.ts";
 import type { RegisterBits } from "../vm/register_bits.ts";
 import { ByteDevice } from "./byte_device.ts";
@@ -50,10 +51,7 @@ export interface Pic8259Options {
   /** Whether they are initialised, nothing masked, for a guest started without firmware: vectors 0x08 and 0x70. */
   readonly configured?: boolean;
   /** What is masked and level-triggered from the start, if `configured`: the first chip, the second. */
-  readonly start?: {
-    readonly masks: readonly [number, number];
-    readonly level: readonly [number, number];
-  };
+  readonly start?: NonNullable<ChipsAtStart["pic"]>;
 }
 
 /** Both controllers at ports 0x20, 0xa0 and 0x4d0. */

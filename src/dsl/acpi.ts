@@ -11,6 +11,7 @@ import { VirtioMmio } from "../devices/virtio/virtio_mmio.ts";
 import type { Device } from "../vm/device.ts";
 import { acpiFiles } from "../x86/acpi/loader.ts";
 import { type AcpiPc, type AcpiPci, acpiTables } from "../x86/acpi/pc.ts";
+import { lay } from "../x86/acpi/tables.ts";
 import { type BootWrite, ramSpans, spanOf } from "../x86/boot/image.ts";
 
 /** A machine, as far as its tables tell of it. */
@@ -54,9 +55,7 @@ export function acpiWrite(machine: Described, writes: readonly BootWrite[]): Boo
 
 /** Tells the kernel by its boot protocol where the root pointer is. @param at Where it looks for that, 8 bytes. */
 export function pointerWrite(at: bigint, root: bigint): BootWrite {
-  const view = new DataView(new ArrayBuffer(8));
-  view.setBigUint64(0, root, true);
-  return { at, bytes: new Uint8Array(view.buffer), name: "address of the ACPI root pointer" };
+  return { at, bytes: lay([[root, 8]]), name: "address of the ACPI root pointer" };
 }
 
 /** Hands the firmware tables that tell of these devices. */

@@ -3,10 +3,10 @@ import type { Registers, RegisterValues } from "../vm/registers.ts";
 import { interruptInstruction, realInterrupt } from "./real_interrupt.ts";
 
 /**
- * KVM, and hvsh on Xen, step by the guest's own trap flag. On vmx and svm a processor clears it as it enters a handler, so that a step of
- * INT n ends only after the handler's IRET, and with the flag in the handler's stack frame; PUSHF shows it to the guest
- * (SDM vol. 3B, 18.3.1.4). In real mode, where boot code lives, that is cheap to do right: these instructions are done
- * here instead.
+ * KVM, and hvsh on Xen, step by the guest's own trap flag. On vmx and svm a processor clears it as it enters a handler,
+ * so that a step of INT n ends only after the handler's IRET, and with the flag in the handler's stack frame; PUSHF shows
+ * it to the guest (SDM vol. 3B, 18.3.1.4). In real mode, where boot code lives, that is cheap to do right: these
+ * instructions are done here instead.
  */
 
 /** The guest of a step by hand. */
