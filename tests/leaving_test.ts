@@ -109,3 +109,15 @@ Deno.test("leaving: a signal ends a script that is stuck", async () => {
     assert.match(stderr, /hvsh was ended while it was stuck/);
   }));
 });
+
+Deno.test("leaving: a command of the operating system that still runs ends with hvsh", async () => {
+  const child = hvsh("-c", "shell echo runs && exec sleep 120");
+  const reader = child.stdout.getReader();
+  while (!new TextDecoder().decode((await reader.read()).value).includes("runs"));
+  reader.releaseLock();
+  const start = performance.now();
+  child.kill("SIGTERM");
+  // The command holds the other end of the pipe: this waits for it.
+  assert.equal((await end(child)).code, 143);
+  assert.ok(performance.now() - start < 100_000, "the command went on to its end");
+});

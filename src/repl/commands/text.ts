@@ -131,7 +131,17 @@ export async function shell(session: Session, { rest }: Invocation): Promise<Ans
     const { code, stdout } = await new Deno.Command("sh", { args: ["-c", rest], stdin: "null" }).output();
     return { text: "", data: { code, stdout: new TextDecoder().decode(stdout) } };
   }
-  const run = () => new Deno.Command("sh", { args: ["-c", rest] }).spawn().status;
+  const run = async () => {
+    const child = new Deno.Command("sh", { args: ["-c", rest] }).spawn();
+    // Whoever ends hvsh meanwhile ends it too.
+    const hangUp = () => child.kill("SIGHUP");
+    globalThis.addEventListener("unload", hangUp);
+    try {
+      return await child.status;
+    } finally {
+      globalThis.removeEventListener("unload", hangUp);
+    }
+  };
   // An editor or a pager wants the keys for itself.
   const { code } = await (session.keyboard?.lend(run) ?? run());
   return { text: code === 0 ? "" : `(exit code ${code})\n`, data: { code } };
