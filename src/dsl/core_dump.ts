@@ -1,5 +1,6 @@
 /** `vm.dumpCore()`: all of a guest in a file, for crash(8) and gdb. */
 import { InputError } from "../vm/errors.ts";
+import { hostReason } from "./host_reason.ts";
 import type { Machine } from "../vm/machine.ts";
 import { coreHeader, type CoreImage } from "../x86/elf_core.ts";
 import type { LinuxView } from "./linux.ts";
@@ -63,13 +64,13 @@ export async function dumpCore(
     done = true;
   } catch (cause) {
     if (!(cause instanceof Error) || cause.name === "FaultError" || cause.name === "StateError") throw cause;
-    throw new InputError(`${path} can't be written: ${cause.message}`, {
+    throw new InputError(`${path} can't be written: ${hostReason(cause)}`, {
       cause,
       remedy: "see whether there is room for all of the guest's memory",
     });
   } finally {
     file.close();
-    if (!done) await Deno.remove(path);
+    if (!done) await removeFile(path);
   }
   return { path, bytes, segments: memory.length, vmcoreinfo: kernel?.vmcoreinfo !== undefined };
 }
@@ -78,11 +79,17 @@ async function create(path: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path, { write: true, create: true, truncate: true });
   } catch (cause) {
-    throw new InputError(`${path} can't be written: ${cause instanceof Error ? cause.message : cause}`, {
+    throw new InputError(`${path} can't be written: ${hostReason(cause)}`, {
       cause,
       remedy: "check the path; it counts from the current folder",
     });
   }
+}
+
+/** Half a dump is of no use; a device such as /dev/full is not ours to take away. */
+async function removeFile(path: string): Promise<void> {
+  const { isFile } = await Deno.lstat(path);
+  if (isFile) await Deno.remove(path);
 }
 
 async function write(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {

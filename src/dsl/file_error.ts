@@ -1,5 +1,6 @@
 /** What is said of files that the user named and that can't be read or written. */
 import { InputError } from "../vm/errors.ts";
+import { hostReason } from "./host_reason.ts";
 
 /** The error for a file that can't be read. @param cause What Deno said. */
 export function unreadable(path: string, cause: unknown): InputError {
@@ -24,5 +25,5 @@ function reason(cause: unknown, missing: string, act: string): string {
   if (cause instanceof Deno.errors.NotFound) return missing;
   if (cause instanceof Deno.errors.PermissionDenied) return `${act} is not permitted`;
   if (cause instanceof Deno.errors.IsADirectory) return "it is a folder";
-  return cause instanceof Error ? cause.message : String(cause);
+  return hostReason(cause);
 }

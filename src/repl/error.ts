@@ -10,12 +10,6 @@ export class ShellError extends Error {
   }
 }
 
-/** What the host said, as a clause: "no space left on device". */
-export function hostReason(error: unknown): string {
-  const text = (error instanceof Error ? error.message : String(error)).replace(/ \(os error \d+\)/, "");
-  return text.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
-}
-
 /** An error as the shell tells it. */
 export interface ErrorReport {
   /** What happened, with the error's name in front unless it is one of ours, whose sentences stand alone. */

@@ -1,4 +1,4 @@
-import { hostReason } from "./error.ts";
+import { hostReason } from "../dsl/host_reason.ts";
 
 /** Where the shell prints. */
 export interface Output {

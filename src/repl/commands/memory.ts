@@ -1,7 +1,7 @@
 /** find, fill, dump and load. */
+import { hostReason } from "../../dsl/host_reason.ts";
 import { gpa, gva, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
-import { hostReason } from "../error.ts";
 import { quoteWord, words as lexWords } from "../lexer.ts";
 import { count, hex, size } from "../render/text.ts";
 import type { Session } from "../session.ts";

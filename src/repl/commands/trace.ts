@@ -1,5 +1,6 @@
 /** trace and exits: what the guest asked of its devices. */
 import { InputError, type TraceEntry, type TraceFilter } from "../../dsl/mod.ts";
+import { unwritable } from "../../dsl/file_error.ts";
 import type { Answer } from "../command.ts";
 import { renderStatistics, renderTrace } from "../render/trace.ts";
 import type { Session } from "../session.ts";
@@ -32,7 +33,7 @@ export async function trace(session: Session, words: readonly string[]): Promise
     try {
       await Deno.writeTextFile(save.path, text);
     } catch (cause) {
-      throw new InputError(`${save.path} can't be written`, { cause, remedy: "check the path" });
+      throw unwritable(save.path, cause);
     }
     const entries = vm.trace.entries(filter).length;
     return {
