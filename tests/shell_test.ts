@@ -338,3 +338,12 @@ Deno.test("answers and errors have nothing in them that a terminal obeys", async
   const text = f.output.take() + f.errors.join("");
   assert.equal(text, "name \\x1b[2J\\x1b]0;mine\\x07\nconsole: \\x1b[2J\n\\x9b2J\n");
 });
+
+Deno.test("shell: what follows a command in the background meets a guest that runs", async () => {
+  await using f = fixture({ guest: spinning() });
+  await f.shell.open();
+  await f.shell.execute("continue &");
+  assert.equal(f.shell.vm?.state, "running");
+  await assert.rejects(f.shell.execute("step"), /step: the guest is running/);
+  await f.shell.vm?.pause();
+});

@@ -69,6 +69,8 @@ export class Shell implements Session {
   #evaluating = 0;
   #warm = false;
   #hooking = false;
+  /** Told once the guest was made to go. */
+  #resumed: (() => void) | undefined;
   readonly #captures = new Captures();
 
   constructor(parts: ShellParts) {
@@ -196,7 +198,9 @@ export class Shell implements Session {
     const vm = this.#vm;
     if (!vm) throw noGuest();
     await this.#warmUp(vm);
-    const stop = await go(vm);
+    const going = go(vm);
+    this.#resumed?.();
+    const stop = await going;
     // The stop of work in the background may have been told already; of a guest that is closed there is none to tell.
     if (!this.#told.has(stop) && this.#guests.has(vm)) await this.#tell(stop);
     return stop;
@@ -273,10 +277,13 @@ export class Shell implements Session {
       `${call.name}${call.format && `/${call.format}`} ${call.rest.slice(0, background.index)}`,
     );
     const vm = this.#vm;
-    this.#performCommand(step.text, command, again ?? call).catch((error) => {
+    const resumed = new Promise<void>((resolve) => this.#resumed = resolve);
+    const work = this.#performCommand(step.text, command, again ?? call).catch((error) => {
       // A guest that was closed meanwhile took its work with it: that is no news.
       if (vm === undefined || this.#guests.has(vm)) this.report(error, step.text);
     });
+    // What is typed next shall meet a guest that runs, not one that is about to.
+    if (command.group === "running") await Promise.race([resumed, work]);
   }
 
   async #performCommand(text: string, command: Command, call: Invocation): Promise<void> {
