@@ -304,7 +304,9 @@ export function parseOptions(argv: readonly string[]): CommandLine {
       continue;
     }
     const value = attached ?? argv[++i];
-    if (value === undefined) {
+    // `-kernel -c LINE`: no file is called -c. Texts and lines may be.
+    const isOption = attached === undefined && value !== undefined && rowOf(value) !== undefined;
+    if (value === undefined || (isOption && !/^(?:TEXT|LINE)/.test(row.value))) {
       throw new ShellError(`${name} lacks its ${row.value}`, `Write ${name} ${row.value}.`);
     }
     row.take(found, value);

@@ -48,7 +48,10 @@ export function vcpuOf(session: Session): GuestMachine["vcpus"][number] {
  * `frame`, `up` and `down` chose.
  */
 export async function registersOf(session: Session): Promise<Registers> {
-  const registers = await vcpuOf(session).registers();
+  const registers = await vcpuOf(session).registers().catch((error) => {
+    if (guest(session).state !== "running") throw error;
+    return unread(error);
+  });
   const frame = session.frame > 0 ? session.backtrace?.frames[session.frame] : undefined;
   if (frame === undefined) return registers;
   const changed: Partial<Record<RegisterName, bigint>> = {
@@ -58,6 +61,16 @@ export async function registersOf(session: Session): Promise<Registers> {
   };
   return new Proxy(registers, {
     get: (target, name) => changed[name as RegisterName] ?? target[name as RegisterName],
+  });
+}
+
+/** Registers of a guest that runs: numbers and physical addresses need none, and whatever does is refused. */
+function unread(error: Error): Registers {
+  return new Proxy({} as Registers, {
+    get(_, name) {
+      if (name === "then") return undefined; // it is no promise
+      throw error;
+    },
   });
 }
 
@@ -79,7 +92,9 @@ export function namesFor(session: Session, registers: Registers): Names {
       }
       return variables.get(name);
     },
-    word: ({ 16: 2, 32: 4, 64: 8 } as const)[bitness(registers)],
+    get word() {
+      return ({ 16: 2, 32: 4, 64: 8 } as const)[bitness(registers)];
+    },
   };
 }
 
@@ -158,8 +173,8 @@ export interface Place {
 export function placeOf(value: Value, registers: Registers): Place {
   const { space, at } = addressOf(value, { linear: (segment, offset) => linear(registers, segment, offset) });
   if (space === "gpa") return { space, at, address: gpa(at), value };
-  const real = cpuMode(registers) === "real" || cpuMode(registers) === "virtual-8086";
-  const far = real && value.segmented !== undefined && value.segmented.offset <= 0xffffn
+  const real = () => cpuMode(registers) === "real" || cpuMode(registers) === "virtual-8086";
+  const far = value.segmented !== undefined && value.segmented.offset <= 0xffffn && real()
     ? value.segmented
     : undefined;
   return { space, at, address: far === undefined ? gva(at) : segmented(far.selector, far.offset), value };
