@@ -78,7 +78,7 @@ Deno.test("leaving: a standard output that takes no more is told in a sentence, 
     assert.equal(code, 1, args.join(" "));
     assert.equal(
       stderr,
-      "hvsh: standard output can't be written: No space left on device (os error 28)\nnothing more is printed there\n",
+      "hvsh: standard output can't be written: no space left on device\nnothing more is printed there\n",
     );
   }
   // An exit code of one's own stays.

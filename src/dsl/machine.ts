@@ -191,6 +191,7 @@ export class GuestMachine implements Machine {
     this.#access = new BusAccess({
       buses,
       capabilities: backend.capabilities,
+      irqchip: backend.interrupts?.irqchip ?? false,
       open: () => control.requireOpen("devices"),
     });
     this.linux = new LinuxView({
@@ -451,7 +452,7 @@ export class GuestMachine implements Machine {
    * @param port 16 bits.
    * @param size Bytes: 1, 2 or 4.
    * @returns The value, little-endian from the bytes the device gave; all ones where none answers.
-   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {UnsupportedError} If the backend takes no devices, or if a chip in the hypervisor is there.
    * @throws {InputError} If port or size make no sense.
    * @throws {StateError} If the machine is closed.
    */
@@ -462,7 +463,7 @@ export class GuestMachine implements Machine {
   /**
    * Writes a port as the guest would: its device takes the low `size` bytes of `value`, little-endian.
    *
-   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {UnsupportedError} If the backend takes no devices, or if a chip in the hypervisor is there.
    * @throws {InputError} If port or size make no sense.
    * @throws {StateError} If the machine is closed.
    */
@@ -475,7 +476,7 @@ export class GuestMachine implements Machine {
    *
    * @param size Bytes: 1, 2, 4 or 8.
    * @returns The value, little-endian from the bytes the device gave; all ones where none answers.
-   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {UnsupportedError} If the backend takes no devices, or if a chip in the hypervisor is there.
    * @throws {InputError} If the size makes no sense.
    * @throws {StateError} If the machine is closed.
    */
@@ -487,7 +488,7 @@ export class GuestMachine implements Machine {
    * Writes a guest-physical address without memory as the guest would: its device takes the low `size` bytes of
    * `value`, little-endian.
    *
-   * @throws {UnsupportedError} If the backend takes no devices.
+   * @throws {UnsupportedError} If the backend takes no devices, or if a chip in the hypervisor is there.
    * @throws {InputError} If the size makes no sense.
    * @throws {StateError} If the machine is closed.
    */

@@ -1,3 +1,5 @@
+import { hostReason } from "../dsl/host_reason.ts";
+
 /** Where the shell prints. */
 export interface Output {
   /** Whether a person looks at it. */
@@ -41,9 +43,7 @@ export class StandardOutput implements Output {
     if (readerIsGone(error)) return;
     this.failed = true;
     writeError(
-      `hvsh: standard output can't be written: ${
-        error instanceof Error ? error.message : error
-      }\nnothing more is printed there\n`,
+      `hvsh: standard output can't be written: ${hostReason(error)}\nnothing more is printed there\n`,
     );
   }
 }
