@@ -63,7 +63,7 @@ export class Shell implements Session {
   #base: URL | undefined;
   readonly #foreground = new Foreground();
   readonly #lines: JsonLines;
-  #told = new WeakSet<Stop>();
+  #told = new WeakMap<Stop, Promise<void>>();
   #stopAnswer: Answer | undefined;
   #sourceDepth = 0;
   #evaluating = 0;
@@ -201,8 +201,8 @@ export class Shell implements Session {
     const going = go(vm);
     this.#resumed?.();
     const stop = await going;
-    // The stop of work in the background may have been told already; of a guest that is closed there is none to tell.
-    if (!this.#told.has(stop) && this.#guests.has(vm)) await this.#tell(stop);
+    // Of a guest that is closed there is none to tell.
+    if (this.#guests.has(vm)) await this.#tell(stop);
     return stop;
   }
 
@@ -222,8 +222,17 @@ export class Shell implements Session {
     }
   }
 
-  async #tell(stop: Stop): Promise<void> {
-    this.#told.add(stop);
+  /** Tells a stop once: work in the background, whoever waits for it and whoever paused the guest all come here. */
+  #tell(stop: Stop): Promise<void> {
+    const telling = this.#told.get(stop);
+    // A hook that runs at this stop can't wait for itself.
+    if (telling !== undefined) return this.#hooking ? Promise.resolve() : telling;
+    const told = this.#describe(stop);
+    this.#told.set(stop, told);
+    return told;
+  }
+
+  async #describe(stop: Stop): Promise<void> {
     if (this.#vm?.vcpus.includes(stop.vcpu)) this.vcpu = stop.vcpu.index;
     this.frame = 0;
     this.backtrace = undefined;

@@ -49,7 +49,7 @@ export async function resume(session: Session, { rest }: Invocation): Promise<vo
 export async function stop(session: Session): Promise<Answer | void> {
   const vm = guest(session);
   if (vm.state === "paused") return { text: "The guest is paused already.\n", data: { state: vm.state } };
-  await vm.pause();
+  await session.resume(() => vm.pause());
 }
 
 /** `stepi [N]`: N instructions. `stepi/i`: pending interrupts are taken. */
