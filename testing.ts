@@ -17,7 +17,15 @@
  *
  * @module
  */
-import { type GuestMachine, hosts, HvshError, open, type OpenOptions, type Stop } from "./src/dsl/mod.ts";
+import {
+  type GuestMachine,
+  hosts,
+  HvshError,
+  open,
+  type OpenOptions,
+  type Stop,
+  TimeoutError,
+} from "./src/dsl/mod.ts";
 import { openLibraries } from "./src/dsl/open.ts";
 import { report, told } from "./src/dsl/report.ts";
 
@@ -47,7 +55,10 @@ export interface GuestChecks {
   report(): Promise<string>;
 }
 
-/** A guest in a test: a machine with checks. Disposing of it destroys it. */
+/**
+ * A guest in a test: a machine with checks. Disposing of it destroys it. Its `console.expect` and `screen.expect`
+ * wait as long as `timeoutMs` says; what does not come in time pauses the guest, and the error shows where it stood.
+ */
 export type TestGuest = GuestMachine & GuestChecks;
 
 /** An expectation was not met; the message shows where the guest stood. */
@@ -68,6 +79,10 @@ const GRACE_MS = 50;
 export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
   const { timeoutMs: limit = DEFAULT_TIMEOUT_MS, ...rest } = options;
   const vm = await open(rest);
+  /** The console's own, which leaves the guest as it is. */
+  const consoleExpect = vm.console.expect.bind(vm.console);
+  reported(vm, vm.console, limit);
+  reported(vm, vm.screen, limit);
   /** A stop that came while the console was waited for: the next expectation of a stop is about it. */
   let early: Stop | undefined;
   const checks: GuestChecks = {
@@ -83,7 +98,7 @@ export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
     async expectConsole(pattern, { timeoutMs = limit } = {}) {
       const asked = callerOf(checks.expectConsole);
       const give = new AbortController();
-      const match = vm.console.expect(pattern, { timeoutMs, signal: give.signal });
+      const match = consoleExpect(pattern, { timeoutMs, signal: give.signal });
       const seen = match.then(() => "seen" as const, () => "missing" as const);
       const stopped = vm.continue();
       if (await Promise.race([seen, stopped.then(() => "stopped" as const)]) === "stopped") {
@@ -105,6 +120,28 @@ export async function guest(options: GuestOptions = {}): Promise<TestGuest> {
     report: () => report(vm),
   };
   return Object.assign(vm, checks);
+}
+
+/** What prints, and can be waited for. */
+interface Printing {
+  expect(
+    pattern: RegExp | string,
+    options?: { timeoutMs?: number; signal?: AbortSignal },
+  ): Promise<RegExpMatchArray>;
+}
+
+/** Has `printing.expect` wait for `limit` milliseconds if it is not told otherwise, and show the guest if that was in vain. */
+function reported(vm: GuestMachine, printing: Printing, limit: number): void {
+  const wait = printing.expect.bind(printing);
+  printing.expect = async function expect(pattern, options) {
+    const asked = callerOf(expect);
+    try {
+      return await wait(pattern, { ...options, timeoutMs: options?.timeoutMs ?? limit });
+    } catch (error) {
+      if (!(error instanceof TimeoutError) || vm.state === "closed") throw error;
+      throw await shown(vm, TimeoutError, error.message, asked, error);
+    }
+  };
 }
 
 /**
@@ -147,14 +184,20 @@ function reasonAgainst({ backend, devices = [] }: GuestOptions): string | undefi
   return other ? undefined : missing;
 }
 
-async function failure(
+function failure(vm: GuestMachine, message: string, frames: string, cause?: unknown): Promise<GuestFailure> {
+  return shown(vm, GuestFailure, message, frames, cause);
+}
+
+/** An error whose message goes on with where the guest stands. */
+async function shown<E extends HvshError>(
   vm: GuestMachine,
+  Kind: new (message: string, options: { cause?: unknown; remedy?: string }) => E,
   message: string,
   frames: string,
   cause?: unknown,
-): Promise<GuestFailure> {
+): Promise<E> {
   if (vm.state === "running") await vm.pause();
-  const failed = new GuestFailure(`${message}\n${await report(vm)}`, {
+  const failed = new Kind(`${message}\n${await report(vm)}`, {
     remedy: "the report shows where the guest stood",
     ...(cause === undefined ? {} : { cause }),
   });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { flat } from "./mod.ts";
+import { bootSector, flat } from "./mod.ts";
 import { guest, GuestFailure, guestTest } from "./testing.ts";
 
 /** mov al, 'O'; out 0xe9, al; mov al, 'K'; out 0xe9, al; then what `end` says. */
@@ -44,6 +44,25 @@ Deno.test("a guest that stops before the console shows something says so", async
   await using vm = await guest({ backend: "fake", boot: ok(...EXIT) });
   const { message } = await failureOf(vm.expectConsole("login:"));
   assert.match(message, /did not show login: before the guest stopped by exit with code 43/);
+});
+
+Deno.test("what the console or the screen does not show in time is told with where the guest stood", async () => {
+  const code = new Uint8Array(512);
+  code.set([0xb0, 0x4f, 0xe6, 0xe9, 0xb0, 0x4b, 0xe6, 0xe9, ...SPIN]);
+  code.set([0x55, 0xaa], 510);
+  const sector = bootSector(code);
+  await using vm = await guest({ backend: "fake", boot: sector, timeoutMs: 30 });
+  const running = vm.continue();
+  for (const printing of [vm.console, vm.screen]) {
+    const error = await printing.expect("login:").then(() => undefined, (e) => e);
+    assert.equal(error.name, "TimeoutError");
+    assert.match(error.message, /did not show login: within 30 ms/);
+    assert.match(error.message, /-> 0x7c08 +jmp/);
+    assert.match(error.message, /port write 0xe9 = 0x4b/);
+    assert.match(error.stack.split("\n").find((l: string) => l.startsWith("    at ")), /testing_test\.ts/);
+  }
+  assert.equal((await running).kind, "pause");
+  await vm.console.expect("OK", { timeoutMs: 1_000 });
 });
 
 Deno.test("a failure names the line of the test that expected something", async () => {
