@@ -213,6 +213,21 @@ export const kvm_xcrs = struct({
 /** `struct kvm_irq_level`. */
 export const kvm_irq_level = struct({ irq: u32, level: u32 });
 
+/** `struct kvm_irq_routing_irqchip`. */
+export const kvm_irq_routing_irqchip = struct({ irqchip: u32, pin: u32 });
+
+/** `struct kvm_irq_routing_entry`. */
+export const kvm_irq_routing_entry = struct({
+  gsi: u32,
+  type: u32,
+  flags: u32,
+  pad: u32,
+  u: union({ irqchip: kvm_irq_routing_irqchip, pad: array(u32, 8) }),
+});
+
+/** `struct kvm_irq_routing` without its entries. */
+export const kvm_irq_routing = struct({ nr: u32, flags: u32 });
+
 /** `struct kvm_interrupt`. */
 export const kvm_interrupt = struct({ irq: u32 });
 
@@ -320,6 +335,9 @@ export const STRUCTURES = {
   kvm_xcr,
   kvm_xcrs,
   kvm_irq_level,
+  kvm_irq_routing_irqchip,
+  kvm_irq_routing_entry,
+  kvm_irq_routing,
   kvm_interrupt,
   kvm_pic_state,
   kvm_irqchip,
@@ -349,6 +367,7 @@ export const KVM = {
   IRQ_LINE: IOW(0x61, kvm_irq_level),
   GET_IRQCHIP: IOWR(0x62, kvm_irqchip),
   SET_IRQCHIP: IOR(0x63, kvm_irqchip),
+  SET_GSI_ROUTING: IOW(0x6a, kvm_irq_routing),
   CREATE_PIT2: IOW(0x77, kvm_pit_config),
   GET_PIT2: IOR(0x9f, kvm_pit_state2),
   SET_PIT2: IOW(0xa0, kvm_pit_state2),
@@ -486,6 +505,7 @@ export const FLAG = {
   IOEVENTFD_FLAG_DATAMATCH: 1,
   IOEVENTFD_FLAG_DEASSIGN: 4,
   PIT_SPEAKER_DUMMY: 1,
+  IRQ_ROUTING_IRQCHIP: 1,
   IRQCHIP_PIC_MASTER: 0,
   IRQCHIP_PIC_SLAVE: 1,
   IRQCHIP_IOAPIC: 2,

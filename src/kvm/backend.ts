@@ -96,7 +96,7 @@ export class KvmBackend implements Backend, Disposable {
     const context: VcpuContext = {
       sliceMs: options.sliceMs ?? SLICE_MS,
       timer: () => {
-        this.#vm.createTimer();
+        this.#vm.beforeFirstRun();
         return timer ??= timers.use(new SliceTimer());
       },
       mapSize: system.vcpuMapSize,

@@ -16,6 +16,7 @@ import {
   kvm_userspace_memory_region,
 } from "./abi.ts";
 import { initialise, letTick } from "./bios_chips.ts";
+import { pcRouting } from "./routing.ts";
 import { filterRanges } from "./msr_filter.ts";
 import type { ChipsAtStart } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
@@ -59,6 +60,7 @@ export class KvmVm implements Disposable {
   #msrExits = false;
   /** State of the interrupt controllers and of the timer at the start; of the timer once it is there. */
   #chips: readonly Uint8Array<ArrayBuffer>[] = [];
+  #wired = false;
   #timer: Uint8Array<ArrayBuffer> | undefined;
 
   /**
@@ -119,13 +121,21 @@ export class KvmVm implements Disposable {
   }
 
   /**
-   * Makes the timer, where the options ask for one and it is not there: before the guest runs for the first time. One
-   * that is there costs KVM more than ten milliseconds to take down (it waits for readers of its tables), and a guest
-   * that is only looked at needs none.
+   * Wires the interrupt controllers, and makes the timer, where the options ask for them: before the guest runs for
+   * the first time. A timer that is there costs KVM more than ten milliseconds to take down (it waits for readers of
+   * its tables, and so does new wiring), and a guest that is only looked at needs neither.
    *
    * @throws {HostError} If KVM refuses.
    */
-  createTimer(): void {
+  beforeFirstRun(): void {
+    if (this.options.irqchip && !this.#wired) {
+      this.#file.ioctlBuffer("KVM_SET_GSI_ROUTING", KVM.SET_GSI_ROUTING, pcRouting());
+      this.#wired = true;
+    }
+    this.#createTimer();
+  }
+
+  #createTimer(): void {
     if (!this.options.pit || this.#timer !== undefined) return;
     // The dummy speaker answers port 0x61 in the kernel, as the timer's gate belongs there.
     const config = kvm_pit_config.encode({ flags: FLAG.PIT_SPEAKER_DUMMY });

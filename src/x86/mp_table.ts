@@ -40,7 +40,8 @@ const BOOT_PROCESSOR_BIT = 1 << 1;
 const CONFORMS = 0;
 const HIGH_LEVEL = 0b1101;
 const ISA_BUS = 0;
-/** The second 8259's input at the first: no interrupt of its own. */
+/** The second 8259's input at the first is no interrupt of its own: at the I/O APIC the timer has its place. */
+const TIMER = 0;
 const CASCADE = 2;
 const EVERYBODY = 0xff;
 
@@ -67,7 +68,8 @@ export function mpTable(machine: MpMachine, at: bigint): Uint8Array<ArrayBuffer>
   for (let irq = 0; irq < 16; irq++) {
     if (irq === CASCADE) continue;
     const flags = machine.level.includes(irq) ? HIGH_LEVEL : CONFORMS;
-    entries.push(interrupt(ENTRY.IO_INTERRUPT, INTERRUPT.INT, flags, irq, IO_APIC_ID, irq));
+    const input = irq === TIMER ? CASCADE : irq;
+    entries.push(interrupt(ENTRY.IO_INTERRUPT, INTERRUPT.INT, flags, irq, IO_APIC_ID, input));
   }
   // The 8259s at LINT0, NMI at LINT1 (4.3.5).
   entries.push(interrupt(ENTRY.LOCAL_INTERRUPT, INTERRUPT.EXT_INT, CONFORMS, 0, 0, 0));

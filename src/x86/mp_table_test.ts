@@ -30,6 +30,7 @@ Deno.test("mp table: pointer and table as MultiProcessor Specification 1.4 lays 
   assert.deepEqual(of(1), [[1, 0, ...new TextEncoder().encode("ISA   ")]]);
   assert.deepEqual(of(2), [[2, 0, 0x11, 1, 0, 0, 0xc0, 0xfe]]);
   assert.deepEqual(of(3).map((e) => e[5]), [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+  assert.deepEqual(of(3).map((e) => e[7]), [2, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
   assert.deepEqual(of(3).filter((e) => e[2] !== 0).map((e) => [e[5], e[2]]), [[9, 13], [10, 13], [11, 13]]);
   assert.deepEqual(of(4).map((e) => [e[1], e[6], e[7]]), [[3, 0, 0], [1, 0xff, 1]]);
 });

@@ -71,6 +71,18 @@ Deno.test("acpi: each vCPU has a local APIC", () => {
   assert.deepEqual(ids, Array.from({ length: 255 }, (_, i) => i));
 });
 
+Deno.test("acpi: the timer is at the I/O APIC's input 2, and what PCI and ACPI have is level-triggered", () => {
+  const madt = found(PC).get("APIC")!;
+  const view = new DataView(madt.buffer, madt.byteOffset);
+  const overrides: number[][] = [];
+  for (let at = 44; at < madt.length; at += madt[at + 1]) {
+    if (madt[at] === 2) {
+      overrides.push([madt[at + 3], view.getUint32(at + 4, true), view.getUint16(at + 8, true)]);
+    }
+  }
+  assert.deepEqual(overrides, [[0, 2, 0], [5, 5, 13], [9, 9, 13], [10, 10, 13], [11, 11, 13]]);
+});
+
 Deno.test("acpi: AML as the specification encodes it", () => {
   assert.deepEqual([...eisaId("PNP0501")], [0x0c, 0x41, 0xd0, 0x05, 0x01]);
   assert.deepEqual([...integer(0x1234)], [0x0b, 0x34, 0x12]);

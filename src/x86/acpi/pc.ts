@@ -74,6 +74,10 @@ export const TABLES = 64;
 
 const LOCAL_APIC = 0xfee0_0000;
 const IO_APIC = 0xfec0_0000;
+/** Where the 8254's interrupt goes at the I/O APIC. */
+const TIMER = { irq: 0, input: 2 } as const;
+/** Interrupts that firmware leads PCI's pins to. */
+const PCI_INTERRUPTS = [5, 10, 11] as const;
 /** Offsets of the PIIX4's registers. */
 const PM1_EVENT = 0;
 const PM1_CONTROL = 4;
@@ -205,7 +209,10 @@ function fixed({ pm }: AcpiPc, facs: bigint, dsdt: bigint): Uint8Array {
   ]);
 }
 
-/** MADT (5.2.12). ISA interrupts are wired to the I/O APIC's inputs of the same numbers, as KVM wires them. */
+/**
+ * MADT (5.2.12). ISA interrupts are wired to the I/O APIC's inputs of the same numbers, but for the timer's; PCI's and
+ * ACPI's are level-triggered (5.2.12.5).
+ */
 function interrupts({ cpus, pm }: AcpiPc): Uint8Array {
   const PCAT_COMPAT = 1;
   const ENABLED = 1;
@@ -213,7 +220,14 @@ function interrupts({ cpus, pm }: AcpiPc): Uint8Array {
   const fields: Field[] = [[LOCAL_APIC, 4], [PCAT_COMPAT, 4]];
   for (let id = 0; id < cpus; id++) fields.push([0, 1], [8, 1], [id, 1], [id, 1], [ENABLED, 4]);
   fields.push([1, 1], [12, 1], [0, 1], [0, 1], [IO_APIC, 4], [0, 4]);
-  fields.push([2, 1], [10, 1], [0, 1], [pm.sci, 1], [pm.sci, 4], [LEVEL_HIGH, 2]);
+  const override = (
+    irq: number,
+    gsi: number,
+    flags: number,
+  ): Field[] => [[2, 1], [10, 1], [0, 1], [irq, 1], [gsi, 4], [flags, 2]];
+  fields.push(...override(TIMER.irq, TIMER.input, 0));
+  const level = [...new Set([...PCI_INTERRUPTS, pm.sci])].toSorted((a, b) => a - b);
+  for (const irq of level) fields.push(...override(irq, irq, LEVEL_HIGH));
   fields.push([4, 1], [6, 1], [0xff, 1], [0, 2], [1, 1]); // NMI at LINT1 of all
   return table("APIC", 3, fields);
 }
