@@ -325,7 +325,8 @@ export class RunControl {
     options: StepOptions,
     each: StepRequest["each"],
   ): MaybePromise<VcpuStop> {
-    return each === undefined
+    // Where a step is slow the limit is for `each` alone: it would end what the backend does in the middle.
+    return each === undefined || this.#parts.backend.slow
       ? this.#batch(vcpu, count, options, each)
       : guarded(() => this.#batch(vcpu, count, options, each));
   }
@@ -402,7 +403,7 @@ export class RunControl {
 
   #ask(each: NonNullable<StepRequest["each"]>, registers: Registers): StopCause | undefined {
     this.#showing = true;
-    const goOn = each(registers);
+    const goOn = this.#parts.backend.slow ? guarded(() => each(registers)) : each(registers);
     this.#showing = false;
     return goOn === false ? STEPPED : undefined;
   }

@@ -50,6 +50,32 @@ Deno.test("a condition whose promise never settles is a fault, a pause does not 
   await backend.close();
 });
 
+Deno.test("a backend that is slow is not ended in the middle of a step, for which nobody but it is to blame; `each` is", async () => {
+  const fake = createFake({ memory: 1 << 20, cpus: 1, irqchip: false, pit: false });
+  const backend = Object.assign(fake, { slow: true });
+  const [vcpu] = backend.vcpus;
+  const { step } = vcpu;
+  vcpu.step = (options) => {
+    const end = performance.now() + 2100;
+    while (performance.now() < end);
+    return step.call(vcpu, options);
+  };
+  const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+  const { control, memory, vcpus } = createDebugger(backend, buses, CLOCK);
+  await memory.write(0x1000n, Uint8Array.of(0x90, 0x90, 0x90));
+  await vcpus[0].setRegisters({ cs: 0n, cs_base: 0n, rip: 0x1000n });
+  const stop = await control.step({ each: () => {} });
+  assert.deepEqual([stop.kind, stop.rip], ["step", 0x1001n]);
+  const stuck = await control.step({
+    each: () => {
+      for (;;);
+    },
+  });
+  assert.match("reason" in stuck ? stuck.reason : "", /`each` of step\(\) did not return within 2 s/);
+  await control.close();
+  await backend.close();
+});
+
 Deno.test("a vCPU that was stopped before a breakpoint for another's sake meets it; one that was seen there does not again", async () => {
   const backend = createFake({ memory: 1 << 20, cpus: 2, irqchip: false, pit: false });
   const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
