@@ -86,7 +86,7 @@ export class HvmStopper implements StopStrategy {
 
   close(living: boolean): void {
     this.#monitor?.close(living);
-    if (living) this.server?.[Symbol.dispose]();
+    this.server?.close(living);
     this.#parts.channels[Symbol.dispose]();
   }
 

@@ -35,12 +35,13 @@ export interface ServerParts {
  * server first (hvm/ioreq.c, ioreq_server_select), so that a claim goes before QEMU's. A vCPU that waits for an answer
  * stands still; the others, and the domain's pause count, are left alone.
  */
-export class IoreqServer implements Disposable {
+export class IoreqServer {
   readonly #parts: ServerParts;
   readonly #id: number;
   readonly #slots: readonly RequestSlot[];
   readonly #ports: readonly number[];
   readonly #cleanup: DisposableStack;
+  #living = true;
 
   /** @throws {HostError} If Xen refuses. */
   constructor(parts: ServerParts) {
@@ -127,15 +128,23 @@ export class IoreqServer implements Disposable {
     for (const vcpu of this.#slots.keys()) if (!kept.has(vcpu)) this.answer(vcpu);
   }
 
-  /** Ends it. What still waits for an answer is given the one it has so far. */
-  [Symbol.dispose](): void {
+  /**
+   * Ends it. What still waits for an answer is given the one it has so far.
+   *
+   * @param living Whether there is a domain still. What is left of one that was destroyed stays in Xen for as long as the
+   *   page is mapped here.
+   */
+  close(living: boolean): void {
     if (this.#cleanup.disposed) return;
-    for (let event = this.take(); event !== undefined; event = this.take());
-    this.release(new Set());
+    this.#living = living;
+    if (living) {
+      for (let event = this.take(); event !== undefined; event = this.take());
+      this.release(new Set());
+    }
     this.#cleanup.dispose();
   }
 
   #leave(): void {
-    this.#parts.model.destroyServer(this.#parts.domain, this.#id);
+    if (this.#living) this.#parts.model.destroyServer(this.#parts.domain, this.#id);
   }
 }
