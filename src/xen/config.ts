@@ -42,13 +42,19 @@ export interface XenGuest {
 const MIB = 1 << 20;
 /** The loader of a guest of a few instructions lies at 1 MiB. */
 export const LEAST_MIB = 2;
-/** libxl takes 8 MiB of it for the display, and something is loaded at 1 MiB. */
-const LEAST_HVM_MIB = 10;
+/** MiB of memory that a guest of a kind can't be made with less of. */
+const LEAST: Readonly<Record<DomainKind, number>> = {
+  pvh: LEAST_MIB,
+  // The toolstack maps memory for the kernel's start in pieces of 4 MiB.
+  pv: 4,
+  // libxl takes 8 MiB of it for the display, and something is loaded at 1 MiB.
+  hvm: 10,
+};
 
 /** Lines of the configuration but for its name and files. @throws {InputError} If a value can't be told to xl. */
 export function configLines(guest: XenGuest): string[] {
   const { kind, memory, cpus, kernel, drives = [], bootOrder } = guest;
-  const mib = Math.max(Math.ceil(memory / MIB), kind === "hvm" ? LEAST_HVM_MIB : LEAST_MIB);
+  const mib = Math.max(Math.ceil(memory / MIB), LEAST[kind]);
   return [
     `type="${kind}"`,
     `memory=${mib}`,

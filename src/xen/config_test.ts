@@ -4,8 +4,9 @@ import { configFiles, configLines } from "./config.ts";
 const MIB = 1 << 20;
 
 Deno.test("config: memory is counted in MiB, and has what the loader needs", () => {
-  const lines = (kind: "pvh" | "hvm", memory: number) => configLines({ kind, memory, cpus: 1 });
+  const lines = (kind: "pv" | "pvh" | "hvm", memory: number) => configLines({ kind, memory, cpus: 1 });
   assert.ok(lines("pvh", 4096).includes("memory=2"));
+  assert.ok(lines("pv", 4096).includes("memory=4"));
   assert.ok(lines("hvm", 4096).includes("memory=10"));
   assert.ok(lines("pvh", 64 * MIB + 4096).includes("memory=65"));
 });

@@ -1,6 +1,7 @@
 import type { VcpuEvents } from "../vm/backend.ts";
-import { UnsupportedError } from "../vm/errors.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
+import { isCanonical } from "../x86/mode.ts";
 import { GuestContext } from "./guest_context.ts";
 import type { PhysicalToMachine } from "./p2m.ts";
 import type { PvStopper } from "./pv_stopper.ts";
@@ -20,6 +21,10 @@ const SETTABLE = new Set<RegisterName>([
   ...(["cs", "ss", "ds", "es", "fs", "gs", "fs_base", "gs_base"] as const),
   ...(["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"] as const),
 ]);
+/** A context in which one of these is not canonical is refused as a whole (arch_set_info_guest). */
+const ADDRESSES = new Set<RegisterName>(["rip", "rsp", "fs_base", "gs_base"]);
+const LINEAR_BITS = 48;
+
 /** MSRs that stand in the context, as registers. */
 const MSRS: ReadonlyMap<number, RegisterName> = new Map([[0xc000_0100, "fs_base"], [0xc000_0101, "gs_base"]]);
 
@@ -112,6 +117,13 @@ export class PvVcpu extends XenVcpu {
           remedy: "have the guest's own code set it by its hypercall",
         },
       );
+    }
+    const wild = values.find(([name, value]) => ADDRESSES.has(name) && !isCanonical(value, LINEAR_BITS));
+    if (wild !== undefined) {
+      const [name, value] = wild;
+      throw new InputError(`${name} of a PV guest can't be 0x${value.toString(16)}: it is not canonical`, {
+        remedy: "bits 47 to 63 must be equal",
+      });
     }
     const stopper = this.#pv.stopper();
     const rest = values.filter(([name, value]) => !stopper?.setRegister(this.index, name, value));
