@@ -1,7 +1,7 @@
 /** QEMU as a backend: what the contract does not ask. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, hosts, HvshError, open, UnsupportedError } from "../mod.ts";
+import { flat, gpa, hosts, HvshError, open, type Stop, UnsupportedError } from "../mod.ts";
 import { QEMU_HOST } from "../src/dsl/qemu.ts";
 import { openQemu } from "../src/remote/qemu/open_qemu.ts";
 import { growthOf } from "./leaks.ts";
@@ -157,5 +157,37 @@ Deno.test({
     );
     await vm.reset();
     assert.equal((await vm.step()).rip, 0x1003n);
+  },
+});
+
+Deno.test({
+  name: "a guest-physical breakpoint is held by steps, and left by them",
+  ignore,
+  async fn() {
+    // inc ax; inc bx; jmp back
+    await using vm = await guest("4043ebfc");
+    const at = async (move: Promise<Stop>) => {
+      const stop = await move;
+      return [stop.kind, stop.registers.rip, stop.registers.rax];
+    };
+    assert.deepEqual(await at(vm.runUntil(gpa(0x1001n), { timeoutMs: 60_000 })), ["step", 0x1001n, 1n]);
+    const first = await vm.breakpoints.add(gpa(0x1001n));
+    const second = await vm.breakpoints.add(gpa(0x1002n));
+    const linear = await vm.breakpoints.add(0x1000n);
+    assert.deepEqual([first.how, second.how, linear.how], ["step", "step", "hardware"]);
+    const goOn = () => at(vm.continue({ timeoutMs: 60_000 }));
+    // It was told of no breakpoint here, but of the end of a step, at the same place.
+    assert.deepEqual(await goOn(), ["breakpoint", 0x1002n, 1n]);
+    assert.deepEqual(await goOn(), ["breakpoint", 0x1000n, 1n]);
+    assert.deepEqual(await goOn(), ["breakpoint", 0x1001n, 2n]);
+    // Sent to one, it meets it.
+    await vm.vcpus[0].setRegisters({ rip: 0x1000n });
+    assert.deepEqual(await goOn(), ["breakpoint", 0x1000n, 2n]);
+    await first.enable(false);
+    await second.enable(false);
+    await linear.remove();
+    await vm.breakpoints.add(0x1001n);
+    assert.deepEqual(await goOn(), ["breakpoint", 0x1001n, 3n]);
+    assert.deepEqual([first.hits, second.hits], [1, 1]);
   },
 });

@@ -119,6 +119,8 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
       `${how.toUpperCase()}: ${backend.capabilities.get(`breakpoint-${how}`)?.reason ?? "not offered"}`,
     );
   }
+  // The other side of a protocol knows linear addresses alone: where RIP is physically is looked at after each step.
+  if (place.space === "gpa" && can(backend.capabilities, "single-step")) return { how: "step" };
   return undefined;
 }
 

@@ -116,7 +116,7 @@ export class RunControl {
     const { backend, breakpoints, loop } = this.#parts;
     if (this.lastStop !== undefined && breakpoints.all.size > 0) {
       for (const other of backend.vcpus) {
-        const cause = other === vcpu ? undefined : await this.#leave(other, false);
+        const cause = other === vcpu ? undefined : await this.#leave(other, false, false);
         if (cause !== undefined) return { vcpu: other, cause };
       }
     }
@@ -284,16 +284,17 @@ export class RunControl {
    */
   async go(stepped?: BackendVcpu): Promise<VcpuStop> {
     const { loop, breakpoints, backend, watches } = this.#parts;
-    if ((this.lastStop !== undefined || stepped !== undefined) && breakpoints.all.size > 0) {
-      for (const vcpu of backend.vcpus) {
-        const cause = await this.#leave(vcpu, vcpu === stepped);
-        if (cause !== undefined) return { vcpu, cause };
+    const vcpu = this.current;
+    const bySteps = watches.size > 0;
+    if ((this.lastStop !== undefined || stepped !== undefined || bySteps) && breakpoints.all.size > 0) {
+      for (const one of backend.vcpus) {
+        const cause = await this.#leave(one, one === stepped, bySteps && one === vcpu);
+        if (cause !== undefined) return { vcpu: one, cause };
       }
     }
-    const vcpu = this.current;
     // From now on every one of them stands anew wherever it comes to.
     this.#told = [];
-    if (breakpoints.stepped.size === 0) return await loop.run();
+    if (!bySteps) return await loop.run();
     for (;;) {
       const cause = await this.one(vcpu, { interrupts: true });
       if (cause !== undefined) return { vcpu, cause };
@@ -302,15 +303,22 @@ export class RunControl {
     }
   }
 
-  /** Steps off the breakpoint that a vCPU stands at. */
-  #leave(vcpu: BackendVcpu, anew: boolean): MaybePromise<StopCause | undefined> {
+  /**
+   * Steps off the breakpoint that a vCPU stands at.
+   *
+   * @param bySteps Whether it goes on by steps: the first of them leaves what is under RIP, whatever that is.
+   */
+  #leave(vcpu: BackendVcpu, anew: boolean, bySteps: boolean): MaybePromise<StopCause | undefined> {
     const { traps, stepper } = this.#parts;
     return then(vcpu.registers(), (registers) => {
       if (this.#parts.loop.owes(vcpu, registers.rip)) return undefined;
       const told = this.#told[vcpu.index];
       const address = linearRip(registers);
       // One that was stopped for another's sake, or was sent there, meets the breakpoint when it runs.
-      if (!anew && (told === undefined || linearRip(told.registers) !== address)) return stepper.clear(vcpu);
+      if (!anew && (told === undefined || linearRip(told.registers) !== address)) {
+        return bySteps ? traps.arrived(vcpu, registers, address) : stepper.clear(vcpu);
+      }
+      if (bySteps) return undefined;
       return then(
         traps.executeAt(registers, address),
         (found) => found.length === 0 ? stepper.clear(vcpu) : stepper.leave(vcpu, registers),

@@ -154,9 +154,8 @@ export class Traps implements Supervisor {
     if (!needsGpa) return found;
     return then(physical(registers, address, this.#parts.read), (gpa) => {
       for (const breakpoint of this.#parts.breakpoints.values()) {
-        if (breakpoint.space === "gpa" && breakpoint.at === gpa && breakpoint.access === "execute") {
-          found.push(breakpoint);
-        }
+        const { space, at, access, enabled } = breakpoint;
+        if (space === "gpa" && at === gpa && access === "execute" && enabled) found.push(breakpoint);
       }
       return found;
     });

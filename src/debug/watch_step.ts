@@ -33,7 +33,10 @@ const IF = 1n << 9n;
 /** CPL: the DPL of SS (SDM vol. 3A, 5.5). At levels above 0 HLT is #GP. */
 const level = (registers: Registers) => registers.ss_attributes >> 5n & 3n;
 
-/** Watchpoints where neither debug registers nor read-only pages serve: every instruction is decoded. */
+/**
+ * Watchpoints where neither debug registers nor read-only pages serve: every instruction is decoded. Execute breakpoints
+ * that are held by steps too are `Traps.arrived`'s to see, after each.
+ */
 export class WatchStepper {
   readonly #parts: WatchParts;
   #operands: MemoryOperands | undefined;
@@ -98,6 +101,7 @@ export class WatchStepper {
         : decoder(code.subarray(0, length), bitness(registers), at, registers);
       const touches: Touch[] = [];
       for (const breakpoint of this.#parts.watched) {
+        if (breakpoint.access === "execute") continue;
         const operand = operands.find((o) =>
           breakpoint.covers(o.address, o.size) && (breakpoint.access === "access" || o.write)
         );
