@@ -55,6 +55,10 @@ export class ManagedVcpu implements Vcpu {
     await this.#still().setLapic(page);
   }
 
+  async trapTable(): Promise<Uint8Array | undefined> {
+    return await this.#still().trapTable?.();
+  }
+
   async events(): Promise<VcpuEvents> {
     return await this.#still().events();
   }

@@ -374,6 +374,8 @@ export interface BackendVcpu {
   lapic(): MaybePromise<Uint8Array>;
   /** @throws {UnsupportedError} */
   setLapic(page: Uint8Array): MaybePromise<void>;
+  /** Where exceptions are the hypervisor's to deliver by a table of its own: that table, see `Vcpu.trapTable`. */
+  trapTable?(): MaybePromise<Uint8Array>;
   /** @throws {UnsupportedError} */
   events(): MaybePromise<VcpuEvents>;
   /** @throws {UnsupportedError} */

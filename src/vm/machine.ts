@@ -154,6 +154,11 @@ export interface Vcpu {
   lapic(): Promise<Uint8Array>;
   /** Sets all of the local APIC. @throws {UnsupportedError} If the hypervisor has none for this guest. */
   setLapic(page: Uint8Array): Promise<void>;
+  /**
+   * Where exceptions are delivered by a table of the hypervisor's, as those of Xen's PV guests are: that table, in the
+   * form of a 64-bit IDT (SDM vol. 3A, 6.14.1). Undefined where the table is in memory, at IDTR.
+   */
+  trapTable(): Promise<Uint8Array | undefined>;
   /** Pending exceptions, interrupts, NMIs. @throws {UnsupportedError} If the backend does not tell them. */
   events(): Promise<VcpuEvents>;
   /** Sets those given, the others stay. @throws {UnsupportedError} If the backend can't set them. */

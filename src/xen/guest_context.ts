@@ -2,6 +2,7 @@
 
 import { cpu_user_regs, vcpu_guest_context, XEN } from "../abi/xen.ts";
 import { type RegisterName } from "../vm/registers.ts";
+import type { Trap } from "./trap_table.ts";
 
 const CONTEXT = vcpu_guest_context.offsets;
 const USER = cpu_user_regs.offsets;
@@ -74,7 +75,7 @@ export class GuestContext {
   }
 
   /** A vector of a PV guest's virtual IDT: where its handler is. */
-  trap(vector: number): { flags: number; cs: number; address: bigint } {
+  trap(vector: number): Trap {
     const at = CONTEXT.trap_ctxt + 16 * vector;
     return {
       flags: this.#view.getUint8(at + 1),
@@ -84,7 +85,7 @@ export class GuestContext {
   }
 
   /** Points a vector elsewhere. */
-  setTrap(vector: number, trap: { flags: number; cs: number; address: bigint }): void {
+  setTrap(vector: number, trap: Trap): void {
     const at = CONTEXT.trap_ctxt + 16 * vector;
     this.#view.setUint8(at, vector);
     this.#view.setUint8(at + 1, trap.flags);

@@ -9,6 +9,7 @@ import type { RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
 import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import { MASK_EVENTS, type Trap } from "./trap_table.ts";
 import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
 
 const TF = 1n << 8n;
@@ -17,8 +18,6 @@ const PAGE = 4096n;
 const REACH_PAGES = 8192;
 /** #DB and #BP: the vectors that are pointed at the stub. */
 const VECTORS = [1, 3] as const;
-/** TI_SET_IF of xen.h: no events while the handler runs. */
-const MASK_EVENTS = 4;
 
 /** What the strategy needs of a PV domain. */
 export interface StopperParts {
@@ -34,8 +33,6 @@ export interface StopperParts {
   /** Writes there, read-only pages too. */
   writeLinear(at: bigint, bytes: Uint8Array): void;
 }
-
-type Trap = ReturnType<GuestContext["trap"]>;
 
 /** A vCPU that waits in the stub. */
 interface Waiting {
@@ -151,6 +148,12 @@ export class PvStopper implements StopStrategy {
   /** Whether a vCPU waits in the stub. */
   holds(vcpu: number): boolean {
     return this.#waiting.has(vcpu);
+  }
+
+  /** The guest's own handler of a vector that is pointed at the stub. */
+  ownTrap(vcpu: number, vector: number): Trap | undefined {
+    const index = VECTORS.indexOf(vector as 1 | 3);
+    return index < 0 ? undefined : this.#traps[vcpu][index];
   }
 
   /** Whether a linear address is the stub's. */

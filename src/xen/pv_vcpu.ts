@@ -7,6 +7,7 @@ import type { PhysicalToMachine } from "./p2m.ts";
 import type { PvStopper } from "./pv_stopper.ts";
 import { snapshot } from "./registers.ts";
 import { FRAMED } from "./stub.ts";
+import { trapGates } from "./trap_table.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
 
 /** What only PV vCPUs need. */
@@ -87,6 +88,13 @@ export class PvVcpu extends XenVcpu {
     throw new UnsupportedError("lapic", "a PV guest has no local APIC: it has event channels", {
       remedy: "see docs/xen.md",
     });
+  }
+
+  trapTable(): Uint8Array {
+    this.parts.runner.hold();
+    const context = this.readContext();
+    const stopper = this.#pv.stopper();
+    return trapGates((vector) => stopper?.ownTrap(this.index, vector) ?? context.trap(vector));
   }
 
   events(): VcpuEvents {

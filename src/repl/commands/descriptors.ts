@@ -45,8 +45,10 @@ export async function vectors(session: Session, rest: string): Promise<Answer> {
   const { idtr_base: base, idtr_limit: limit } = registers;
   const wanted = rest === "" ? undefined : await evaluateCount(session, rest, "The vector", 255n);
   const real = cpuMode(registers) === "real";
-  const { bytes, note } = await readTable(session, base, limit);
-  const head = `${session.style.heading(`${real ? "IVT" : "IDT"} at ${hex(base)}, limit ${hex(limit)}`)}\n`;
+  const held = await vcpuOf(session).trapTable();
+  const { bytes, note } = held ? { bytes: held, note: "" } : await readTable(session, base, limit);
+  const what = held ? "Trap table of Xen" : `${real ? "IVT" : "IDT"} at ${hex(base)}, limit ${hex(limit)}`;
+  const head = `${session.style.heading(what)}\n`;
   if (real) return realVectors(session, bytes, wanted, { base, limit, head, note });
   const lines: DescriptorLine[] = [];
   for (const { index, descriptor } of interruptTable(bytes, (registers.efer & EFER_LMA) !== 0n)) {
