@@ -12,7 +12,17 @@ import type { Ps2Device } from "./ps2_device.ts";
 import { KEYBOARD_SHAPE, type KeyboardState, Ps2Keyboard } from "./ps2_keyboard.ts";
 import { MOUSE_SHAPE, type MouseState, Ps2Mouse } from "./ps2_mouse.ts";
 import { translateToSet1 } from "./scancodes.ts";
-import { bits, flag, list, oneOf, record, restoreRecord, saveRecord, type Shape } from "./state.ts";
+import {
+  bits,
+  flag,
+  list,
+  oneOf,
+  record,
+  restoreRecord,
+  saveRecord,
+  type Shape,
+  type Upgrades,
+} from "./state.ts";
 
 const DATA: DeviceRange = { start: 0x60, length: 1 };
 const STATUS_COMMAND: DeviceRange = { start: 0x64, length: 1 };
@@ -42,6 +52,12 @@ interface State {
   keyboard: KeyboardState;
   mouse: MouseState;
 }
+
+const VERSION = 2;
+/** Keyboards of version 1 did not know scan code set 3. */
+const UPGRADES: Upgrades = {
+  1: (old) => ({ ...old, keyboard: { ...(old.keyboard as object), breakless: [] } }),
+};
 
 const SHAPE: Shape<State> = {
   ram: list(bits(8), 32, 32),
@@ -167,7 +183,7 @@ export class I8042 extends ByteDevice {
 
   /** Controller, keyboard and mouse. */
   save(): unknown {
-    return saveRecord<State>("i8042", 1, {
+    return saveRecord<State>("i8042", VERSION, {
       ...this.#state,
       keyboard: this.keyboard.state,
       mouse: this.mouse.state,
@@ -176,7 +192,7 @@ export class I8042 extends ByteDevice {
 
   /** @throws {InputError} If the record is of another device or version, or damaged. */
   restore(saved: unknown): void {
-    const { keyboard, mouse, ...state } = restoreRecord("i8042", 1, SHAPE, saved);
+    const { keyboard, mouse, ...state } = restoreRecord("i8042", VERSION, SHAPE, saved, UPGRADES);
     this.#state = state;
     this.keyboard.state = keyboard;
     this.mouse.state = mouse;

@@ -123,16 +123,47 @@ Deno.test("i8042: keys come as set 2, translated to set 1 when asked, with an ed
   assert.equal(irq1.level, false);
 });
 
-Deno.test("i8042: set 1 from the keyboard itself, and set 3 refused", () => {
+Deno.test("i8042: set 1 from the keyboard itself, and no set 4", () => {
   const { device, keyboard, drain } = controller();
   assert.deepEqual(keyboard(0xf0, 0x01), [0xfa, 0xfa]);
   assert.deepEqual(keyboard(0xf0, 0x00), [0xfa, 0xfa, 0x01]);
   device.keyboard.press("f1");
   assert.deepEqual(drain(), [0x3b, 0xbb]);
-  assert.deepEqual(keyboard(0xf0, 0x03), [0xfa, 0xfe]);
+  assert.deepEqual(keyboard(0xf0, 0x04), [0xfa, 0xfe]);
   assert.deepEqual(keyboard(0xee), [0xee]);
   assert.deepEqual(keyboard(0xfe), [0xee]);
   assert.deepEqual(keyboard(0x55), [0xfe]);
+});
+
+Deno.test("i8042: set 3: a byte a key, and keys that send no breaks", () => {
+  const { device, keyboard, command, drain } = controller();
+  assert.deepEqual(keyboard(0xf0, 0x03, 0xf0, 0x00), [0xfa, 0xfa, 0xfa, 0xfa, 0x03]);
+  const pressed = (keys: string) => {
+    assert.equal(device.keyboard.press(keys), true);
+    return drain();
+  };
+  assert.deepEqual(pressed("esc"), [0x08, 0xf0, 0x08]);
+  assert.deepEqual(pressed("ctrl_r-delete"), [0x58, 0x64, 0xf0, 0x64, 0xf0, 0x58]);
+  assert.deepEqual(pressed("pause"), [0x62, 0xf0, 0x62]);
+  assert.deepEqual(keyboard(0xf9), [0xfa]);
+  assert.deepEqual(pressed("a"), [0x1c]);
+  // Two keys get their breaks back; the third byte is a command.
+  assert.deepEqual(keyboard(0xfc, 0x1c, 0x08, 0xee), [0xfa, 0xfa, 0xfa, 0xee]);
+  assert.deepEqual([pressed("a"), pressed("esc"), pressed("b")], [
+    [0x1c, 0xf0, 0x1c],
+    [0x08, 0xf0, 0x08],
+    [0x32],
+  ]);
+  const restored = controller();
+  restored.device.restore(device.save());
+  restored.device.keyboard.press("b");
+  assert.deepEqual(restored.drain(), [0x32]);
+  assert.deepEqual(keyboard(0xf8), [0xfa]);
+  assert.deepEqual(pressed("b"), [0x32, 0xf0, 0x32]);
+  command(0x60, 0x41); // translated, as the controller does to whatever comes
+  assert.deepEqual(pressed("a"), [0x1e, 0x9e]);
+  keyboard(0xf6); // defaults: set 2
+  assert.deepEqual(pressed("esc"), [0x01, 0x81]);
 });
 
 Deno.test("i8042: lights, and parameters that are none", () => {

@@ -13,7 +13,8 @@ import {
   RESEND,
   SELF_TEST_PASSED,
 } from "./ps2_device.ts";
-import { keyName, keysFor, scanCode } from "./scancodes.ts";
+import { keyName, keysFor, scanCode, type ScanCodeSet } from "./scancodes.ts";
+import { ALL_SET_3_CODES } from "./scancodes_set3.ts";
 
 const SET_LEDS = 0xed;
 const ECHO = 0xee;
@@ -23,10 +24,17 @@ const TYPEMATIC = 0xf3;
 const ENABLE = 0xf4;
 const DEFAULT_DISABLE = 0xf5;
 const DEFAULT = 0xf6;
-/** 0xf7..0xfa set what all keys do in set 3, 0xfb..0xfd what one key does. */
-const SET_3_FIRST = 0xf7;
-const SET_3_ALL_LAST = 0xfa;
-const SET_3_LAST = 0xfd;
+/** What all keys send in set 3: makes that repeat, makes and breaks, makes, or all of them. */
+const ALL_TYPEMATIC = 0xf7;
+const ALL_MAKE_BREAK = 0xf8;
+const ALL_MAKE = 0xf9;
+const ALL_TYPEMATIC_MAKE_BREAK = 0xfa;
+/** What those keys send whose codes follow. */
+const KEY_TYPEMATIC = 0xfb;
+const KEY_MAKE_BREAK = 0xfc;
+const KEY_MAKE = 0xfd;
+/** Commands begin here; key codes are below. */
+const FIRST_COMMAND = 0xed;
 const RESET = 0xff;
 const IDENTITY = [0xab, 0x83];
 const DEFAULT_TYPEMATIC = 0x2b;
@@ -36,6 +44,8 @@ export interface KeyboardState extends Ps2Queues {
   /** Bit 0 Scroll Lock, 1 Num Lock, 2 Caps Lock. */
   leds: number;
   set: number;
+  /** Codes of the keys that send no breaks in set 3. */
+  breakless: number[];
   typematic: number;
   scanning: boolean;
   /** The command whose parameter comes next, or 0. */
@@ -49,7 +59,8 @@ export const KEYBOARD_SHAPE: Shape<KeyboardState> = {
   replies: list(bits(8), 0, REPLIES_LIMIT),
   events: list(bits(8), 0, EVENTS_LIMIT),
   leds: bits(3),
-  set: integer(1, 2),
+  set: integer(1, 3),
+  breakless: list(bits(8), 0, ALL_SET_3_CODES.length),
   typematic: bits(7),
   scanning: flag,
   command: bits(8),
@@ -89,7 +100,7 @@ export class Ps2Keyboard implements Ps2Device {
    * @throws {InputError} If there is no such key.
    */
   key(name: string, down: boolean): boolean {
-    return this.#send(scanCode(keyName(name), down, this.#set));
+    return this.#send(this.#codes(keyName(name), down));
   }
 
   /**
@@ -107,7 +118,7 @@ export class Ps2Keyboard implements Ps2Device {
    * @throws {InputError} If a key is not there.
    */
   hold(chord: string): boolean {
-    return this.#send(keysOf(chord).flatMap((key) => scanCode(key, true, this.#set)));
+    return this.#send(keysOf(chord).flatMap((key) => this.#codes(key, true)));
   }
 
   /**
@@ -116,7 +127,7 @@ export class Ps2Keyboard implements Ps2Device {
    * @throws {InputError} If a key is not there.
    */
   release(chord: string): boolean {
-    return this.#send(keysOf(chord).toReversed().flatMap((key) => scanCode(key, false, this.#set)));
+    return this.#send(keysOf(chord).toReversed().flatMap((key) => this.#codes(key, false)));
   }
 
   /**
@@ -149,14 +160,20 @@ export class Ps2Keyboard implements Ps2Device {
         return;
       case SCAN_CODE_SET:
         if (value === 0) state.replies.push(state.set);
-        else if (value <= 2) state.set = value;
+        else if (value <= 3) state.set = value;
         else state.replies = [RESEND];
         return;
       case TYPEMATIC:
         if (value >= 0x80) break;
         state.typematic = value;
         return;
-      case SET_3_FIRST:
+      case KEY_TYPEMATIC:
+      case KEY_MAKE_BREAK:
+      case KEY_MAKE:
+        if (value >= FIRST_COMMAND) break;
+        // More codes may follow, up to the next command.
+        state.command = command;
+        this.#breaks([value], command === KEY_MAKE_BREAK);
         return;
     }
     this.#command(value);
@@ -180,8 +197,22 @@ export class Ps2Keyboard implements Ps2Device {
     this.onLeds(0);
   }
 
-  get #set(): 1 | 2 {
-    return this.#state.set === 1 ? 1 : 2;
+  /** What the keyboard sends for a key, by its set and what was said of that key. */
+  #codes(key: string, down: boolean): number[] {
+    const { set, breakless } = this.#state;
+    const codes = scanCode(key, down, set as ScanCodeSet);
+    const silent = !down && set === 3 && breakless.includes(codes[codes.length - 1]);
+    return silent ? [] : codes;
+  }
+
+  /** Says of keys of set 3 whether they send breaks. */
+  #breaks(codes: readonly number[], wanted: boolean): void {
+    const breakless = new Set(this.#state.breakless);
+    for (const code of codes) {
+      if (wanted) breakless.delete(code);
+      else if (ALL_SET_3_CODES.includes(code)) breakless.add(code);
+    }
+    this.#state.breakless = [...breakless];
   }
 
   /** A command that is not a parameter of another. */
@@ -208,6 +239,7 @@ export class Ps2Keyboard implements Ps2Device {
         Object.assign(state, {
           events: [],
           set: 2,
+          breakless: [],
           typematic: DEFAULT_TYPEMATIC,
           scanning: value === DEFAULT,
         });
@@ -217,17 +249,25 @@ export class Ps2Keyboard implements Ps2Device {
         this.#state.scanning = true;
         this.#state.replies = [ACK, SELF_TEST_PASSED];
         return;
+      case ALL_TYPEMATIC:
+      case ALL_MAKE:
+        return this.#breaks(ALL_SET_3_CODES, false);
+      case ALL_MAKE_BREAK:
+      case ALL_TYPEMATIC_MAKE_BREAK:
+        return this.#breaks(ALL_SET_3_CODES, true);
+      case KEY_TYPEMATIC:
+      case KEY_MAKE_BREAK:
+      case KEY_MAKE:
+        state.command = value;
+        return;
       default:
-        if (value >= SET_3_FIRST && value <= SET_3_ALL_LAST) return;
-        // Key types of set 3 take key codes; the first one ends it here.
-        if (value > SET_3_ALL_LAST && value <= SET_3_LAST) state.command = SET_3_FIRST;
-        else state.replies = [RESEND];
+        state.replies = [RESEND];
     }
   }
 
   #chord(keys: readonly string[]): boolean {
-    const down = keys.flatMap((key) => scanCode(key, true, this.#set));
-    return this.#send([...down, ...keys.toReversed().flatMap((key) => scanCode(key, false, this.#set))]);
+    const down = keys.flatMap((key) => this.#codes(key, true));
+    return this.#send([...down, ...keys.toReversed().flatMap((key) => this.#codes(key, false))]);
   }
 
   #send(bytes: readonly number[]): boolean {
@@ -250,6 +290,7 @@ function powerOn(): KeyboardState {
     events: [],
     leds: 0,
     set: 2,
+    breakless: [],
     typematic: DEFAULT_TYPEMATIC,
     scanning: true,
     command: 0,

@@ -5,6 +5,10 @@
  * translation of it to set 1); USB HID to PS/2 Scan Code Translation Table, Microsoft, 2000.
  */
 import { InputError } from "../vm/errors.ts";
+import { SET_3_CODES } from "./scancodes_set3.ts";
+
+/** The sets of codes that a keyboard knows. */
+export type ScanCodeSet = 1 | 2 | 3;
 
 /** Set 2 make codes by the key's name; 0xe0 in the high byte stands for the prefix. */
 // deno-fmt-ignore: rows as on the keyboard are easier to check than a column
@@ -76,7 +80,8 @@ export function keyName(name: string): string {
 export const KEY_NAMES: readonly string[] = [...Object.keys(CODES), ...Object.keys(SEQUENCES)];
 
 /** The bytes a keyboard sends when the key (a name from `keyName`) goes down or up. */
-export function scanCode(key: string, down: boolean, set: 1 | 2): number[] {
+export function scanCode(key: string, down: boolean, set: ScanCodeSet): number[] {
+  if (set === 3) return [...(down ? [] : [BREAK]), SET_3_CODES[key]];
   const sequence = SEQUENCES[key];
   const code = CODES[key];
   let bytes: readonly number[];
