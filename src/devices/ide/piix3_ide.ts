@@ -6,7 +6,14 @@
 import type { BlockFault } from "../../vm/block.ts";
 import type { AccessPoint, DeviceHost, DeviceRange } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
-import { BASE_ADDRESS, COMMAND, LATENCY_TIMER, STATUS } from "../pci/config_space.ts";
+import {
+  BASE_ADDRESS,
+  COMMAND,
+  COMMAND_BUS_MASTER_BIT,
+  COMMAND_CONFIGURED,
+  LATENCY_TIMER,
+  STATUS,
+} from "../pci/config_space.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { record, restoreRecord, type Shape } from "../state.ts";
 import { commandName } from "./ata.ts";
@@ -20,7 +27,6 @@ const IDETIM = 0x40;
 const IDETIM_DECODE_BIT = 0x8000;
 /** Slave timing. */
 const SIDETIM = 0x44;
-const COMMAND_CONFIGURED = 0x0005;
 const BUS_MASTER_BAR = 4;
 const BUS_MASTER_PORT = 0xc000;
 const IO_BIT = 0x01;
@@ -114,7 +120,7 @@ export class Piix3Ide extends PciFunction {
     }
     this.config.allow(SIDETIM, 0xff, 1);
     if (options.configured) {
-      this.config.initial(COMMAND, COMMAND_CONFIGURED, 2);
+      this.config.initial(COMMAND, COMMAND_CONFIGURED | COMMAND_BUS_MASTER_BIT, 2);
       this.config.initial(BASE_ADDRESS + 4 * BUS_MASTER_BAR, BUS_MASTER_PORT | IO_BIT, 4);
     }
     this.remap();

@@ -30,3 +30,14 @@ Deno.test("chipset: a saved one is carried to another, ranges included", () => {
   from.pc.devices.forEach((device, i) => carry(device, to.pc.devices[i]));
   assert.equal(to.guest.decodes(0x608), true);
 });
+
+Deno.test("chipset: a guest without firmware finds every function on, as SeaBIOS leaves it", () => {
+  const made = (configured: boolean) => {
+    const guest = new MockGuest();
+    const pc = chipset({ time: guest.clock, onReset() {}, onPowerOff() {}, configured });
+    pc.devices.forEach((device) => guest.add(device));
+    return pc.host.functions.map(({ device }) => device.config.get(0x04, 2));
+  };
+  assert.deepEqual(made(true), [0x103, 0x103, 0x103]);
+  assert.deepEqual(made(false), [0, 0, 0]);
+});

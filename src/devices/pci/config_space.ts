@@ -28,9 +28,15 @@ export const COMMAND_IO_BIT = 0x0001;
 export const COMMAND_MEMORY_BIT = 0x0002;
 export const COMMAND_BUS_MASTER_BIT = 0x0004;
 export const COMMAND_INTX_DISABLE_BIT = 0x0400;
+/** As SeaBIOS leaves it for every function (src/fw/pciinit.c): it decodes ports and memory, and tells SERR#. */
+export const COMMAND_CONFIGURED = 0x0103;
 /** Bits of the status register: the pin is asserted, INTx disable or not (PCI 3.0, 6.2.3); a capabilities list is there. */
 export const STATUS_INTERRUPT_BIT = 0x0008;
 export const STATUS_CAPABILITIES_BIT = 0x0010;
+/** Takes back-to-back transactions. */
+export const STATUS_BACK_TO_BACK_BIT = 0x0080;
+/** Medium DEVSEL# timing, as Intel's bridges have it. */
+export const STATUS_DEVSEL_MEDIUM = 0x0200;
 /** I/O, memory, bus master, parity, SERR#, INTx disable. */
 const COMMAND_MASK = 0x0547;
 /** Error bits, cleared by writing ones. */

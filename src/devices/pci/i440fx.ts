@@ -6,6 +6,7 @@
 import type { DeviceHost } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { BRIDGE_BITS } from "./pci_bits.ts";
+import { COMMAND, COMMAND_CONFIGURED } from "./config_space.ts";
 import { PciFunction } from "./pci_function.ts";
 
 const PAM0 = 0x59;
@@ -64,6 +65,7 @@ export class I440fx extends PciFunction {
     this.config.allow(PAM0, 0x30, 1);
     for (let i = 1; i < PAM_REGISTERS; i++) this.config.allow(PAM0 + i, 0x33, 1);
     if (options.configured) {
+      this.config.initial(COMMAND, COMMAND_CONFIGURED, 2);
       this.config.initial(PAM0, 0x30, 1);
       for (let i = 1; i < PAM_REGISTERS; i++) this.config.initial(PAM0 + i, 0x33, 1);
     }

@@ -1,6 +1,6 @@
 /** What firmware does for a PCI function: gives it addresses, and tells its driver which interrupt its pin leads to. */
 import { InputError } from "../../vm/errors.ts";
-import { BASE_ADDRESS, COMMAND, COMMAND_MEMORY_BIT, INTERRUPT_LINE } from "./config_space.ts";
+import { BASE_ADDRESS, COMMAND, COMMAND_CONFIGURED, INTERRUPT_LINE } from "./config_space.ts";
 import type { PciFunction } from "./pci_function.ts";
 
 /** Where functions' memory is, clear of what the default devices have. */
@@ -36,6 +36,6 @@ export function assignResources(
     config.initial(offset, Number(at) | config.get(offset, 1) & 0x0f, 4);
     next = at + size;
   }
-  config.initial(COMMAND, COMMAND_MEMORY_BIT, 2);
+  config.initial(COMMAND, COMMAND_CONFIGURED, 2);
   if (irq !== undefined) config.initial(INTERRUPT_LINE, irq, 1);
 }

@@ -4,6 +4,7 @@
  * Data sheet: Intel 82371FB/82371SB PCI ISA IDE Xcelerator, April 1997, 2.2 and 2.2.8 "PIRQRC[A:D]".
  */
 import { type DeviceHost, type InterruptLine, NO_LINE } from "../../vm/device.ts";
+import { COMMAND, COMMAND_CONFIGURED, STATUS, STATUS_DEVSEL_MEDIUM } from "./config_space.ts";
 import { PciFunction } from "./pci_function.ts";
 import type { PciInterruptRouter } from "./pci_host.ts";
 
@@ -38,6 +39,8 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
       subsystem: 0x1100,
       multifunction: true,
     });
+    this.config.initial(STATUS, STATUS_DEVSEL_MEDIUM, 2);
+    if (options.configured) this.config.initial(COMMAND, COMMAND_CONFIGURED, 2);
     for (let i = 0; i < PIRQS; i++) {
       this.config.initial(PIRQ_ROUTE + i, options.configured ? CONFIGURED_ROUTES[i] : ROUTE_OFF_BIT, 1);
       this.config.allow(PIRQ_ROUTE + i, ROUTE_OFF_BIT | ROUTE_IRQ_MASK, 1);
@@ -48,7 +51,18 @@ export class Piix3 extends PciFunction implements PciInterruptRouter {
     this.config.allow(0x4e, 0x07ff, 2);
     this.config.initial(0x69, 0x02, 1); // top of memory
     this.config.allow(0x69, 0xfe, 1);
-    this.config.allow(0x70, 0x8f, 1); // motherboard interrupt
+    this.config.initial(0x70, 0x80, 1); // motherboard interrupt: off
+    this.config.allow(0x70, 0xcf, 1);
+    for (const at of [0x76, 0x77]) { // motherboard DMA: off
+      this.config.initial(at, 0x0c, 1);
+      this.config.allow(at, 0x8f, 1);
+    }
+    this.config.initial(0x78, 0x0002, 2); // programmable chip select
+    this.config.allow(0x78, 0xffff, 2);
+    this.config.initial(0xa0, 0x08, 1); // SMI control
+    this.config.allow(0xa0, 0x1f, 1);
+    this.config.initial(0xa8, 0x0f, 1); // fast-off timer
+    this.config.allow(0xa8, 0xff, 1);
     this.config.allow(0x82, 0x05, 1); // deterministic latency
   }
 

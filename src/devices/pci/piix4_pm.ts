@@ -8,7 +8,14 @@ import { type DeviceHost, type DeviceRange, type InterruptLine, NO_LINE } from "
 import { numberOf } from "../byte_device.ts";
 import type { Cancel, Timebase } from "../device_clock.ts";
 import { bits, record, restoreRecord, type Shape } from "../state.ts";
-import { INTERRUPT_LINE } from "./config_space.ts";
+import {
+  COMMAND,
+  COMMAND_CONFIGURED,
+  INTERRUPT_LINE,
+  STATUS,
+  STATUS_BACK_TO_BACK_BIT,
+  STATUS_DEVSEL_MEDIUM,
+} from "./config_space.ts";
 import { PM_BITS } from "./pci_bits.ts";
 import { type BarRange, PciFunction } from "./pci_function.ts";
 
@@ -113,7 +120,11 @@ export class Piix4Pm extends PciFunction {
     this.#options = options;
     this.#halves = this.#ticks() / TIMER_HALF;
     const { config } = this;
-    if (options.configured) config.initial(INTERRUPT_LINE, SCI_IRQ, 1);
+    config.initial(STATUS, STATUS_DEVSEL_MEDIUM | STATUS_BACK_TO_BACK_BIT, 2);
+    if (options.configured) {
+      config.initial(COMMAND, COMMAND_CONFIGURED, 2);
+      config.initial(INTERRUPT_LINE, SCI_IRQ, 1);
+    }
     config.initial(PM_BASE, options.configured ? 0x601 : 0x001, 4);
     config.allow(PM_BASE, PM_BASE_MASK, 2);
     config.initial(PM_MISC, options.configured ? PM_MISC_ENABLE_BIT : 0, 1);
