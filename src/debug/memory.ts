@@ -73,6 +73,8 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
     }
     const chunk = new Uint8Array(Math.min(length, Math.ceil(CHUNK / unit.length) * unit.length));
     for (let i = 0; i < chunk.length; i++) chunk[i] = unit[i % unit.length];
+    // A range that goes on past the end of memory is refused before anything is written.
+    if (length > chunk.length) await this.fetch(address + BigInt(length - 1), new Uint8Array(1));
     const breathe = breather();
     for (let done = 0; done < length; done += chunk.length) {
       await breathe();

@@ -70,6 +70,13 @@ export const MEMORY_CASES: readonly Case[] = group("memory", {
     assert.deepEqual([...await vm.memory.read(gpa(DATA), 3)], [7, 7, 3]);
   },
 
+  "a fill that goes on past the end of memory writes nothing": async (c) => {
+    const vm = await c.guest({ code: IDLE });
+    const before = await vm.memory.readUint(gpa(DATA), 8);
+    await refused(FaultError, () => vm.memory.fill(gpa(DATA), 2 * MEMORY, ~Number(before & 0xffn) & 0xff));
+    assert.equal(await vm.memory.readUint(gpa(DATA), 8), before);
+  },
+
   "an access that leaves memory fails as a whole and names the first byte that is not there": async (c) => {
     const vm = await c.guest({ code: IDLE });
     for (

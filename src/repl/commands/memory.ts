@@ -255,6 +255,9 @@ export async function load(session: Session, { rest }: Invocation): Promise<Answ
   }
   const place = await evaluateAddress(session, address);
   using input = await openFile(file, { read: true });
+  const { size: length } = await input.stat();
+  // A file that goes on past the end of memory is refused before anything is written.
+  if (length > CHUNK) await readPlace(session, { ...place, at: place.at + BigInt(length - 1) }, 1);
   let total = 0;
   const buffer = new Uint8Array(CHUNK);
   for (let n = await input.read(buffer); n !== null; n = await input.read(buffer)) {

@@ -74,6 +74,8 @@ async function converted(
   letter: string,
   alternate: boolean,
 ): Promise<string> {
+  const text = letter === "s" ? /^"((?:[^"\\]|\\.)*)"$/.exec(source.trim()) : null;
+  if (text !== null) return unescape(text[1]);
   const value = await evaluate(session, source);
   const unsigned = BigInt.asUintN(64, value.value);
   switch (letter) {

@@ -79,6 +79,11 @@ function next(source: string, at: number, afterColon: boolean): Token {
   if (quoted) return quote(quoted[1], at, at + quoted[0].length);
   const operator = OPERATORS.exec(rest);
   if (operator) return { kind: "operator", name: operator[0], at, end: at + operator[0].length };
+  if (rest[0] === '"') {
+    throw new ExpressionError("A text is no number", source, at, {
+      remedy: "a text alone is TypeScript; printf takes texts for %s",
+    });
+  }
   throw new ExpressionError(`${JSON.stringify(rest[0])} has no meaning in an expression`, source, at);
 }
 

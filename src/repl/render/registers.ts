@@ -52,9 +52,14 @@ const GROUP_NAMES: Readonly<Record<string, readonly RegisterGroup[]>> = {
   all: ["general", "segment", "control", "debug", "fpu", "vector"],
 };
 
-/** The groups that a word names, or undefined. */
+/** The groups that a word names, or undefined; three letters or more that begin the name of one group alone are enough. */
 export function groupsNamed(word: string): readonly RegisterGroup[] | undefined {
-  return Object.hasOwn(GROUP_NAMES, word) ? GROUP_NAMES[word] : undefined;
+  if (Object.hasOwn(GROUP_NAMES, word)) return GROUP_NAMES[word];
+  if (word.length < 3) return undefined;
+  const begun = Object.entries(GROUP_NAMES).filter(([name]) => name.startsWith(word)).map(([, groups]) =>
+    groups
+  );
+  return begun.length > 0 && begun.every(([group]) => group === begun[0][0]) ? begun[0] : undefined;
 }
 
 /** Every word for groups. */

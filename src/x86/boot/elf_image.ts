@@ -4,7 +4,15 @@ import { type ElfFile, elfNotes, isElf, loadSegments, parseElf } from "../elf.ts
 import { isCanonical } from "../mode.ts";
 import { withBiosData } from "./bios_data.ts";
 import { arrange, type BootImage, cString, findRoom, hex, memoryMap, spanOf } from "./image.ts";
-import { Block, bytesOf, type ElfOptions, type ElfProtocol, physicalEntry, segmentWrites } from "./kernel.ts";
+import {
+  Block,
+  bytesOf,
+  checkEntry,
+  type ElfOptions,
+  type ElfProtocol,
+  physicalEntry,
+  segmentWrites,
+} from "./kernel.ts";
 import { multibootHeader, multibootImage } from "./multiboot.ts";
 import { enterFlat } from "./raw.ts";
 import { gdt, protectedMode } from "./state.ts";
@@ -83,7 +91,9 @@ function pvhEntry(file: ElfFile): bigint | undefined {
 
 function pvhImage(file: ElfFile, entry: bigint, options: ElfOptions): BootImage {
   const { memory, modules = [] } = options;
-  const writes = arrange(segmentWrites(loadSegments(file)), memory);
+  const segments = loadSegments(file);
+  checkEntry(entry, segments);
+  const writes = arrange(segmentWrites(segments), memory);
   if (modules.length > 128) {
     throw new InputError(`${modules.length} modules are too many; 128 are the most`, {
       remedy: "give fewer",
@@ -162,12 +172,7 @@ function plainImage(file: ElfFile, options: ElfOptions): BootImage {
       remedy: "link it below 0x800000000000 or above 0xffff800000000000",
     });
   }
-  const { entry } = file;
-  if (entry >= FOUR_GIB && !moved.some((s) => entry >= s.vaddr && entry < s.vaddr + s.size)) {
-    throw new InputError(`The ELF file's entry ${hex(entry)} lies in no segment`, {
-      remedy: "set the entry with ENTRY() in the linker script",
-    });
-  }
+  physicalEntry(file, segments);
   const extra = moved.map((s) => ({ vaddr: s.vaddr, paddr: s.at, size: s.size }));
-  return { ...common, ...enterFlat("long", entry, writes, memory, extra) };
+  return { ...common, ...enterFlat("long", file.entry, writes, memory, extra) };
 }

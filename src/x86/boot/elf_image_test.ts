@@ -112,6 +112,22 @@ Deno.test("multiboot: headers that lie are refused", () => {
   assert.throws(() => elfImage(fixture("elf64"), { ...OPTIONS, protocol: "multiboot" }), InputError);
 });
 
+Deno.test("elf: an entry outside every segment is refused, by every protocol", () => {
+  for (const name of ["multiboot", "elf64", "pvh"]) {
+    const file = fixture(name);
+    const view = new DataView(file.buffer);
+    if (name === "pvh") {
+      // The note's entry: behind the owner "Xen" and type 18.
+      const at = file.findIndex((_, i) =>
+        view.getUint32(Math.min(i, file.length - 4), true) === 18 && text(view, i + 4) === "Xen"
+      );
+      view.setUint32(at + 8, 0x30_0000, true);
+    } else if (file[4] === 2) view.setBigUint64(24, 0x30_0000n, true);
+    else view.setUint32(24, 0x30_0000, true);
+    assert.throws(() => elfImage(file, OPTIONS), /entry 0x300000 lies in no segment/, name);
+  }
+});
+
 Deno.test("multiboot: room is found for everything in a small guest, else it is refused", () => {
   const file = fixture("multiboot");
   const image = elfImage(file, { memory: 2 * MIB, modules: [{ bytes: new Uint8Array(512 << 10) }] });

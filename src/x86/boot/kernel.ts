@@ -1,4 +1,5 @@
 /** What the loaders of kernels have in common. */
+import { InputError } from "../../vm/errors.ts";
 import type { ElfFile, LoadSegment } from "../elf.ts";
 import type { BootWrite } from "./image.ts";
 
@@ -37,11 +38,23 @@ export function segmentWrites(segments: readonly LoadSegment[]): BootWrite[] {
   }));
 }
 
-/** The entry's physical address: e_entry is linear when it lies in a segment whose addresses differ. */
-export function physicalEntry(file: ElfFile, segments: readonly LoadSegment[]): bigint {
-  const { entry } = file;
+/**
+ * The entry's physical address: e_entry is linear when it lies in a segment whose addresses differ.
+ *
+ * @throws {InputError} If it lies in no segment: what runs there is not the kernel.
+ */
+export function physicalEntry({ entry }: ElfFile, segments: readonly LoadSegment[]): bigint {
   const home = segments.find((s) => entry >= s.vaddr && entry < s.vaddr + s.size);
-  return home === undefined ? entry : entry - home.vaddr + home.at;
+  if (home !== undefined) return entry - home.vaddr + home.at;
+  return checkEntry(entry, segments);
+}
+
+/** A physical entry as it is. @throws {InputError} If it lies in no segment. */
+export function checkEntry(entry: bigint, segments: readonly LoadSegment[]): bigint {
+  if (segments.some((s) => entry >= s.at && entry < s.at + s.size)) return entry;
+  throw new InputError(`The ELF file's entry 0x${entry.toString(16)} lies in no segment`, {
+    remedy: "set the entry with ENTRY() in the linker script",
+  });
 }
 
 /** All bytes of a view's buffer. */
