@@ -157,7 +157,7 @@ Deno.test("an expression may be followed by words", () => {
   assert.equal(text.slice(parsePrefix(text).end), ', "text"');
   const closure = "start if (hit) => `${hit}` !== '#'";
   assert.equal(closure.slice(parsePrefix(closure).end), "if (hit) => `${hit}` !== '#'");
-  assert.throws(() => parsePrefix('"text"'), /has no meaning/);
+  assert.throws(() => parsePrefix('"text"'), /A text is no number/);
 });
 
 Deno.test("mistakes are shown with a caret", () => {
