@@ -22,6 +22,7 @@ import { rspFloors, rspMem, rspStep } from "./rsp.ts";
 import { start, startOpen } from "./start.ts";
 import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
+import { blkRead } from "./virtio.ts";
 import { blkRand, blkSeq } from "./linux/virtio_disk.ts";
 import { net } from "./linux/virtio_net.ts";
 
@@ -30,6 +31,7 @@ const FIGURES: readonly Figure[] = [
   step,
   pio,
   idePio,
+  blkRead,
   bootBios,
   ideRead,
   condition,
