@@ -1,7 +1,7 @@
 import "../host/preload.ts";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { BlockBacking } from "../vm/block.ts";
+import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import { FileClusters } from "./file_clusters.ts";
 import { MemoryClusters } from "./memory_clusters.ts";
 import { MemoryDisk } from "./memory_disk.ts";
@@ -94,16 +94,26 @@ Deno.test("disk: a file that is removed, replaced or shrunk while in use gives f
       assert.match(disk.write(7 * SECTOR, sector)?.message ?? "", /had 4096 bytes and now ends at 1543/);
       assert.equal(Deno.statSync(path).size, 3 * SECTOR + 7); // did not grow again
       Deno.removeSync(path);
-      assert.equal(disk.read(0, sector)?.kind, "gone");
+      assert.equal(faultOfReading(disk)?.kind, "gone");
       assert.equal(disk.write(0, sector)?.kind, "gone");
       assert.equal(disk.flush()?.kind, "gone");
     }
     fresh();
     using disk = openDisk(path);
     Deno.writeFileSync(`${folder}/other`, pattern(8 * SECTOR));
+    assert.equal(disk.read(0, sector), undefined);
     Deno.renameSync(`${folder}/other`, path);
-    assert.equal(disk.read(0, sector)?.kind, "gone");
+    assert.equal(faultOfReading(disk)?.kind, "gone");
   }));
+
+/** Reads until there is a fault: a file that was just seen to be there is not looked at anew for each read. */
+function faultOfReading(disk: BlockBacking): BlockFault | undefined {
+  for (const end = performance.now() + 60_000; performance.now() < end;) {
+    const fault = disk.read(0, new Uint8Array(SECTOR));
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}
 
 Deno.test("disk: a full file system is a fault, and what was there stays", async () => {
   const folder = await Deno.makeTempDir();

@@ -2,10 +2,13 @@
 import { type BlockBacking, type BlockFault, outside, SECTOR_BYTES } from "../vm/block.ts";
 import { InputError } from "../vm/errors.ts";
 import { ERRNO } from "../abi/errno.ts";
+import { monotonicMs } from "../host/clock.ts";
 import { type FileStatus, HostFile } from "../host/file.ts";
 import { blockFault, faultOf } from "./faults.ts";
 import { foreignFormat } from "./formats.ts";
 
+/** How long reads rely on what was seen of the file: a look costs as much as reading 4 KiB. */
+const LOOK_MS = 10;
 /** Zeros that are written in one go. */
 const ZEROS_BYTES = 1 << 20;
 
@@ -30,6 +33,8 @@ export class RawFile implements BlockBacking, Disposable {
   readonly #file: HostFile;
   /** A block device has no names of its own that vanish, and its status tells no size. */
   readonly #regular: boolean;
+  /** When the file was last seen to be there, in milliseconds of the host's clock. */
+  #lookedAt = -LOOK_MS;
   /** Whether it can have holes, as far as is known. */
   #holes = true;
 
@@ -68,7 +73,9 @@ export class RawFile implements BlockBacking, Disposable {
 
   /** Fills `into` from `at`. */
   read(at: number, into: Uint8Array): BlockFault | undefined {
-    const fault = this.#usable(at, into.length);
+    // Of a file that is gone all reads well: it is soon enough to hear of that a little later.
+    const looked = monotonicMs() - this.#lookedAt < LOOK_MS && this.#file.open;
+    const fault = looked ? outside(this, at, into.length) : this.#usable(at, into.length);
     if (fault !== undefined) return fault;
     const done = this.#file.read(at, into);
     if (done < 0) return faultOf(this.name, "read", done);
@@ -118,7 +125,7 @@ export class RawFile implements BlockBacking, Disposable {
     this.#file[Symbol.dispose]();
   }
 
-  /** Looks at the file anew each time: one that was removed still reads and writes well, and all is lost. */
+  /** Looks at the file anew: one that was removed still reads and writes well, and all is lost. */
   #usable(at: number, length: number): BlockFault | undefined {
     if (!this.#file.open) return blockFault("closed", `${this.name} is closed`);
     const fault = outside(this, at, length);
@@ -130,6 +137,7 @@ export class RawFile implements BlockBacking, Disposable {
       return blockFault("unreadable", error instanceof Error ? error.message : String(error));
     }
     const { links, size } = status;
+    this.#lookedAt = links === 0 ? -LOOK_MS : monotonicMs();
     if (links === 0) {
       return blockFault("gone", `${this.name} was removed or replaced while the guest used it`);
     }

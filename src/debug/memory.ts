@@ -154,6 +154,12 @@ export class HiddenMemory extends ManagedMemory<Gpa> implements PhysicalMemory {
     return this.#put(at, bytes, (to, part) => this.#patches.deposit(to, part));
   }
 
+  /** A view of RAM for a device to fill; undefined where the bytes are not plain RAM, or may have patches in them. */
+  window(at: bigint, length: number): Uint8Array | undefined {
+    const { memory } = this.#backend;
+    return this.#patches.size === 0 ? memory.window?.(at, length) : undefined;
+  }
+
   #put(
     at: bigint,
     bytes: Uint8Array,

@@ -182,11 +182,8 @@ export class Patches implements Iterable<Patch> {
   /** Writes `bytes` as the guest or one of its devices does: the same, but for memory that it can't write. */
   deposit(gpa: bigint, bytes: Uint8Array): MaybePromise<void> {
     const memory = this.#memory;
-    return this.#without(
-      gpa,
-      bytes.length,
-      () => memory.deposit === undefined ? memory.write(gpa, bytes) : memory.deposit(gpa, bytes),
-    );
+    const store = () => memory.deposit === undefined ? memory.write(gpa, bytes) : memory.deposit(gpa, bytes);
+    return this.#byGpa.size === 0 ? store() : this.#without(gpa, bytes.length, store);
   }
 
   /** Gives memory back; a breakpoint's patch in it takes a page again, with zeros under it. */

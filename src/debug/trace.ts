@@ -1,5 +1,5 @@
 import type { BackendVcpu } from "../vm/backend.ts";
-import type { Device, DeviceRequest } from "../vm/device.ts";
+import type { Device, DeviceRequest, TakenRequest } from "../vm/device.ts";
 import type { AccessExit, VmExit } from "../vm/exit.ts";
 import type { Recorder } from "../vm/loop.ts";
 import type { ExitStatistics, Trace, TraceEntry, TraceFilter } from "../vm/trace.ts";
@@ -44,9 +44,9 @@ export class AccessTrace implements Trace, Recorder {
   readonly #kinds = new Map<string, number>();
   /** By port number, in pages of 256. */
   #ports: (Tally | undefined)[][] = [];
-  readonly #others = new Map<string, Tally>();
+  readonly #others = { mmio: new Map<number, Tally>(), msr: new Map<number, Tally>() };
   /** Requests that were served in an access which is still to be noted. */
-  #pending: { time: number; device: Device; request: DeviceRequest }[] = [];
+  #pending: { time: number; device: Device; request: TakenRequest }[] = [];
   #last = { vcpu: 0, rip: 0n };
 
   /** @param now Milliseconds, from any zero: read at every access. */
@@ -87,7 +87,7 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   /** A device took a request from its queue: in the access that is being answered, or by itself. */
-  request(device: Device, request: DeviceRequest): void {
+  request(device: Device, request: TakenRequest): void {
     if (this.#pending.length < PENDING) {
       this.#pending.push({ time: this.#now() - this.#start, device, request });
     }
@@ -125,10 +125,9 @@ export class AccessTrace implements Trace, Recorder {
         tally === undefined ? [] : [{ kind: "port" as const, address: BigInt(high << 8 | low), ...tally }]
       )
     );
-    const others = [...this.#others].map(([key, tally]) => {
-      const [kind, address] = key.split(" ");
-      return { kind: kind as "mmio" | "msr", address: BigInt(address), ...tally };
-    });
+    const others = (["mmio", "msr"] as const).flatMap((kind) =>
+      [...this.#others[kind]].map(([address, tally]) => ({ kind, address: BigInt(address), ...tally }))
+    );
     const busiest = [...ports, ...others].sort((a, b) => b.reads + b.writes - a.reads - a.writes);
     const kinds: Record<string, number> = {};
     KINDS.forEach((kind, code) => {
@@ -145,7 +144,7 @@ export class AccessTrace implements Trace, Recorder {
     this.#accesses.fill(0);
     this.#kinds.clear();
     this.#ports = [];
-    this.#others.clear();
+    for (const tallies of Object.values(this.#others)) tallies.clear();
   }
 
   /** Behind the access that led to them, if one did. */
@@ -153,7 +152,9 @@ export class AccessTrace implements Trace, Recorder {
     this.#last = { vcpu, rip };
     if (this.#pending.length === 0) return;
     const ring = this.#ring ??= new Ring(this.capacity);
-    for (const { time, device, request } of this.#pending) {
+    const noted = this.#pending.length;
+    for (let i = 0; i < noted; i++) {
+      const { time, device, request } = this.#pending[i];
       const slot = this.#sequence++ % this.capacity;
       ring.time[slot] = time;
       ring.code[slot] = REQUEST;
@@ -166,7 +167,7 @@ export class AccessTrace implements Trace, Recorder {
       ring.value.fill(0, slot * 8, slot * 8 + 8);
       ring.request[slot] = request;
     }
-    this.#pending = [];
+    this.#pending.length = 0;
   }
 
   #entry(ring: Ring, sequence: number): TraceEntry {
@@ -187,7 +188,7 @@ export class AccessTrace implements Trace, Recorder {
       value: new DataView(ring.value.buffer, slot * 8, 8).getBigUint64(0, true),
       rip: ring.rip[slot],
       ...(device !== undefined && { device }),
-      ...(request !== undefined && { request }),
+      ...(request !== undefined && { request: told(request) }),
     };
   }
 
@@ -204,16 +205,21 @@ export class AccessTrace implements Trace, Recorder {
   }
 
   #tallyOther(kind: AccessExit["kind"], address: number, device: Device | undefined): void {
-    const key = `${kind.startsWith("mmio") ? "mmio" : "msr"} ${address}`;
-    let tally = this.#others.get(key);
+    const others = kind === "mmio-read" || kind === "mmio-write" ? this.#others.mmio : this.#others.msr;
+    let tally = others.get(address);
     if (tally === undefined) {
-      if (this.#others.size >= ADDRESSES) return;
-      this.#others.set(key, tally = { reads: 0, writes: 0 });
+      if (this.#others.mmio.size + this.#others.msr.size >= ADDRESSES) return;
+      others.set(address, tally = { reads: 0, writes: 0 });
     }
     if (device !== undefined) tally.device = device.name;
-    if (kind.endsWith("write")) tally.writes++;
+    if (kind === "mmio-write" || kind === "msr-write") tally.writes++;
     else tally.reads++;
   }
+}
+
+/** In words where it can be. */
+function told({ what, ...request }: TakenRequest): DeviceRequest {
+  return what === undefined ? request : { ...request, what: typeof what === "string" ? what : what() };
 }
 
 /** The ring's columns. */
@@ -228,7 +234,7 @@ class Ring {
   readonly value: Uint8Array;
   readonly rip: BigUint64Array;
   readonly device: (Device | undefined)[];
-  readonly request: (DeviceRequest | undefined)[];
+  readonly request: (TakenRequest | undefined)[];
 
   constructor(capacity: number) {
     this.time = new Float64Array(capacity);

@@ -64,6 +64,10 @@ export class MockGuest implements DeviceHost {
     this.#slice(at, bytes.length).set(bytes);
   }
 
+  window(at: bigint, length: number): Uint8Array | undefined {
+    return Number(at) + length <= this.memory.length ? this.#slice(at, length) : undefined;
+  }
+
   message(address: number, data: number): void {
     this.messages.push([address, data]);
   }

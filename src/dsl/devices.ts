@@ -3,7 +3,7 @@ import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { ConsoleEnd } from "../vm/console.ts";
-import type { Device, DeviceHost, DeviceRequest, DeviceTime, PlacedRange } from "../vm/device.ts";
+import type { Device, DeviceHost, DeviceTime, PlacedRange, TakenRequest } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import { PciHost } from "../devices/pci/pci_host.ts";
@@ -26,6 +26,7 @@ export interface DeviceParts {
     peek(at: bigint, into: Uint8Array): MaybePromise<void>;
     deposit(at: bigint, bytes: Uint8Array): MaybePromise<void>;
     discard(at: bigint, length: number): MaybePromise<void>;
+    window(at: bigint, length: number): Uint8Array | undefined;
   };
   /** RAM for devices that ask for some behind their addresses. */
   readonly lending: Lending;
@@ -34,7 +35,7 @@ export interface DeviceParts {
   /** Tells the user something. */
   readonly notice?: (text: string) => void;
   /** Notes a request that a device has taken. */
-  readonly requested?: (device: Device, request: DeviceRequest) => void;
+  readonly requested?: (device: Device, request: TakenRequest) => void;
   /** Device time. */
   readonly clock?: DeviceTime;
   /** What devices print to. */
@@ -309,7 +310,7 @@ export class DeviceSet implements Devices {
       ...(console && { console }),
       ...(clock && { clock }),
       ...(notice && { notice }),
-      ...(requested && { requested: (request: DeviceRequest) => requested(device, request) }),
+      ...(requested && { requested: (request: TakenRequest) => requested(device, request) }),
       lend: (start, length, taken, what) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken, what),
       doorbell: (place, rung) => this.#wrappers.has(device) ? undefined : doorbells.hang(device, place, rung),
@@ -318,6 +319,7 @@ export class DeviceSet implements Devices {
       message: (address, data) => inputs.message(address, data),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
+      window: (at, length) => memory.window(at, length),
       ...(backend.memory.discard && { discard: (at, length) => atOnce(memory.discard(at, length)) }),
       moved: () => this.#moved(device),
     };

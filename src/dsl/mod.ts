@@ -25,6 +25,7 @@ export type {
   InterruptController,
   InterruptLine,
   LentMemory,
+  TakenRequest,
 } from "../vm/device.ts";
 export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";

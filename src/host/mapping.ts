@@ -21,6 +21,7 @@ export class Mapping implements Disposable {
   #pointer: Deno.PointerObject | undefined;
   #buffer: ArrayBuffer;
   #bytes: Uint8Array<ArrayBuffer>;
+  #words16: Uint16Array<ArrayBuffer>;
 
   private constructor(pointer: Deno.PointerObject, length: number) {
     this.#pointer = pointer;
@@ -31,6 +32,7 @@ export class Mapping implements Disposable {
     // before it unmaps, so that no view outlives the memory.
     this.#buffer = Deno.UnsafePointerView.getArrayBuffer(pointer, length) as ArrayBuffer;
     this.#bytes = new Uint8Array(this.#buffer);
+    this.#words16 = new Uint16Array(this.#buffer);
   }
 
   /**
@@ -86,6 +88,11 @@ export class Mapping implements Disposable {
   /** All of its bytes; of length 0 once it is unmapped. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes;
+  }
+
+  /** The same in pairs, little-endian as the host: each is loaded and stored at once. */
+  get words16(): Uint16Array<ArrayBuffer> {
+    return this.#words16;
   }
 
   /**

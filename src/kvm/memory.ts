@@ -214,9 +214,7 @@ export class KvmMemory implements BackendMemory, Disposable {
     // Almost every read lies in one region: no closure, no list.
     const region = this.#find(from, at, into.length);
     if (from + into.length <= region.to) {
-      const start = region.offset + from - region.from;
-      into.set(region.mapping.bytes.subarray(start, start + into.length));
-      return;
+      return take(region.mapping, region.offset + from - region.from, into);
     }
     this.#each(at, into.length, (bytes, done) => into.set(bytes, done));
   }
@@ -225,8 +223,7 @@ export class KvmMemory implements BackendMemory, Disposable {
     const from = Number(at);
     const region = this.#find(from, at, bytes.length);
     if (from + bytes.length <= region.to) {
-      region.mapping.bytes.set(bytes, region.offset + from - region.from);
-      return;
+      return put(region.mapping, region.offset + from - region.from, bytes);
     }
     this.#each(at, bytes.length, (part, done) => part.set(bytes.subarray(done, done + part.length)));
   }
@@ -246,6 +243,18 @@ export class KvmMemory implements BackendMemory, Disposable {
     }
     const start = region.offset + from - region.from;
     return region.mapping.bytes.subarray(start, start + length);
+  }
+
+  window(at: bigint, length: number): Uint8Array | undefined {
+    const from = Number(at);
+    if (this.#closed) return undefined;
+    for (const region of this.#regions) {
+      if (from < region.from || from >= region.to) continue;
+      if (region.readOnly || from + length > region.to) return undefined;
+      const start = region.offset + from - region.from;
+      return region.mapping.bytes.subarray(start, start + length);
+    }
+    return undefined;
   }
 
   search(pattern: Uint8Array, from: bigint, to: bigint): bigint | undefined {
@@ -287,6 +296,11 @@ export class KvmMemory implements BackendMemory, Disposable {
 
   deposit(at: bigint, bytes: Uint8Array): void {
     let from = Number(at);
+    const first = this.#find(from, at, bytes.length);
+    if (from + bytes.length <= first.to) {
+      if (!first.readOnly) put(first.mapping, first.offset + from - first.from, bytes);
+      return;
+    }
     const parts: [Backed, number, number][] = [];
     for (let done = 0; done < bytes.length;) {
       const region = this.#find(from, at, bytes.length);
@@ -328,5 +342,33 @@ export class KvmMemory implements BackendMemory, Disposable {
   [Symbol.dispose](): void {
     this.#closed = true;
     for (const region of [...this.#given, ...this.#over]) region.mapping[Symbol.dispose]();
+  }
+}
+
+/** Up to so many bytes are moved one by one: a view of the mapping would cost more, and be garbage. */
+const FEW = 16;
+
+/** Fills `into` from the mapping. Two bytes at an even place come by one load: a ring's index may be changing. */
+function take(mapping: Mapping, at: number, into: Uint8Array): void {
+  const { length } = into;
+  if (length > FEW) into.set(mapping.bytes.subarray(at, at + length));
+  else if (length === 2 && at % 2 === 0) {
+    const word = mapping.words16[at / 2];
+    into[0] = word;
+    into[1] = word >> 8;
+  } else {
+    const { bytes } = mapping;
+    for (let i = 0; i < length; i++) into[i] = bytes[at + i];
+  }
+}
+
+/** Stores `from` in the mapping; two bytes at an even place by one store. */
+function put(mapping: Mapping, at: number, from: Uint8Array): void {
+  const { length } = from;
+  if (length > FEW) mapping.bytes.set(from, at);
+  else if (length === 2 && at % 2 === 0) mapping.words16[at / 2] = from[0] | from[1] << 8;
+  else {
+    const { bytes } = mapping;
+    for (let i = 0; i < length; i++) bytes[at + i] = from[i];
   }
 }

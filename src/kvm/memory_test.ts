@@ -272,3 +272,39 @@ Deno.test("memory: pages given back are zeros, and no others; ROM stays; a hole 
   assert.equal(read[0], 7);
   assert.throws(() => ram.discard(0x1f_f000n, 0x2000), FaultError);
 });
+
+Deno.test("few bytes and many, at even and odd places, are read, written and deposited alike", () => {
+  const { ram } = memory(0x4000);
+  using _ram = ram;
+  const whole = ram.view(0n, 0x4000);
+  for (const length of [1, 2, 3, 4, 8, 15, 16, 17, 40]) {
+    for (const at of [0x100n, 0x201n]) {
+      for (const store of ["write", "deposit"] as const) {
+        const bytes = Uint8Array.from({ length }, (_, i) => 7 * length + 3 * i + (store === "write" ? 1 : 2));
+        ram[store](at, bytes);
+        const there = whole.slice(Number(at) - 1, Number(at) + length + 1);
+        assert.deepEqual(there, Uint8Array.of(0, ...bytes, 0), `${store} ${length} at ${at}`);
+        const into = new Uint8Array(length);
+        ram.read(at, into);
+        assert.deepEqual(into, bytes);
+      }
+      whole.fill(0);
+    }
+  }
+});
+
+Deno.test("a window is of RAM in one piece; elsewhere there is none", () => {
+  const { ram } = memory(0x4000, [{ name: "rom", at: 0x8000n, bytes: new Uint8Array(0x1000) }]);
+  const view = ram.window(0x1000n, 0x3000);
+  view?.fill(7);
+  assert.deepEqual(view?.length, 0x3000);
+  assert.deepEqual(ram.view(0xfffn, 2), Uint8Array.of(0, 7));
+  for (
+    const [at, length] of [[0x3001n, 0x1000], [0x8000n, 1], [0x4000n, 1], [(1n << 64n) - 1n, 1]] as const
+  ) {
+    assert.equal(ram.window(at, length), undefined);
+  }
+  ram[Symbol.dispose]();
+  assert.equal(view?.length, 0); // detached: what a device kept can't reach anything
+  assert.equal(ram.window(0x1000n, 1), undefined);
+});

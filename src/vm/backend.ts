@@ -220,6 +220,8 @@ export interface BackendMemory {
   read(at: bigint, into: Uint8Array): MaybePromise<void>;
   /** Writes `bytes`, read-only regions included. @throws {FaultError} If a byte of the range is not memory. */
   write(at: bigint, bytes: Uint8Array): MaybePromise<void>;
+  /** As `view`, of RAM that the guest can write, where it lies in one region; undefined for anything else. */
+  window?(at: bigint, length: number): Uint8Array | undefined;
   /** A live view of one region's bytes; dead after `close`. @throws {FaultError} */
   view?(at: bigint, length: number): Uint8Array;
   /** First place in [from, to) where `pattern` lies wholly, or undefined. */

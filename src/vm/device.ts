@@ -68,6 +68,12 @@ export interface DeviceRequest {
   readonly what?: string;
 }
 
+/** A request as its device tells of it. */
+export interface TakenRequest extends Omit<DeviceRequest, "what"> {
+  /** As `DeviceRequest.what`, or what makes it: few requests of many are ever looked at. */
+  readonly what?: string | (() => string);
+}
+
 /** Where a doorbell is. */
 export interface DoorbellPlace {
   /** Guest-physical address. */
@@ -86,6 +92,11 @@ export interface DeviceHost {
   read(at: bigint, into: Uint8Array): void;
   /** Guest-physical memory for DMA: `bytes` to `at`. @throws {FaultError} If a byte is no memory. */
   write(at: bigint, bytes: Uint8Array): void;
+  /**
+   * A view of `length` bytes of guest-physical memory from `at`, for a large transfer that would else be copied once
+   * more: to be used at once and not kept. Undefined where there is none, as where they are not all RAM of one piece.
+   */
+  window?(at: bigint, length: number): Uint8Array | undefined;
   /** Makes the first vCPU take the external interrupt `vector`, 0..255, as soon as it can; for an IOAPIC. */
   interrupt?(vector: number): void;
   /**
@@ -116,7 +127,7 @@ export interface DeviceHost {
   /** The machine's device time, for a device that does something by itself; undefined where there is none. */
   readonly clock?: DeviceTime;
   /** Notes a request that the device has taken, in the trace; undefined where there is none. */
-  requested?(request: DeviceRequest): void;
+  requested?(request: TakenRequest): void;
   /** Tells the user something about the host's side of the device. */
   notice?(text: string): void;
   /** The machine's console, for a device that prints there; undefined where there is none. */

@@ -103,7 +103,9 @@ export class VirtioBlock implements VirtioType {
   readonly #serial: Uint8Array;
   readonly #onFault: ((fault: BlockFault) => void) | undefined;
   readonly #config = new DataView(new ArrayBuffer(CONFIG_BYTES));
-  readonly #header = new DataView(new ArrayBuffer(HEADER_BYTES));
+  readonly #headerBytes = new Uint8Array(HEADER_BYTES);
+  readonly #header = new DataView(this.#headerBytes.buffer);
+  readonly #status = new Uint8Array(1);
   #piece: Uint8Array = new Uint8Array(0);
   readonly #counts: Counts = { reads: 0, writes: 0, flushes: 0, discards: 0, failed: 0 };
   /** Negotiated features, while the driver is there. */
@@ -182,14 +184,15 @@ export class VirtioBlock implements VirtioType {
     this.#config.setUint8(CONFIG.writeback, 1);
   }
 
-  describe(chain: Chain): string | undefined {
-    const header = new DataView(new ArrayBuffer(HEADER_BYTES));
-    if (chain.read(0, new Uint8Array(header.buffer)) < HEADER_BYTES) return undefined;
+  describe(chain: Chain): string | (() => string) | undefined {
+    const header = this.#header;
+    if (chain.read(0, this.#headerBytes) < HEADER_BYTES) return undefined;
     const type = header.getUint32(0, true);
-    const name = REQUEST_NAMES.get(type) ?? `type ${type}`;
-    if (type !== REQUEST.IN && type !== REQUEST.OUT) return name;
+    if (type !== REQUEST.IN && type !== REQUEST.OUT) return REQUEST_NAMES.get(type) ?? `type ${type}`;
+    const low = header.getUint32(8, true);
+    const high = header.getUint32(12, true);
     const bytes = type === REQUEST.IN ? chain.writableBytes - 1 : chain.readableBytes - HEADER_BYTES;
-    return `${name} sector ${header.getBigUint64(8, true)}, ${bytes} bytes`;
+    return () => `${REQUEST_NAMES.get(type)} sector ${BigInt(high) << 32n | BigInt(low)}, ${bytes} bytes`;
   }
 
   request(chain: Chain): void {
@@ -198,7 +201,8 @@ export class VirtioBlock implements VirtioType {
     if (room < 0) return;
     const status = this.#serve(chain, room);
     if (status !== STATUS.OK) this.#counts.failed++;
-    chain.write(room, Uint8Array.of(status));
+    this.#status[0] = status;
+    chain.write(room, this.#status);
   }
 
   save(): unknown {
@@ -234,18 +238,14 @@ export class VirtioBlock implements VirtioType {
     const header = this.#header;
     const backing = this.#backing;
     if (backing === undefined) return STATUS.IOERR;
-    if (chain.read(0, new Uint8Array(header.buffer)) < HEADER_BYTES) return STATUS.IOERR;
+    if (chain.read(0, this.#headerBytes) < HEADER_BYTES) return STATUS.IOERR;
     const type = header.getUint32(0, true);
     const sector = header.getBigUint64(8, true);
     const given = chain.readableBytes - HEADER_BYTES;
     switch (type) {
       case REQUEST.IN:
         this.#counts.reads++;
-        return this.#transfer(backing, sector, room, (at, piece, done) => {
-          const fault = backing.read(at, piece);
-          if (fault === undefined) chain.write(done, piece);
-          return fault;
-        });
+        return this.#read(backing, sector, room, chain);
       case REQUEST.OUT:
         this.#counts.writes++;
         if (this.#readOnly) return STATUS.IOERR;
@@ -275,6 +275,20 @@ export class VirtioBlock implements VirtioType {
     }
   }
 
+  /** A read whose answer lies in one piece of the guest's memory goes there straight. */
+  #read(backing: BlockBacking, sector: bigint, bytes: number, chain: Chain): number {
+    const straight = bytes > PIECE_BYTES ? undefined : chain.room(bytes);
+    if (straight === undefined) {
+      return this.#transfer(backing, sector, bytes, (at, piece, done) => {
+        const fault = backing.read(at, piece);
+        if (fault === undefined) chain.write(done, piece);
+        return fault;
+      });
+    }
+    if (bytes % SECTOR_BYTES !== 0 || !fits(backing, sector, bytes)) return STATUS.IOERR;
+    return this.#judge(backing.read(Number(sector) * SECTOR_BYTES, straight));
+  }
+
   /** Moves `bytes` from `sector` on, piece by piece. A request that does not fit the disk is refused as a whole. */
   #transfer(
     backing: BlockBacking,
@@ -282,7 +296,7 @@ export class VirtioBlock implements VirtioType {
     bytes: number,
     move: (at: number, piece: Uint8Array, done: number) => BlockFault | undefined,
   ): number {
-    if (bytes % SECTOR_BYTES !== 0 || !fits(backing, sector, BigInt(bytes))) return STATUS.IOERR;
+    if (bytes % SECTOR_BYTES !== 0 || !fits(backing, sector, bytes)) return STATUS.IOERR;
     const at = Number(sector) * SECTOR_BYTES;
     for (let done = 0; done < bytes;) {
       const length = Math.min(bytes - done, PIECE_BYTES);
@@ -300,7 +314,7 @@ export class VirtioBlock implements VirtioType {
     if (count > MOST_ZERO_SECTORS) return STATUS.IOERR;
     const bytes = count * SECTOR_BYTES;
     if (flags === UNMAP_FLAG && backing.discard !== undefined) {
-      if (!fits(backing, sector, BigInt(bytes))) return STATUS.IOERR;
+      if (!fits(backing, sector, bytes)) return STATUS.IOERR;
       return this.#judge(backing.discard(Number(sector) * SECTOR_BYTES, bytes));
     }
     return this.#transfer(backing, sector, bytes, (at, piece) => {
@@ -317,7 +331,7 @@ export class VirtioBlock implements VirtioType {
     const ranges = Array.from({ length: count }, (_, i) => rangeAt(chain, i));
     if (ranges.some(({ flags }) => flags !== 0)) return STATUS.UNSUPP;
     for (const { sector, count } of ranges) {
-      if (count > MOST_DISCARD_SECTORS || !fits(backing, sector, BigInt(count * SECTOR_BYTES))) {
+      if (count > MOST_DISCARD_SECTORS || !fits(backing, sector, count * SECTOR_BYTES)) {
         return STATUS.IOERR;
       }
     }
@@ -357,6 +371,7 @@ function rangeAt(chain: Chain, i: number): { sector: bigint; count: number; flag
   };
 }
 
-function fits(backing: BlockBacking, sector: bigint, bytes: bigint): boolean {
-  return sector * BigInt(SECTOR_BYTES) + bytes <= BigInt(backing.size);
+function fits(backing: BlockBacking, sector: bigint, bytes: number): boolean {
+  // Of a sector too large for a number the next one is as much behind the end.
+  return Number(sector) * SECTOR_BYTES + bytes <= backing.size;
 }

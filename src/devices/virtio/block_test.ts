@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { BlockBacking, BlockFault } from "../../vm/block.ts";
 import { outside } from "../../vm/block.ts";
+import type { TakenRequest } from "../../vm/device.ts";
 import { MockGuest } from "../mock_guest.ts";
 import { VirtioBlock, type VirtioBlockOptions } from "./block.ts";
 import { MockDriver } from "./mock_driver.ts";
@@ -173,7 +174,9 @@ Deno.test("virtio block: what may not be discarded is refused as a whole", () =>
 Deno.test("virtio block: a request is told in words", () => {
   const told: unknown[] = [];
   const guest = new MockGuest([], 0x40000);
-  Object.assign(guest, { requested: (request: unknown) => told.push(request) });
+  const requested = ({ what, ...request }: TakenRequest) =>
+    told.push(what === undefined ? request : { ...request, what: typeof what === "string" ? what : what() });
+  Object.assign(guest, { requested });
   guest.add(new VirtioMmio(new VirtioBlock({ backing: new Holes() }), { place: { at: AT, irq: 5 } }));
   const driver = new MockDriver(guest, { at: AT, features: ALL }).start(1);
   driver.ask(0, [header(0, 3n), 1024, 1]);

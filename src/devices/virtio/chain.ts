@@ -58,6 +58,18 @@ export class Chain {
     return each(this.readable, offset, into, (at, piece) => this.#memory.read(at, piece));
   }
 
+  /**
+   * The first `length` bytes of the writable part as the guest has them, where they lie in one segment and the machine
+   * has such a view. They count as written: whoever asks fills them, at once and in any order.
+   */
+  room(length: number): Uint8Array | undefined {
+    const first = this.writable[0];
+    if (first === undefined || first.length < length) return undefined;
+    const view = this.#memory.window(first.at, length);
+    if (view !== undefined) this.written = Math.max(this.written, length);
+    return view;
+  }
+
   /** The whole readable part, at most `limit` bytes of it. @throws {FaultError} */
   readAll(limit: number): Uint8Array {
     const bytes = new Uint8Array(Math.min(this.readableBytes, limit));

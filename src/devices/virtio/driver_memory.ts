@@ -26,6 +26,11 @@ export class DriverMemory {
     this.#host.write(at, bytes);
   }
 
+  /** `length` bytes from `at` as the guest has them, to be filled at once; undefined where there is no such view. */
+  window(at: bigint, length: number): Uint8Array | undefined {
+    return this.#host.window?.(at, length);
+  }
+
   /** 16 bits at `at`. @throws {FaultError} */
   u16(at: bigint): number {
     this.#host.read(at, this.#byLength[0]);

@@ -313,13 +313,14 @@ export class VirtioDevice {
     this.#interrupt(index);
   }
 
-  #tell({ readableBytes, writableBytes }: Chain, queue: number, what: string | undefined): void {
-    this.#host?.requested?.({
-      queue,
-      given: readableBytes,
-      room: writableBytes,
-      ...(what !== undefined && { what }),
-    });
+  #tell(
+    { readableBytes: given, writableBytes: room }: Chain,
+    queue: number,
+    what: string | (() => string) | undefined,
+  ): void {
+    const host = this.#host;
+    if (host?.requested === undefined) return;
+    host.requested(what === undefined ? { queue, given, room } : { queue, given, room, what });
   }
 
   #interrupt(index: number): void {

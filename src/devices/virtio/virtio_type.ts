@@ -69,11 +69,12 @@ export interface VirtioType {
   request(chain: Chain, index: number): void | "later" | "wait";
   /**
    * What a chain of queue `index` asks for, in a few words: for traces and listings. Called before `request`, and at
-   * any time for chains that wait; changes nothing.
+   * any time for chains that wait; changes nothing. A function is called when somebody wants to know, which is for one
+   * request of many: by then the chain is not the device's any more.
    *
    * @throws {FaultError} If a descriptor points where no memory is.
    */
-  describe?(chain: Chain, index: number): string | undefined;
+  describe?(chain: Chain, index: number): string | (() => string) | undefined;
   /** It becomes part of a machine. @throws {InputError} If it can't: an image that is not there, say. */
   attach?(host: DeviceHost): void;
   /** It is taken out, or the machine closes. */

@@ -95,7 +95,8 @@ function chainText({ type }: VirtioView, chain: Chain, index: number): string {
 /** What the device says that a chain asks for; nothing where it can't be read. */
 function describe(type: VirtioView["type"], chain: Chain, index: number): string | undefined {
   try {
-    return type.describe?.(chain, index);
+    const what = type.describe?.(chain, index);
+    return typeof what === "function" ? what() : what;
   } catch (error) {
     if (!(error instanceof HvshError)) throw error;
     return undefined;
