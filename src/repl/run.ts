@@ -84,13 +84,14 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
       const { options, note } = await planGuest(line);
       shell.options = options;
       const vm = await shell.open();
+      if (line.quiet) return;
+      const odd = vm.boot?.notes.map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`) ?? [];
       // QEMU that was not asked for: what is slow or not there has its reason.
-      if (options.backend === undefined && vm.backend === "qemu" && !line.quiet) {
-        const why = "KVM can't be used here (`hosts` says why): the guest runs in QEMU, which translates it.";
-        if (prompts) greeting.push(why);
-        else writeError(`hvsh: ${why}\n`);
+      if (options.backend === undefined && vm.backend === "qemu") {
+        odd.push("KVM can't be used here (`hosts` says why): the guest runs in QEMU, which translates it.");
       }
-      if (!prompts || line.quiet) return;
+      if (!prompts) return odd.forEach((text) => writeError(`hvsh: ${text}\n`));
+      greeting.push(...odd);
       if (note !== undefined) greeting.push(note);
       greeting.push(await describeGuest(vm));
     });

@@ -2,6 +2,7 @@
 import { InputError } from "../../dsl/mod.ts";
 import { cpuidSummary, lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
+import { renderAutopsy } from "../render/autopsy.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
@@ -163,4 +164,12 @@ export async function cpuid(session: Session, rest: string): Promise<Answer> {
     ...(["eax", "ebx", "ecx", "edx"] as const).map((r) => `${style.register(r)} ${hex(l[r], 8)}`),
   ]);
   return { text: table(rows, width), data: shown };
+}
+
+/** `autopsy`: what a triple fault's stop shows, at any stop. */
+export async function autopsy(session: Session): Promise<Answer> {
+  const vm = guest(session);
+  const found = await vm.autopsy(session.vcpu);
+  const symbol = (address: bigint) => symbolAt(vm, address);
+  return { text: renderAutopsy(found, session.style, session.width, symbol), data: found };
 }

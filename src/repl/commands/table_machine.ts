@@ -56,6 +56,15 @@ export const MACHINE: readonly Command[] = [
     run: async (s, { rest }) => (await import("./descriptors.ts")).vectors(s, rest),
   },
   {
+    names: ["autopsy"],
+    group: "x86",
+    summary:
+      "tells why a vCPU triple-faulted, or would: the last exception, its IDT entry, the last accesses",
+    usage: ["autopsy"],
+    needsGuest,
+    run: async (s) => (await import("./cpu.ts")).autopsy(s),
+  },
+  {
     names: ["tss"],
     group: "x86",
     summary: "shows the task state segment",

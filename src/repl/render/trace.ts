@@ -1,6 +1,6 @@
 import type { ExitStatistics, TraceEntry } from "../../dsl/mod.ts";
 import type { Style } from "../style.ts";
-import { hex, table } from "./text.ts";
+import { count, hex, table } from "./text.ts";
 
 /** Accesses, one a line: number, time, where from, what. */
 export function renderTrace(
@@ -42,7 +42,7 @@ export function renderStatistics(
   lines = 20,
 ): string {
   const kinds = Object.entries(statistics.kinds).sort((a, b) => b[1] - a[1]);
-  let out = `${style.heading(`${statistics.total} exits`)}\n${
+  let out = `${style.heading(count(statistics.total, "exit"))}\n${
     table(kinds.map(([kind, n]) => [`  ${kind}`, String(n)]), width)
   }`;
   const busiest = statistics.addresses.slice(0, lines);

@@ -13,7 +13,7 @@ import {
   physicalEntry,
   segmentWrites,
 } from "./kernel.ts";
-import { multibootHeader, multibootImage } from "./multiboot.ts";
+import { multibootHeader, multibootImage, nearlyMultiboot } from "./multiboot.ts";
 import { enterFlat } from "./raw.ts";
 import { gdt, protectedMode } from "./state.ts";
 
@@ -157,6 +157,8 @@ function plainImage(file: ElfFile, options: ElfOptions): BootImage {
   const { memory } = options;
   const segments = loadSegments(file);
   const notes: string[] = [];
+  const nearly = options.protocol === undefined ? nearlyMultiboot(file.bytes) : undefined;
+  if (nearly !== undefined) notes.push(`the file is started as a plain ELF file: ${nearly}`);
   if (options.cmdline || options.modules?.length) {
     notes.push("a plain ELF file is told nothing: its command line and modules are left out");
   }

@@ -82,6 +82,26 @@ export function multibootHeader(bytes: Uint8Array): MultibootHeader | undefined 
   return undefined;
 }
 
+/** Magic of multiboot 2, whose header lies in the first 32 KiB, at a multiple of 8 (Multiboot 2, 3.1.1). */
+const HEADER_2 = { magic: 0xe85250d6, within: 32768 } as const;
+
+/** Why a file that looks like a multiboot kernel is not started as one, if it does. */
+export function nearlyMultiboot(bytes: Uint8Array): string | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let offset = 0; offset + 16 <= Math.min(bytes.length, HEADER_2.within); offset += 4) {
+    const magic = view.getUint32(offset, true);
+    if (magic === HEADER_2.magic && offset % 8 === 0) {
+      return "its header is that of multiboot 2; 1 is what is spoken here";
+    }
+    if (magic === HEADER_MAGIC) {
+      return offset + 12 > SEARCH
+        ? `its multiboot header is at offset ${offset}, behind the first ${SEARCH} bytes`
+        : `the checksum of its multiboot header (at offset ${offset}) is wrong`;
+    }
+  }
+  return undefined;
+}
+
 /** Load addresses from the header (section 3.1.3): for files in another format than ELF. */
 function kludge(bytes: Uint8Array, header: MultibootHeader): { writes: BootWrite[]; entry: bigint } {
   const refuse = (what: string) =>
