@@ -3,6 +3,7 @@
  * firmware, which knows where to.
  */
 import type { FwCfg } from "../devices/fw_cfg.ts";
+import { Piix3Ide } from "../devices/ide/piix3_ide.ts";
 import { PCI_MEMORY_START } from "../devices/pci/pci_assign.ts";
 import { ECAM_BYTES, ECAM_START, PciHost } from "../devices/pci/pci_host.ts";
 import { CONFIGURED_ROUTES } from "../devices/pci/piix3.ts";
@@ -48,7 +49,8 @@ export function acpiWrite(machine: Described, writes: readonly BootWrite[]): Boo
   if (taken) return undefined;
   // A bus with nothing but the chipset's functions has nothing that such a guest needs, and takes time to look at.
   const bus = machine.devices.find((d) => d instanceof PciHost);
-  const pci = bus !== undefined && bus.crowded && bus.mmio.length > 0;
+  const disks = machine.devices.some((d) => d instanceof Piix3Ide && d.driven);
+  const pci = bus !== undefined && (bus.crowded || disks) && bus.mmio.length > 0;
   const { at, bytes } = acpiTables(described(machine, pci ? CONFIGURED_PCI : undefined), AT);
   return { at, bytes, name: "ACPI tables" };
 }

@@ -19,8 +19,6 @@ export interface BootSpec {
   readonly kind: "firmware" | "boot-sector" | "flat" | "elf" | "linux";
   /** The file's path, or "(bytes)". */
   readonly source: string;
-  /** Whether firmware offers its boot menu. */
-  readonly menu?: boolean;
   /** What firmware is told beside it, and the drives it finds. */
   readonly firmware?: FirmwareBoot;
   /**
@@ -49,13 +47,8 @@ export interface HandedKernel {
   readonly protocol?: ElfProtocol;
 }
 
-/** What firmware is told. */
-export interface FirmwareBoot {
-  /**
-   * Whether it offers its boot menu and waits for a key (SeaBIOS: 2.5 s). If left out, it does where there is no
-   * drive to boot.
-   */
-  menu?: boolean;
+/** The IDE drives of a guest. */
+export interface DriveOptions {
   /** The first hard disk, or up to four by place: hda (the IDE primary master), hdb, hdc, hdd. */
   disk?: DriveSource | readonly (DriveSource | undefined)[];
   /** The medium in a CD-ROM drive at the IDE secondary master (hdc), read-only; "empty" for none. */
@@ -64,6 +57,15 @@ export interface FirmwareBoot {
   snapshot?: boolean;
   /** Whether the disks can't be written. */
   readOnly?: boolean;
+}
+
+/** What firmware is told, and the drives it finds. */
+export interface FirmwareBoot extends DriveOptions {
+  /**
+   * Whether it offers its boot menu and waits for a key (SeaBIOS: 2.5 s). If left out, it does where there is no
+   * drive to boot.
+   */
+  menu?: boolean;
   /** What is booted from first; disk, then cdrom, if left out. */
   order?: readonly ("disk" | "cdrom")[];
   /** Whether the BIOS's screen and keyboard are on the serial console too (SeaBIOS); true if left out. */
@@ -98,10 +100,8 @@ export type DriveSource = string | URL | Uint8Array | BlockBacking;
  * ```
  */
 export function firmware(image: FileOrBytes, options: FirmwareBoot = {}): BootSpec {
-  const drives = options.disk !== undefined || options.cdrom !== undefined;
   return {
     ...spec("firmware", image, async (bytes, memory) => (await rawImages()).firmwareImage(bytes, memory)),
-    menu: options.menu ?? !drives,
     firmware: options,
   };
 }

@@ -6,7 +6,7 @@ import type { BlockBacking, BlockFault } from "../vm/block.ts";
 import { bounded } from "./bounded.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError } from "../vm/errors.ts";
-import type { DriveSource, FirmwareBoot } from "./boot.ts";
+import type { DriveOptions, DriveSource, FirmwareBoot } from "./boot.ts";
 import { CdDrive, type OpenMedium } from "./cd_drive.ts";
 
 /** Where an IDE drive is, by the name QEMU and Linux have for it: primary master and slave, secondary ones. */
@@ -69,7 +69,7 @@ export const NO_DRIVES: OpenDrives = { drives: [], notes: [], stores: { [Symbol.
  *
  * @throws {InputError} If a file can't be opened, or two drives are at one place.
  */
-export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives {
+export function openDrives(boot: DriveOptions, openStore: OpenStore): OpenDrives {
   const { disk, cdrom } = boot;
   const disks = Array.isArray(disk)
     ? disk as readonly (DriveSource | undefined)[]
@@ -86,7 +86,7 @@ export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives
   }
   using cleanup = new DisposableStack();
   const notes: string[] = [];
-  const medium = (name: DriveName, source: DriveSource, how: FirmwareBoot) => {
+  const medium = (name: DriveName, source: DriveSource, how: DriveOptions) => {
     const { notes: said, ...opened } = openMedium(source, name, how, openStore);
     notes.push(...said);
     return opened;
@@ -113,7 +113,7 @@ export function openDrives(boot: FirmwareBoot, openStore: OpenStore): OpenDrives
 export function openMedium(
   source: DriveSource,
   name: string,
-  { snapshot = false, readOnly = false }: FirmwareBoot,
+  { snapshot = false, readOnly = false }: DriveOptions,
   openStore: OpenStore,
 ): OpenMedium & Pick<Drive, "changes"> & { readonly notes: readonly string[] } {
   if (typeof source === "object" && "size" in source) return { medium: source, notes: [] };

@@ -84,6 +84,7 @@ export {
   type ElfBoot,
   type FileOrBytes,
   firmware,
+  type DriveOptions,
   type FirmwareBoot,
   flat,
   type FlatBoot,

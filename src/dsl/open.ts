@@ -6,7 +6,8 @@ import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
 import type { XenBoot } from "./xen_boot.ts";
-import type { BootSpec, FirmwareBoot } from "./boot.ts";
+import type { BootSpec, DriveOptions, FirmwareBoot } from "./boot.ts";
+import { checkController, DRIVE_OPTIONS, hasDrives, withDrives } from "./drive_options.ts";
 import type { OpenFlash } from "./flash.ts";
 import type { BootImage } from "../x86/boot/image.ts";
 import { bootDrives, connectDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
@@ -22,8 +23,8 @@ import { vgaRom } from "./vga_rom.ts";
 export { HostError } from "../host/error.ts";
 export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
 
-/** How a guest is opened. */
-export interface OpenOptions {
+/** How a guest is opened. Its drives may be given here or, as what it boots from, to `firmware()`. */
+export interface OpenOptions extends DriveOptions {
   /** Which hypervisor; the best usable one if left out, and `vm.backend` says which. */
   backend?: BackendName;
   /** RAM in bytes: a multiple of 4096, see `MiB`. 128 MiB if left out. */
@@ -220,7 +221,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;
   const acpi = irqchip && opener.devices && describesHardware(options);
-  const told = options.boot?.firmware ?? {};
+  const told = withDrives(options.boot?.firmware ?? {}, options);
   if (opener.boot !== undefined) await usable(name, opener);
   const taken = await opener.boot?.(options.boot, memory);
   const image = taken === undefined ? await options.boot?.resolve(memory) : taken.image;
@@ -233,7 +234,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const vga = pc && opener.shadow !== false && wantsVga(options.boot, options.vga, image);
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
   using cleanup = new DisposableStack();
-  const { drives, notes, stores } = !opener.devices || (told.disk === undefined && told.cdrom === undefined)
+  if (opener.devices) checkController(told, pc);
+  const { drives, notes, stores } = !opener.devices || !hasDrives(told)
     ? NO_DRIVES
     : openDrives(told, (await import("./disks.ts")).openDisk);
   const media = cleanup.use(new DisposableStack());
@@ -241,7 +243,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const flash = told.variables === undefined ? undefined : await flashOf(told, image, pc);
   media.use(flash);
   const theirs = opener.devices ? undefined : (await import("./qemu_drives.ts")).qemuDrives(told);
-  const bootMenu = options.boot?.menu ?? false;
+  const bootMenu = told.menu ?? (options.boot?.kind === "firmware" && !hasDrives(told));
   // Code that expects no BIOS would not know what to do with a tick.
   const kind = options.boot?.kind;
   const entersAsBios = image?.protocol === "multiboot" || image?.protocol === "pvh";
@@ -484,6 +486,7 @@ const KNOWN = [
   "accelerator",
   "record",
   "replay",
+  ...DRIVE_OPTIONS,
 ];
 
 function check(options: OpenOptions): void {

@@ -37,14 +37,12 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
-  if (line.bios !== undefined || hasDrives(line)) {
-    const { disk = [], cdrom } = line.drives ?? {};
-    options.boot = firmware(line.bios ?? await defaultFirmware(), {
-      ...line.boot,
-      ...(disk.length > 0 && { disk }),
-      ...(cdrom !== undefined && { cdrom }),
-      ...(line.snapshot !== undefined && { snapshot: line.snapshot }),
-    });
+  const { disk = [], cdrom } = line.drives ?? {};
+  if (disk.length > 0) options.disk = disk;
+  if (cdrom !== undefined) options.cdrom = cdrom;
+  if (line.snapshot !== undefined) options.snapshot = line.snapshot;
+  if (line.bios !== undefined || bootOptions(line).length === 0) {
+    options.boot = firmware(line.bios ?? await defaultFirmware(), line.boot);
   } else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
   else if (line.flat !== undefined) {
     const { file, at, mode } = line.flat;

@@ -105,7 +105,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: [name],
     value: "FILE",
     help: i === 0
-      ? "the first IDE disk, booted by firmware (SeaBIOS without -bios); -hdb to -hdd too"
+      ? "the first IDE disk; firmware boots it (SeaBIOS without -bios and -kernel); -hdb to -hdd too"
       : undefined,
     take: (o, v) => drivesOf(o).disk[i] = v,
   })),
@@ -395,14 +395,6 @@ function check(found: CommandLine): void {
   const boots = bootOptions(found);
   if (boots.length > 1) {
     throw new ShellError(`${boots.join(" and ")} can't be together`, "Name one thing to boot.");
-  }
-  for (const other of boots.filter((name) => name !== "-bios")) {
-    if (hasDrives(found)) {
-      throw new ShellError(
-        `${other} and disks can't be together`,
-        "Disks are booted by firmware: -bios FILE, or none.",
-      );
-    }
   }
   if (found.kernel === undefined && found.file === undefined) {
     for (const name of ["initrd", "append"] as const) {

@@ -85,7 +85,6 @@ Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("-m", "much"), /`much` is no size of memory/);
   assert.match(refused("-smp", "0"), /-smp takes a number/);
   assert.match(refused("-fda", "x"), /not part of this version/);
-  assert.match(refused("-hda", "x", "-kernel", "k"), /-kernel and disks can't be together/);
   assert.match(refused("-drive", "media=disk"), /lacks its file/);
   assert.match(refused("-drive", "file=a,if=virtio"), /does not understand `if=virtio`/);
   assert.match(refused("-boot", "x"), /does not understand `x`/);

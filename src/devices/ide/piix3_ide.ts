@@ -126,6 +126,11 @@ export class Piix3Ide extends PciFunction {
     this.remap();
   }
 
+  /** Whether there is a drive. */
+  get driven(): boolean {
+    return this.channels.some(({ drives }) => drives.some((drive) => drive !== undefined));
+  }
+
   /** Its drives, and those that work. */
   summary(): string {
     const said = this.channels.flatMap(({ drives }, c) =>
