@@ -3,7 +3,12 @@ import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { DriveOptions, FirmwareBoot } from "./boot.ts";
 
 /** Names of the options. */
-export const DRIVE_OPTIONS = ["disk", "cdrom", "snapshot", "readOnly"] as const satisfies (keyof DriveOptions)[];
+export const DRIVE_OPTIONS = [
+  "disk",
+  "cdrom",
+  "snapshot",
+  "readOnly",
+] as const satisfies (keyof DriveOptions)[];
 
 /**
  * What firmware is told, with the drives of `open()`.
@@ -15,7 +20,9 @@ export function withDrives(told: FirmwareBoot, options: DriveOptions): FirmwareB
   for (const name of DRIVE_OPTIONS) {
     if (options[name] === undefined) continue;
     if (told[name] !== undefined) {
-      throw new InputError(`${name} is given to open() and to firmware()`, { remedy: "give it to one of them" });
+      throw new InputError(`${name} is given to open() and to firmware()`, {
+        remedy: "give it to one of them",
+      });
     }
     Object.assign(given, { [name]: options[name] });
   }
@@ -31,6 +38,7 @@ export function hasDrives({ disk, cdrom }: DriveOptions): boolean {
 export function checkController(told: DriveOptions, controller: boolean): void {
   if (!hasDrives(told) || controller) return;
   throw new UnsupportedError("IDE drives", "the guest is opened without a PC's devices", {
-    remedy: "leave them out, or leave defaultDevices out on a backend that has them; device_add virtio-blk has disks",
+    remedy:
+      "leave them out, or leave defaultDevices out on a backend that has them; device_add virtio-blk has disks",
   });
 }

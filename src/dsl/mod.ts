@@ -79,12 +79,12 @@ export type { Bitness } from "../x86/mode.ts";
 export {
   bootSector,
   type BootSpec,
+  type DriveOptions,
   type DriveSource,
   elf,
   type ElfBoot,
   type FileOrBytes,
   firmware,
-  type DriveOptions,
   type FirmwareBoot,
   flat,
   type FlatBoot,

@@ -41,6 +41,11 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (disk.length > 0) options.disk = disk;
   if (cdrom !== undefined) options.cdrom = cdrom;
   if (line.snapshot !== undefined) options.snapshot = line.snapshot;
+  if (line.virtio !== undefined) {
+    const { virtioDisk } = await import("../dsl/virtio.ts");
+    const mode = line.snapshot ? "overlay" : "read-write";
+    options.devices = line.virtio.map((file) => virtioDisk(file, { transport: "pci", mode }));
+  }
   if (line.bios !== undefined || bootOptions(line).length === 0) {
     options.boot = firmware(line.bios ?? await defaultFirmware(), line.boot);
   } else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);

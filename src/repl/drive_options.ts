@@ -9,24 +9,57 @@ export function drivesOf(line: CommandLine): NonNullable<CommandLine["drives"]> 
 
 /** `-drive file=FILE,media=disk|cdrom,index=N,snapshot=on|off`; a doubled comma is a comma. */
 export function driveValue(line: CommandLine, text: string): void {
-  const drives = drivesOf(line);
   let file: string | undefined;
   let index: number | undefined;
   let cdrom = false;
+  let bus = "ide";
+  let id: string | undefined;
   for (const part of text.split(/(?<!,),(?!,)/)) {
     const [, key, value] = /^(\w+)=([^]*)$/.exec(part.replaceAll(",,", ",")) ?? [];
     if (key === "file") file = value;
     else if (key === "media" && (value === "disk" || value === "cdrom")) cdrom = value === "cdrom";
     else if (key === "index" && /^[0-3]$/.test(value)) index = Number(value);
     else if (key === "snapshot" && (value === "on" || value === "off")) line.snapshot ||= value === "on";
-    else if ((key !== "format" || value !== "raw") && (key !== "if" || value !== "ide")) {
+    else if (key === "if" && (value === "ide" || value === "virtio" || value === "none")) bus = value;
+    else if (key === "id") id = value;
+    else if (!(key === "format" && (value === "raw" || value === "qcow2")) && key !== "cache") {
       throw new ShellError(
         `-drive does not understand \`${part}\``,
-        "It takes file=, media=disk or cdrom, index=0 to 3, snapshot=on, format=raw and if=ide.",
+        "It takes file=, media=disk or cdrom, index=0 to 3, snapshot=on, format=, id=, and if=ide, virtio or none.",
       );
     }
   }
   if (file === undefined) throw new ShellError("-drive lacks its file", "Write -drive file=FILE.");
+  if (bus === "none") {
+    if (id === undefined) {
+      throw new ShellError("-drive if=none lacks its id", "Write -drive if=none,id=disk0,file=FILE.");
+    }
+    (line.named ??= new Map()).set(id, { file, cdrom });
+    return;
+  }
+  if (bus === "virtio") {
+    (line.virtio ??= []).push(file);
+    return;
+  }
+  place(line, file, { cdrom, index });
+}
+
+/** `-device NAME,drive=ID`: the drive that `-drive if=none,id=ID` named, on a bus. */
+export function driveBehind(line: CommandLine, device: string, id: string | undefined): void {
+  const drive = line.named?.get(id ?? "");
+  if (drive === undefined) {
+    throw new ShellError(
+      `-device ${device} has no drive${id === undefined ? "" : ` ${id}`}`,
+      "Write -drive if=none,id=disk0,file=FILE before it, and drive=disk0 in it.",
+    );
+  }
+  if (device.startsWith("virtio")) (line.virtio ??= []).push(drive.file);
+  else place(line, drive.file, { cdrom: device === "ide-cd" || drive.cdrom });
+}
+
+/** Puts an IDE drive where it was told, or at the first free place. */
+function place(line: CommandLine, file: string, { cdrom, index }: { cdrom: boolean; index?: number }): void {
+  const drives = drivesOf(line);
   if (cdrom) {
     if (index !== undefined && index !== 2) {
       throw new ShellError("The CD-ROM drive is index 2", "Leave index out.");
@@ -37,9 +70,9 @@ export function driveValue(line: CommandLine, text: string): void {
   const free = [0, 1, 2, 3].find((i) =>
     drives.disk[i] === undefined && (i !== 2 || drives.cdrom === undefined)
   );
-  const place = index ?? free;
-  if (place === undefined) throw new ShellError("There are four places for IDE drives", "Leave one out.");
-  drives.disk[place] = file;
+  const at = index ?? free;
+  if (at === undefined) throw new ShellError("There are four places for IDE drives", "Leave one out.");
+  drives.disk[at] = file;
 }
 
 const LETTERS: Readonly<Record<string, "disk" | "cdrom">> = { c: "disk", d: "cdrom" };

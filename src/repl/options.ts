@@ -2,6 +2,7 @@ import { ShellError } from "./error.ts";
 import { nearest } from "./nearest.ts";
 import { parseSize } from "./size.ts";
 import { bootValue, drivesOf, driveValue } from "./drive_options.ts";
+import { accelerator, QEMU_OPTIONS } from "./qemu_options.ts";
 
 /** What stands on the command line of `hvsh`, with QEMU's names where QEMU has one. */
 export interface CommandLine {
@@ -14,6 +15,9 @@ export interface CommandLine {
   bootSector?: string;
   /** Disks by place (`-hda` to `-hdd`) and the CD-ROM's medium (`-cdrom`). */
   drives?: { disk: (string | undefined)[]; cdrom?: string };
+  /** Drives of `-drive if=none`, by their id, and the files of virtio disks. */
+  named?: Map<string, { file: string; cdrom: boolean }>;
+  virtio?: string[];
   /** Whether the disks' files stay as they are (`-snapshot`). */
   snapshot?: boolean;
   /** Boot order in QEMU's letters (`-boot`): c is the disk, d the CD-ROM. */
@@ -151,19 +155,16 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["-smp"],
     value: "N",
     help: "number of vCPUs",
-    take: (o, v) => {
-      const n = /^(?:cpus=)?(\d+)$/.exec(v)?.[1];
-      if (n === undefined || Number(n) < 1 || Number(n) > 4096) {
-        throw new ShellError(`-smp takes a number of vCPUs, not \`${v}\``, "For example: -smp 2");
-      }
-      o.cpus = Number(n);
-    },
+    take: (o, v) => o.cpus = vcpusOf(v),
   },
   {
     names: ["-cpu"],
     value: "MODEL",
     help: "the processor: host, or without features: host,-avx2",
-    take: (o, v) => o.cpu = v,
+    take(o, v) {
+      // What QEMU calls max is what a guest has anyway.
+      if (v !== "max") o.cpu = v.replace(/^max(?=,)/, "host");
+    },
   },
   {
     names: ["--qmp"],
@@ -175,7 +176,7 @@ export const OPTIONS: readonly OptionRow[] = [
     names: ["--backend", "-accel"],
     value: "NAME",
     help: "hypervisor: kvm, fake, ...; the best usable one if left out",
-    take: (o, v) => o.backend = v,
+    take: (o, v) => o.backend = accelerator(v),
   },
   {
     names: ["--record"],
@@ -246,7 +247,7 @@ export const OPTIONS: readonly OptionRow[] = [
   { names: ["-h", "--help", "-help"], help: "this text", take: (o) => o.show = "help" },
   { names: ["--version", "-version"], help: "the version", take: (o) => o.show = "version" },
   later(["-fda"], "floppy disks"),
-  later(["-device"], "devices on the command line"),
+  ...QEMU_OPTIONS,
 ];
 
 /** The row that `name` (as typed, "-bios" or "--bios") means. */
@@ -324,24 +325,24 @@ function stubAddress(target: string | undefined): string {
   );
 }
 
-/** QEMU's options that hands type, and what there is instead. */
-const INSTEAD: Readonly<Record<string, string>> = {
-  "enable-kvm": "Write -accel kvm, or nothing: KVM is taken where it can be had.",
-  nographic: "Leave it out: the guest's console is at the prompt, and `screen` shows its display.",
-  display: "Leave it out: `screen` and `screenshot` show the guest's display.",
-  serial: "Leave it out: the first serial port is the guest's console.",
-  monitor: "Leave it out: the prompt is the monitor.",
-  s: "Write --gdb 1234.",
-  gdb: "Write --gdb PORT, or --gdb HOST:PORT.",
-  M: "Leave it out: the machine is a PC with an i440FX.",
-  machine: "Leave it out: the machine is a PC with an i440FX.",
-  device: "Write `device_add virtio-blk-pci FILE` at the prompt, or in -c.",
-  "no-reboot": "Leave it out: a guest that resets is stopped.",
-};
+/** `-smp 2`, `-smp cpus=2`, and QEMU's topologies as long as they are of that many. */
+function vcpusOf(text: string): number {
+  const senseless = new ShellError(`-smp takes a number of vCPUs, not \`${text}\``, "For example: -smp 2");
+  let cpus: number | undefined;
+  let product = 1;
+  for (const part of text.split(",")) {
+    const [, key = "cpus", digits] =
+      /^(?:(cpus|sockets|dies|cores|threads|maxcpus)=)?(\d{1,4})$/.exec(part) ?? [];
+    if (digits === undefined || Number(digits) === 0) throw senseless;
+    if (key === "cpus") cpus = Number(digits);
+    else if (key !== "maxcpus") product *= Number(digits);
+  }
+  const count = cpus ?? product;
+  if (count > 4096 || count % product !== 0) throw senseless;
+  return count;
+}
 
 function unknownOption(name: string): ShellError {
-  const word = name.replace(/^-+/, "");
-  if (Object.hasOwn(INSTEAD, word)) return new ShellError(`There is no option ${name}`, INSTEAD[word]);
   const names = OPTIONS.filter((row) => row.help !== undefined).flatMap((row) => row.names);
   const near = nearest(
     name.replace(/^-+/, ""),
@@ -376,7 +377,7 @@ function flatValue(text: string): NonNullable<CommandLine["flat"]> {
 
 /** Whether there are drives, which firmware boots. */
 export function hasDrives(found: CommandLine): boolean {
-  return found.drives !== undefined;
+  return found.drives !== undefined || found.virtio !== undefined;
 }
 
 /** The options that say what to boot; only one of them may be there. */

@@ -76,17 +76,41 @@ Deno.test("options: drives by QEMU's names", () => {
   assert.equal(spelled.snapshot, true);
 });
 
+Deno.test("options: QEMU's command lines can be pasted", () => {
+  const line = parseOptions(
+    ("-nodefaults -device isa-debug-exit,iobase=0xf4,iosize=0x4 -vnc none -serial stdio -machine accel=kvm " +
+      "-kernel k.flat -smp 4,sockets=2,cores=2,threads=1 -cpu max,-avx2 -no-reboot -nographic -s " +
+      "-drive if=none,id=d0,file=a.img,format=raw -device virtio-blk-pci,drive=d0 " +
+      "-drive if=none,id=d1,file=b.iso,media=cdrom -device ide-cd,drive=d1 -drive file=c.qcow2,if=virtio")
+      .split(" "),
+  );
+  assert.deepEqual([line.backend, line.kernel, line.cpus, line.cpu], ["kvm", "k.flat", 4, "host,-avx2"]);
+  assert.deepEqual([line.gdb, line.virtio, line.drives], ["1234", ["a.img", "c.qcow2"], {
+    disk: [],
+    cdrom: "b.iso",
+  }]);
+  assert.equal(parseOptions(["-accel", "tcg"]).backend, "qemu");
+  assert.equal(parseOptions(["-M", "pc,accel=kvm:tcg"]).backend, undefined);
+  assert.equal(parseOptions(["-smp", "sockets=2,cores=3"]).cpus, 6);
+});
+
 Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
-  assert.match(refused("-enable-kvm"), /no option -enable-kvm\. Write -accel kvm/);
-  assert.match(refused("-s"), /--gdb 1234/);
   assert.match(refused("-jsno"), /Did you mean --json\?/);
   assert.match(refused("-bios"), /-bios lacks its FILE/);
   assert.match(refused("-m", "much"), /`much` is no size of memory/);
   assert.match(refused("-smp", "0"), /-smp takes a number/);
   assert.match(refused("-fda", "x"), /not part of this version/);
   assert.match(refused("-drive", "media=disk"), /lacks its file/);
-  assert.match(refused("-drive", "file=a,if=virtio"), /does not understand `if=virtio`/);
+  assert.match(refused("-drive", "file=a,if=scsi"), /does not understand `if=scsi`/);
+  assert.match(refused("-drive", "file=a,if=none"), /lacks its id/);
+  assert.match(refused("-device", "ide-hd,drive=d0"), /no drive d0\. Write -drive if=none,id=/);
+  assert.match(refused("-device", "e1000"), /-device e1000 can't be had here\. `device_add`/);
+  assert.match(refused("-device", "isa-debug-exit,iobase=0x501"), /can't have iobase=0x501/);
+  assert.match(refused("-machine", "q35"), /no machine q35 here/);
+  assert.match(refused("-machine", "pc,accel=kvm,sata=on"), /does not understand `sata=on`/);
+  assert.match(refused("-display", "gtk"), /`screen` and `screenshot`/);
+  assert.match(refused("-smp", "3,cores=2"), /-smp takes a number/);
   assert.match(refused("-boot", "x"), /does not understand `x`/);
   assert.match(refused("-bios", "a", "b"), /-bios and b can't be together/);
   assert.match(refused("-append", "x"), /goes with -kernel/);
