@@ -44,7 +44,12 @@ for (const backend of ["kvm", "qemu"] as const) {
   });
 }
 
-for (const [kind, backend] of [["kvm", "kvm"], ["xen", "xen-pvh"], ["xen", "xen-pv"]] as const) {
+for (
+  const [kind, backend] of [["kvm", "kvm"], ["xen", "xen-pvh"], ["xen", "xen-pv"], [
+    "xen",
+    "xen-hvm",
+  ]] as const
+) {
   const lab = sharedLab(kind);
   Deno.test({
     name: `three ways: ${backend} in the ${kind} lab runs what the interpreter does`,

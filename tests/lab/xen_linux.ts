@@ -4,7 +4,8 @@
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
-import { type BackendName, gva, linux, MiB, open } from "../../mod.ts";
+import { type BackendName, gpa, gva, linux, MiB, open } from "../../mod.ts";
+import { interruptTable } from "../../src/x86/descriptors.ts";
 import { guestInitramfs } from "../linux/initramfs.ts";
 import { linuxImage } from "./images.ts";
 import { findKernel } from "./kernel.ts";
@@ -17,6 +18,9 @@ while read line; do sleep 0.01; echo "ANSWER $line from $(uname -r)"; done
 /** Where a process goes to sleep, by the kernel's own table of symbols. */
 const FUNCTION = "do_nanosleep";
 const LIMIT = { timeoutMs: 900_000 };
+const PAGE_FAULT = 14;
+const PT_REGS = { size: 168n, ip: 128n };
+const SYSCALL = [0x0f, 0x05];
 
 const began = performance.now();
 const say = (what: string) => console.log(`ok ${what} (${((performance.now() - began) / 1e3).toFixed(0)} s)`);
@@ -51,6 +55,18 @@ say(`its symbols, tasks and log are found while it is paused: ${info.release}`);
 
 const at = vm.symbols.lookup(FUNCTION);
 assert.ok(at !== undefined);
+const [vcpu] = vm.vcpus;
+const found = await vcpu.memory.translate(gva(at));
+assert.ok(found.gpa !== undefined);
+assert.deepEqual(await vm.memory.read(gpa(found.gpa), 16), await vcpu.memory.read(gva(at), 16));
+const { idtr_base, idtr_limit } = await vcpu.registers();
+const table = await vcpu.trapTable() ?? await vcpu.memory.read(gva(idtr_base), Number(idtr_limit) + 1);
+const [, gate] = [...interruptTable(table, true)].filter(({ index }) => index === 3 || index === PAGE_FAULT);
+assert.ok(gate.descriptor.kind === "interrupt-gate" || gate.descriptor.kind === "trap-gate");
+const handler = vm.symbols.nearest(gate.descriptor.offset)?.name;
+assert.match(handler ?? "", /asm_exc_page_fault$/);
+say(`its page tables and its ${table.length / 16} gates are read: page faults go to ${handler}`);
+
 const breakpoint = await vm.breakpoints.add(gva(at));
 const going = vm.continue(LIMIT);
 await vm.console.send("one\n");
@@ -60,6 +76,13 @@ const { frames } = await vm.backtrace();
 const names = frames.map(({ address }) => vm.symbols.nearest(address)?.name ?? "?");
 assert.ok(names.includes("do_syscall_64"), names.join(" < "));
 say(`a breakpoint by ${breakpoint.how}: ${names.join(" < ")}`);
+
+// The kernel's stack is 16 KiB, at a multiple of that; struct pt_regs is on top of it (arch/x86/include/asm/ptrace.h).
+const top = (hit.registers.rsp | 0x3fffn) + 1n;
+const user = await vcpu.memory.readUint(gva(top - PT_REGS.size + PT_REGS.ip), 8);
+assert.deepEqual([...await vcpu.memory.read(gva(user - 2n), 2)], SYSCALL);
+const [next] = await vm.disassemble(gva(user), { count: 1 });
+say(`the program that sleeps is looked at: it goes on at ${user.toString(16)} with ${next.text}`);
 
 const step = await vm.step();
 assert.equal(step.kind, "step");
