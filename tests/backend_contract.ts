@@ -97,7 +97,7 @@ export async function runCase(backend: ContractBackend, clause: Case): Promise<v
     async guest({ code, mode = backend.mode, registers, cpus, devices, irqchip }: GuestSpec) {
       const vm = await open({
         memory: MEMORY,
-        boot: boot(code, mode),
+        boot: boot(code, backend, mode),
         ...(cpus !== undefined && { cpus }),
         ...(devices !== undefined && { devices }),
         ...(irqchip !== undefined && { irqchip }),

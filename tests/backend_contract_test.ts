@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { columnOf, CONTRACT, type ContractResult, isForeign, judge, skipReason } from "./backend_contract.ts";
 import { contractBackends } from "./contract_backends.ts";
-import { contractInLab } from "./contract_lab.ts";
+import { contractInLab, LAB_CONTRACT } from "./contract_lab.ts";
 import { contractTable, writeContractJson } from "./contract_table.ts";
 import { sharedLab } from "./lab/shared.ts";
 
@@ -32,13 +32,14 @@ for (const backend of backends) {
   }
 }
 
-for (const [kind, backend] of [["kvm", "kvm"], ["xen", "xen-pvh"]] as const) {
+for (const column of LAB_CONTRACT) {
+  const { lab: kind, backend } = column;
   const lab = sharedLab(kind);
   Deno.test({
     name: `the contract on ${backend} in the ${kind} lab`,
     ignore: lab.ignore,
     async fn(t) {
-      const found = await contractInLab(await lab.get(), backend);
+      const found = await contractInLab(await lab.get(), column);
       results.push(...found.results);
       for (const { group, name, mode, outcome, reason } of found.results) {
         await t.step({

@@ -1,6 +1,7 @@
 import "../src/host/preload.ts";
-import { hosts, open } from "../mod.ts";
+import { elf, hosts, open } from "../mod.ts";
 import type { ContractBackend, Mode } from "./backend_contract.ts";
+import { CODE } from "./contract/case.ts";
 
 const ALL_MODES: readonly Mode[] = ["real", "protected", "long"];
 
@@ -146,6 +147,101 @@ function xen(name: keyof typeof XEN_SKIPS, mode: Mode, place: string): ContractB
   return { name, place, mode, modes: ALL_MODES, open: start, skip: XEN_SKIPS[name] };
 }
 
+const PV_KERNEL = new URL("../fixtures/pv_contract.bin", import.meta.url);
+/** Labels of it. */
+const [PV_PRINT, PV_ECHO] = [0x8_2000, 0x8_2100];
+
+/** See docs/labs.md. */
+const IN_XEN = {
+  reason:
+    "where a step touches what a debug register watches, QEMU raises a second #DB in Xen itself, for ever",
+  tests: ["watchpoints: stop a step as well"],
+};
+
+/** Xen's PV guests: long mode at CPL 3, from a kernel that Xen's toolstack loads. */
+async function xenPv(place: string): Promise<ContractBackend> {
+  const kernel = await Deno.readFile(PV_KERNEL);
+  return {
+    name: "xen-pv",
+    place,
+    mode: "long",
+    modes: ["long"],
+    open: async (options) => {
+      const vm = await open({ ...options, backend: "xen-pv" });
+      const [vcpu] = vm.vcpus;
+      if (options.boot !== undefined) await vcpu.setRegisters({ r14: (await vcpu.registers()).rsi });
+      return vm;
+    },
+    boot: (code) => {
+      const image = kernel.slice();
+      // The segment for it lies at the same offset in the file as in memory.
+      image.set(code, CODE);
+      return elf(image);
+    },
+    end: "shutdown",
+    serial: { print: jump(PV_PRINT), echo: jump(PV_ECHO) },
+    skip: [
+      ...(place === "xen lab" ? [IN_XEN] : []),
+      {
+        reason: "a PV guest has no ports, and no addresses that devices could answer at",
+        tests: [
+          "devices: *",
+          "step: a step of an access lets the device answer, and stands behind it",
+          "access breaks: on a port stop behind the access, which is done",
+          "access breaks: of one direction let the other pass; ignore, once and conditions count",
+          "access breaks: on MMIO stop behind the access",
+          "stops: the debug-exit port gives its code",
+          "stops: a reset by port 0x92 is a shutdown",
+          "close: with breakpoints and devices in takes them out",
+        ],
+      },
+      {
+        reason:
+          "descriptor tables, control registers and MSRs of a PV guest are Xen's, and set by hypercalls",
+        tests: [
+          "registers: segment registers keep selector, base, limit and attributes",
+          "registers: descriptor tables and control registers keep their values",
+          "registers: MSRs are listed, read and written; one that is not there is refused",
+          "access breaks: on an MSR stop behind the access, and the MSR works",
+          "stops: a triple fault is a shutdown",
+          "stops: an instruction that can't be run is a fault at it, with its bytes; the guest can be sent past it",
+        ],
+      },
+      {
+        reason: "a PV guest waits by a hypercall: at CLI and HLT Xen ends it",
+        tests: [
+          "step: a step over HLT that nothing can wake is a halt",
+          "stops: HLT that nothing can wake is a halt",
+          "stops: a halted guest can be sent elsewhere",
+          "stops: HLT that an interrupt may wake is none",
+        ],
+      },
+      {
+        reason: "a PV guest's other vCPUs have no state before it brings them up",
+        tests: ["stops: two vCPUs are apart from each other"],
+      },
+      {
+        reason:
+          "a PV guest has 4 MiB at least, and Xen's toolstack loads it, which knows no flat() and no reset",
+        tests: [
+          "memory: an access that leaves memory fails as a whole and names the first byte that is not there",
+          "memory: the regions are sorted, do not overlap, and are all the memory there is",
+          "close: reset goes back to the start: registers and image",
+          "close: breakpoints stay over a reset",
+          "errors: say in a sentence what was wrong and what to do",
+          "errors: in options and images are found at open",
+        ],
+      },
+    ],
+  };
+}
+
+/** JMP rel32 from a guest's first instruction. */
+function jump(to: number): string {
+  const bytes = new Uint8Array(new Int32Array([to - (CODE + 5)]).buffer);
+  return `e9${bytes.toHex()}`;
+}
+
 /** What this place is called in the table: the lab that the program runs in, if it does. */
 export function placeName(): string {
   const lab = Deno.env.get("HVSH_LAB");
@@ -172,5 +268,8 @@ export async function contractBackends(
     if (host?.usable) backends.push(...ALL_MODES.map((mode) => xen(name, mode, place)));
     else absent.push({ name, reason: host?.reason ?? "it is not known here" });
   }
+  const pv = list.find((h) => h.backend === "xen-pv");
+  if (pv?.usable) backends.push(await xenPv(place));
+  else absent.push({ name: "xen-pv", reason: pv?.reason ?? "it is not known here" });
   return { backends, absent };
 }

@@ -5,7 +5,7 @@ import {
   CODE,
   type Context,
   DATA,
-  go,
+  ended,
   group,
   hex,
   NotHere,
@@ -60,7 +60,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
         assert.deepEqual([stop.rip, low(stop.registers.rax)], [at(2), round], kind);
         assert.equal(bp.hits, Number(round));
       }
-      const end = await until(vm, "halt");
+      const end = await ended(c, vm);
       assert.equal(low(end.registers.rax), 3n, "every instruction ran once");
     });
   },
@@ -79,12 +79,12 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
   "stay when the debugger writes over them, and what was written is there when they go": async (c) => {
     await eachKind(c, async (vm, kind) => {
       const bp = await vm.breakpoints.add(LOOP_BODY, { kind });
-      await vm.memory.write(gpa(CODE + 1), hex("c1 fa")); // inc al becomes inc cl, NOP becomes CLI
+      await vm.memory.write(gpa(CODE + 1), hex("c1 f8")); // inc al becomes inc cl, NOP becomes CLC
       const stop = await until(vm, "breakpoint");
       assert.deepEqual([stop.rip, low(stop.registers.rcx)], [at(2), 4n]);
-      assert.deepEqual(await vm.memory.read(gpa(CODE), 3), hex("fe c1 fa"));
+      assert.deepEqual(await vm.memory.read(gpa(CODE), 3), hex("fe c1 f8"));
       await bp.remove();
-      assert.deepEqual(await vm.memory.read(gpa(CODE), 3), hex("fe c1 fa"));
+      assert.deepEqual(await vm.memory.read(gpa(CODE), 3), hex("fe c1 f8"));
       assert.equal((await vm.step()).rip, at(3));
     });
   },
@@ -111,7 +111,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       await vm.breakpoints.add(LOOP_BODY, { kind, once: true });
       await until(vm, "breakpoint");
       assert.deepEqual([...vm.breakpoints], []);
-      await until(vm, "halt");
+      await ended(c, vm);
     });
   },
 
@@ -131,7 +131,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       const own = await vm.breakpoints.add(LOOP_BODY, { kind, cr3 });
       assert.equal((await until(vm, "breakpoint")).breakpoint, own);
       await own.remove();
-      await until(vm, "halt");
+      await ended(c, vm);
     });
   },
 
@@ -164,7 +164,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       const stop = await until(vm, "breakpoint");
       assert.equal(low(stop.registers.rax), 2n);
       assert.deepEqual([seen, bp.hits, bp.matches], [[1n, 2n], 2, 1]);
-      await until(vm, "halt");
+      await ended(c, vm);
       assert.deepEqual([bp.hits, bp.matches], [3, 1]);
     });
   },
@@ -178,7 +178,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       };
       await vm.breakpoints.add(LOOP_BODY, { kind, condition });
       assert.equal(low((await until(vm, "breakpoint")).registers.rax), 2n);
-      await until(vm, "halt");
+      await ended(c, vm);
     });
   },
 
@@ -196,7 +196,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       assert.equal(stop.rip, at(2));
       bp.condition = undefined;
       await bp.remove();
-      assert.equal(low((await until(vm, "halt")).registers.rax), 3n);
+      assert.equal(low((await ended(c, vm)).registers.rax), 3n);
     });
   },
 
@@ -209,7 +209,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       for (const offset of [0, 1, 2]) assert.equal((await until(vm, "breakpoint")).rip, at(4 + offset));
       await vm.breakpoints.clear();
       assert.deepEqual(await vm.memory.read(gpa(CODE + 4), 3), hex("f8 f9 f8"));
-      await until(vm, "halt");
+      await ended(c, vm);
     }, "fec0 90 90 f8 f9 f8 fa f4");
   },
 
@@ -235,7 +235,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       await bp.remove();
       assert.deepEqual([...vm.breakpoints], []);
       if (vm.memory.view) assert.deepEqual([...vm.memory.view(gpa(CODE), 3)], [0xfe, 0xc0, 0x90]);
-      await until(vm, "halt");
+      await ended(c, vm);
     });
   },
 
@@ -248,7 +248,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       await first.remove();
       assert.equal((await until(vm, "breakpoint")).breakpoint, second);
       await second.remove();
-      await until(vm, "halt");
+      await ended(c, vm);
     });
   },
 
@@ -261,7 +261,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
     }
     assert.deepEqual([...vm.breakpoints], []);
     assert.equal(vm.breakpoints.get(1), undefined);
-    await until(vm, "halt");
+    await ended(c, vm);
   },
 
   "are found when the vCPU is sent to them, before anything runs": async (c) => {
@@ -269,7 +269,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
       await vm.breakpoints.add(gva(CODE), { kind });
       const stop = await until(vm, "breakpoint");
       assert.deepEqual([stop.rip, low(stop.registers.rax)], [at(0), 0n]);
-      await until(vm, "halt");
+      await ended(c, vm);
     }, "fec0 90 fa f4");
   },
 
@@ -282,7 +282,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
         await vm.vcpus[0].setRegisters({ rsp: 0x3000n });
         await vm.breakpoints.add(LOOP_BODY, { kind });
         assert.equal((await until(vm, "breakpoint")).registers.rax, 0n);
-        const stop = await until(vm, "halt");
+        const stop = await ended(c, vm);
         assert.equal(stop.registers.rax, 0x200n, "the handler ran for each INT3, once");
         await vm.vcpus[0].setRegisters({ rip: at(4) });
         assert.equal((await vm.step()).rip, 0x2000n, "a step goes into it");
@@ -328,7 +328,7 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
     await eachKind(c, async (vm, kind) => {
       await vm.vcpus[0].setRegisters({ rcx: 200n });
       const bp = await vm.breakpoints.add(LOOP_BODY, { kind, condition: () => false });
-      assert.equal((await go(vm)).kind, "halt");
+      await ended(c, vm);
       assert.equal(bp.hits, 200);
     });
   },

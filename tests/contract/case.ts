@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  type BootSpec,
   can,
   type CapabilityName,
   type Device,
@@ -27,6 +28,12 @@ export interface ContractBackend {
   readonly variant?: string;
   /** The modes it can start guests in. */
   readonly modes: readonly Mode[];
+  /** How code is loaded at `CODE` and entered, where not by `flat()` in the guest's mode. */
+  boot?(code: Uint8Array<ArrayBuffer>): BootSpec;
+  /** What a guest stops with at CLI and HLT, by which a case ends: `halt`, unless it is said here. */
+  readonly end?: Stop["kind"];
+  /** Where the console is not COM1: code that sends RCX bytes at RSI and then ends, and code that sends back what it gets. */
+  readonly serial?: { readonly print: string; readonly echo: string };
   /** Opens a guest; `options` says everything but the backend. */
   open(options: OpenOptions): Promise<Machine>;
   /** Cases it is let off, each as "group: name" or "group: *", and why. */
@@ -93,13 +100,13 @@ export function group(
 }
 
 /** Hex digits to bytes. */
-export function hex(text: string): Uint8Array {
+export function hex(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text.match(/[0-9a-fA-F]{2}/g) ?? [], (byte) => parseInt(byte, 16));
 }
 
-/** `flat()` at `CODE`. */
-export function boot(code: string, mode: Mode) {
-  return flat(hex(code), { at: CODE, mode });
+/** A guest's code at `CODE`. */
+export function boot(code: string, backend: ContractBackend, mode: Mode = backend.mode): BootSpec {
+  return backend.boot?.(hex(code)) ?? flat(hex(code), { at: CODE, mode });
 }
 
 /**
@@ -134,6 +141,11 @@ export async function until<K extends Stop["kind"]>(vm: Machine, kind: K): Promi
   const why = "reason" in stop ? `: ${stop.reason}` : "";
   assert.equal(stop.kind, kind, `stopped by ${stop.kind} at 0x${stop.rip.toString(16)}${why}`);
   return stop as Stop & { kind: K };
+}
+
+/** Continues to the guest's own end: CLI, HLT. */
+export async function ended(c: Context, vm: Machine): Promise<Stop> {
+  return await until(vm, c.backend.end ?? "halt");
 }
 
 /** What a case throws that can't be tried here: it counts as skipped, with this reason. */

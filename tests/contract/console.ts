@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { gpa, TimeoutError } from "../../mod.ts";
-import { type Case, type Context, DATA, go, group, pointer, refused, until } from "./case.ts";
+import { type Case, type Context, DATA, ended, go, group, pointer, refused } from "./case.ts";
 
 const COM1 = 0x3f8n;
 
-/** Prints `text` on COM1 by rep outsb, then halts. */
+/** Prints `text`, on COM1 by rep outsb, then ends. */
 async function printer(c: Context, text: string) {
   const bytes = new TextEncoder().encode(text);
   const vm = await c.guest({
-    code: "f36e fa f4",
+    code: c.backend.serial?.print ?? "f36e fa f4",
     registers: { ...pointer(DATA, c.backend.mode), rcx: BigInt(bytes.length), rdx: COM1 },
   });
   await vm.memory.write(gpa(DATA), bytes);
@@ -26,7 +26,7 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     using _ = vm.console.onOutput((bytes) => heard.push(...bytes));
     // A console in another process tells a moment later.
     const told = vm.console.expect("from the guest\r\n");
-    await until(vm, "halt");
+    await ended(c, vm);
     await told;
     assert.equal(vm.console.text, "Grüße from the guest\r\n");
     assert.equal(new TextDecoder().decode(Uint8Array.from(heard)), vm.console.text);
@@ -49,13 +49,13 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     assert.ok(error instanceof TimeoutError);
     assert.equal(vm.state, "paused");
     assert.equal(vm.console.text, "");
-    await until(vm, "halt");
+    await ended(c, vm);
     const second = await vm.console.expect(/login:/, { timeoutMs: 20 }).then(() => undefined, (e) => e);
     assert.match(String(second), /nothing here/);
   },
 
   "what is sent arrives, in order and whole": async (c) => {
-    const vm = await c.guest({ code: ECHO, registers: { rdx: COM1 } });
+    const vm = await c.guest({ code: c.backend.serial?.echo ?? ECHO, registers: { rdx: COM1 } });
     const running = vm.continue();
     const text = "a line that is longer than the receiver's FIFO of sixteen bytes\n";
     await vm.console.send(text);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type Device, type DeviceHost, gpa, InputError } from "../../mod.ts";
-import { type Case, CODE, DATA, go, group, hex, HOLE, pointer, refused, until } from "./case.ts";
+import { type Case, CODE, DATA, ended, go, group, hex, HOLE, pointer, refused, until } from "./case.ts";
 
 const PORT = 0x777;
 const at = (offset: number) => BigInt(CODE + offset);
@@ -43,14 +43,14 @@ const portRegisters = { rax: 0x11n, rdx: BigInt(PORT) };
 export const DEVICE_CASES: readonly Case[] = group("devices", {
   "answer, as classes and as plain objects, from the start or added to a paused guest": async (c) => {
     const vm = await c.guest({ code: OUT_IN, registers: portRegisters, devices: [new Cell()] });
-    assert.equal((await until(vm, "halt")).registers.rax & 0xffn, 0x22n);
+    assert.equal((await ended(c, vm)).registers.rax & 0xffn, 0x22n);
     const other = await c.guest({ code: OUT_IN, registers: portRegisters });
     const handle = await other.devices.add({
       name: "answer",
       ports: { start: PORT, length: 1 },
       read: (_offset, data) => void data.fill(42),
     });
-    assert.equal((await until(other, "halt")).registers.rax & 0xffn, 42n);
+    assert.equal((await ended(c, other)).registers.rax & 0xffn, 42n);
     assert.equal(handle.name, "answer");
     assert.equal(other.devices.get("answer"), handle);
     assert.ok(other.devices.list().includes(handle));
@@ -97,7 +97,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
       registers: { rax: 0x04030201n, rdx: BigInt(PORT) },
       devices: [device],
     });
-    const stop = await until(vm, "halt");
+    const stop = await ended(c, vm);
     const wide = c.backend.mode === "real" ? 2 : 4;
     assert.deepEqual(seen, [[1, 3, ...[1, 2, 3, 4].slice(0, wide)], [0, 3, wide]]);
     assert.equal(stop.registers.rax & 0xffffffffn, wide === 2 ? 0x04031110n : 0x13121110n);
@@ -116,7 +116,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
       registers: { ...pointer(HOLE + 5, c.backend.mode), rax: 0x33n },
       devices: [device],
     });
-    const stop = await until(vm, "halt");
+    const stop = await ended(c, vm);
     assert.deepEqual(seen, [[5, 0x33]]);
     assert.equal(stop.registers.rax & 0xffn, 0x85n);
   },
@@ -144,16 +144,16 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
     await vm.memory.write(gpa(DATA), new TextEncoder().encode(text));
     const { rdi } = await vm.vcpus[0].registers();
     await vm.vcpus[0].setRegisters({ rdi: rdi + 0x100n });
-    const stop = await until(vm, "halt");
+    const stop = await ended(c, vm);
     assert.equal(new TextDecoder().decode(await vm.memory.read(gpa(DATA + 0x100), text.length)), text);
     assert.equal(stop.registers.rcx & 0xffffn, 0n);
   },
 
   "that nobody put there read as ones and swallow writes": async (c) => {
     const vm = await c.guest({ code: OUT_IN, registers: portRegisters });
-    assert.equal((await until(vm, "halt")).registers.rax & 0xffn, 0xffn);
+    assert.equal((await ended(c, vm)).registers.rax & 0xffn, 0xffn);
     const hole = await c.guest({ code: "8807 8a07 fa f4", registers: pointer(HOLE, c.backend.mode) });
-    assert.equal((await until(hole, "halt")).registers.rax & 0xffn, 0xffn);
+    assert.equal((await ended(c, hole)).registers.rax & 0xffn, 0xffn);
   },
 
   "that throw stop the guest at the access, which lives on": async (c) => {
@@ -171,7 +171,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
     assert.match(stop.reason, /777/);
     assert.ok(stop.error instanceof Error);
     assert.equal(stop.rip, at(2), "the access counts as done");
-    const end = await until(vm, "halt");
+    const end = await ended(c, vm);
     assert.equal(end.rip, at(6));
   },
 
@@ -209,7 +209,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
 
   "show in the trace and the statistics": async (c) => {
     const vm = await c.guest({ code: OUT_IN, registers: portRegisters, devices: [new Cell()] });
-    await until(vm, "halt");
+    await ended(c, vm);
     const entries = vm.trace.entries({ kind: "port", from: PORT, to: PORT });
     assert.deepEqual(entries.map((e) => [e.write, e.value, e.device]), [[true, 0x11n, "cell"], [
       false,

@@ -9,7 +9,7 @@ import {
   StateError,
   UnsupportedError,
 } from "../../mod.ts";
-import { assertHelpful, boot, type Case, CODE, DATA, group, MEMORY, refused, until } from "./case.ts";
+import { assertHelpful, boot, type Case, CODE, DATA, ended, group, MEMORY, refused, until } from "./case.ts";
 
 const IDLE = "90 90 fa f4";
 
@@ -34,7 +34,7 @@ export const CLOSE_CASES: readonly Case[] = group("close", {
   "is what leaving the scope does": async (c) => {
     let outside: Machine;
     {
-      await using vm = await c.open({ memory: MEMORY, boot: boot(IDLE, c.backend.mode) });
+      await using vm = await c.open({ memory: MEMORY, boot: boot(IDLE, c.backend) });
       outside = vm;
       await vm.step();
     }
@@ -91,7 +91,7 @@ export const CLOSE_CASES: readonly Case[] = group("close", {
     assert.deepEqual([now.rip, now.cs_base, now.cr0], [start.rip, start.cs_base, start.cr0]);
     assert.deepEqual([...await vm.memory.read(gpa(CODE), 2)], [0x90, 0x90]);
     assert.equal(vm.lastStop, undefined);
-    assert.equal((await until(vm, "halt")).rip, BigInt(CODE + 4));
+    assert.equal((await ended(c, vm)).rip, BigInt(CODE + 4));
   },
 
   "breakpoints stay over a reset": async (c) => {
@@ -143,7 +143,7 @@ export const ERROR_CASES: readonly Case[] = group("errors", {
   },
 
   "in options and images are found at open": async (c) => {
-    const ok = boot(IDLE, c.backend.mode);
+    const ok = boot(IDLE, c.backend);
     for (const memory of [0, -4096, 4097, NaN, 2 ** 52]) {
       await refused(HvshError, () => c.open({ memory, boot: ok }));
     }

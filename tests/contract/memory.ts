@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FaultError, firmware, gpa, gva, InputError, MiB } from "../../mod.ts";
-import { type Case, DATA, group, hex, HOLE, MEMORY, NotHere, refused, until } from "./case.ts";
+import { type Case, DATA, ended, group, hex, HOLE, MEMORY, NotHere, refused } from "./case.ts";
 
 const IDLE = "fa f4";
 
@@ -144,7 +144,7 @@ export const MEMORY_CASES: readonly Case[] = group("memory", {
       image.set(hex("e9 0d ff"), 0xfff0);
       image.set(hex("b055 2ea20000 2ea00000 88c4 fa f4"), 0xff00);
       const vm = await c.open({ memory: MiB(2), boot: firmware(image) });
-      const stop = await until(vm, "halt");
+      const stop = await ended(c, vm);
       assert.equal(stop.registers.rax & 0xffn, 0xean, "the guest's write had no effect");
       const rom = 0xffff0000n;
       assert.equal(await vm.memory.readUint(gpa(rom), 1), 0xean);

@@ -5,6 +5,7 @@ import {
   CODE,
   type Context,
   DATA,
+  ended,
   group,
   hex,
   NotHere,
@@ -38,7 +39,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
       if (stop.after) assert.deepEqual([...stop.after], [0x41]);
       if (stop.before) assert.deepEqual([...stop.before], [0]);
       assert.equal(await vm.memory.readUint(BigInt(DATA), 1), 0x41n);
-      await until(vm, "halt");
+      await ended(c, vm);
       assert.equal(bp.hits, 1);
     }
   },
@@ -47,7 +48,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
     for (const neighbour of [DATA - 1, DATA + 2]) {
       const vm = await guest(c, neighbour);
       const bp = await vm.breakpoints.add(gva(DATA), { access: "write", size: 2 });
-      await until(vm, "halt");
+      await ended(c, vm);
       assert.equal(bp.hits, 0);
       assert.equal(
         await vm.memory.readUint(BigInt(neighbour), 1),
@@ -71,7 +72,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
     assert.equal((await until(vm, "watchpoint")).rip, at(4));
     const read = await until(vm, "watchpoint");
     assert.deepEqual([read.rip, read.registers.rax & 0xffn], [at(7), 0x41n], bp.how);
-    await until(vm, "halt");
+    await ended(c, vm);
   },
 
   "with a condition stop when it is true": async (c) => {
@@ -83,7 +84,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
     });
     assert.equal((await until(vm, "watchpoint")).registers.rax & 0xffn, 0x43n);
     await bp.remove();
-    await until(vm, "halt");
+    await ended(c, vm);
     assert.equal(await vm.memory.readUint(BigInt(DATA), 1), 0x45n);
   },
 
@@ -91,7 +92,7 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
     const vm = await guest(c);
     const bp = await vm.breakpoints.add(gva(DATA), { access: "write" });
     await bp.remove();
-    await until(vm, "halt");
+    await ended(c, vm);
     assert.equal(await vm.memory.readUint(BigInt(DATA), 1), 0x41n);
   },
 
@@ -141,7 +142,7 @@ export const ACCESS_CASES: readonly Case[] = group("access breaks", {
     const read = await until(vm, "access");
     assert.deepEqual([read.write, [...read.data], read.rip], [false, [7], at(3)]);
     assert.equal(read.registers.rax & 0xffn, 7n);
-    await until(vm, "halt");
+    await ended(c, vm);
     assert.equal(bp.hits, 2);
   },
 
@@ -162,7 +163,7 @@ export const ACCESS_CASES: readonly Case[] = group("access breaks", {
     const stop = await until(vm, "access");
     assert.deepEqual([stop.write, stop.registers.rcx & 0xffffn, bp.hits], [true, 4n, 2]);
     assert.deepEqual([...vm.breakpoints], []);
-    await until(vm, "halt");
+    await ended(c, vm);
   },
 
   "on MMIO stop behind the access": async (c) => {
@@ -193,7 +194,7 @@ export const ACCESS_CASES: readonly Case[] = group("access breaks", {
     assert.deepEqual([...write.data], [0x34, 0x12, 0, 0, 0, 0, 0, 0]);
     assert.equal((await until(vm, "access")).write, false);
     await bp.remove();
-    const end = await until(vm, "halt");
+    const end = await ended(c, vm);
     assert.equal(end.registers.rax, 0x1234n);
     assert.equal(await vm.vcpus[0].readMsr(0x175), 0x1234n);
   },

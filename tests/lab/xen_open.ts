@@ -1,6 +1,6 @@
 /**
  * Guests of our own on Xen, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|cpus|left`.
+ * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|beside|cpus|left`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
@@ -8,6 +8,7 @@ import {
   attach,
   bootSector,
   cleanDomains,
+  type Device,
   domains,
   elf,
   firmware,
@@ -15,8 +16,10 @@ import {
   gpa,
   gva,
   hosts,
+  type InterruptLine,
   MiB,
   open,
+  Uart16550,
 } from "../../mod.ts";
 import { destroy } from "../../src/xen/xl.ts";
 import { OTHERS, severalVcpus, SPIN } from "../several_vcpus.ts";
@@ -41,6 +44,20 @@ const SERVED = hex(
 const HANDLER = hex("bafa03ec fec4 baf803b021ee faf4");
 const WINDOW = 0xd000_0000n;
 
+/**
+ * Real mode beside QEMU, ES and FS as above. The LAPIC is on, with LINT0 as the 8259's way in (ExtINT); mov dword
+ * es:[0x350], 0x700. The 8259 has vectors from 8 and lets lines 3 and 5 through; sti; mov fs:[5], bl; until the byte at
+ * 0x4000 is 1; COM2: MCR.OUT2, interrupt when it can send; until the byte at 0x4001 is 1; cli; hlt
+ */
+const BESIDE = hex(
+  "2666c706f000ff010000 2666c706500300070000 b011e620 b008e621 b004e621 b001e621 b0d7e621 fb 64881e0500" +
+    "803e00400175f9 bafc02b008ee baf902b002ee 803e01400175f9 faf4",
+);
+/** Line 5: mov al, fs:[6]; mov [0x4002], al; inc byte [0x4000]; end of interrupt; iret */
+const WINDOW_HANDLER = hex("64a00600 a20240 fe060040 b020e620 cf");
+/** Line 3: in al, 0x2fa; out 0x2f8, '!'; out 0x2f9, 0; inc byte [0x4001]; end of interrupt; iret */
+const COM2_HANDLER = hex("bafa02ec baf802b021ee 42b000ee fe060140 b020e620 cf");
+
 /** Nothing here takes that long, unless it never comes. */
 const PATIENCE_MS = 120_000;
 
@@ -52,6 +69,7 @@ const PARTS: Record<string, () => Promise<void>> = {
   pv,
   hvm,
   devices,
+  beside,
   cpus,
   left,
 };
@@ -176,6 +194,43 @@ async function devices(): Promise<void> {
   assert.equal((await vm.vcpus[0].registers()).rip, 0x1000n);
   assert.equal((await vm.step()).rip, 0x100an);
   say("a reset");
+}
+
+/** A UART and a device with MMIO, both with interrupts, in an HVM guest that has QEMU's devices too. */
+async function beside(): Promise<void> {
+  const seen: number[][] = [];
+  const sent: number[] = [];
+  let line: InterruptLine | undefined;
+  const window: Device = {
+    name: "window",
+    mmio: { start: WINDOW, length: 0x10 },
+    attach: (host) => void (line = host.line(5)),
+    read: (offset, data) => (line?.lower(), void data.fill(0x40 + offset)),
+    write: (offset, data) => (line?.raise(), void seen.push([offset, ...data])),
+  };
+  const com2 = new Uart16550({
+    name: "com2",
+    base: 0x2f8,
+    irq: 3,
+    sink: (bytes) => void sent.push(...bytes),
+  });
+  await using vm = await open({
+    backend: "xen-hvm",
+    memory: MiB(16),
+    boot: flat(BESIDE, { at: 0x1000, mode: "real" }),
+    devices: [window, com2],
+  });
+  for (const [line, at, code] of [[3, 0x2100, COM2_HANDLER], [5, 0x2000, WINDOW_HANDLER]] as const) {
+    await vm.memory.writeUint(gpa(4 * (8 + line)), 4, BigInt(at));
+    await vm.memory.write(gpa(at), code);
+  }
+  await vm.vcpus[0].setRegisters({ es_base: 0xfee0_0000n, fs_base: WINDOW, rbx: 7n, rsp: 0x3000n });
+  const end = await vm.continue({ timeoutMs: PATIENCE_MS });
+  assert.equal(end.kind, "halt", `${end.kind} at 0x${end.rip.toString(16)}`);
+  assert.deepEqual(seen, [[5, 7]]);
+  assert.deepEqual([...await vm.memory.read(gpa(0x4000), 3)], [1, 1, 0x46]);
+  assert.deepEqual(sent, [0x21]);
+  say("xen-hvm: COM2 and a window of MMIO in TypeScript beside QEMU, with their interrupts by Xen's 8259");
 }
 
 async function pv(): Promise<void> {
