@@ -82,6 +82,11 @@ export class SliceTimer implements Disposable {
     return { timer: id[0], oldMask, users: 0 };
   }
 
+  /** Whether it runs, or its signal has not been taken yet. */
+  get armed(): boolean {
+    return armed;
+  }
+
   /**
    * Makes sure that the signal comes at most `ms` milliseconds after the timer was last started: does nothing
    * while it runs, so that calling this before every KVM_RUN costs no system call.

@@ -1,11 +1,13 @@
+import { monotonicMs } from "../host/clock.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { SliceTimer } from "../host/slice_timer.ts";
 import { KVM } from "./abi.ts";
+import { SlicePace } from "./slice_pace.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
 import type { VcpuThread } from "./vcpu_thread.ts";
 
-/** How long a guest runs at most before the event loop gets its turn. */
+/** How long a guest runs before the event loop gets its turn; where turns take long, up to five times as long. */
 export const SLICE_MS = 5;
 
 /** How a vCPU is entered: by this thread where there is one vCPU, by a thread of its own where there are several. */
@@ -15,7 +17,7 @@ export abstract class VcpuEntry extends VcpuGroups {
   protected readonly thread: VcpuThread | undefined;
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
-  readonly #sliceMs: number;
+  readonly #pace: SlicePace;
   #timer: SliceTimer | undefined;
 
   protected constructor(
@@ -30,7 +32,7 @@ export abstract class VcpuEntry extends VcpuGroups {
     this.thread = thread;
     this.#number = fd.fd;
     this.#ioctl = libc().ioctl;
-    this.#sliceMs = context.sliceMs;
+    this.#pace = new SlicePace(context.sliceMs);
     if (thread !== undefined) this.#admitSignal();
   }
 
@@ -48,12 +50,16 @@ export abstract class VcpuEntry extends VcpuGroups {
 
   /** Makes sure that the next entry does not last for longer than a slice. */
   protected armSlice(): void {
-    if (this.#local) (this.#timer ?? this.#admitSignal()).arm(this.#sliceMs);
+    if (!this.#local) return;
+    const timer = this.#timer ?? this.#admitSignal();
+    if (timer.armed) return;
+    this.#pace.begins(monotonicMs());
+    timer.arm(this.#pace.ms);
   }
 
   /** After an entry that a signal ended: takes the signal off this thread. */
   protected sliceOver(): void {
-    if (this.#local) this.#timer?.drain();
+    if (this.#local && this.#timer?.drain()) this.#pace.ended(monotonicMs());
   }
 
   /** One KVM_RUN, while the caller waits. */
