@@ -49,6 +49,9 @@ export const sockaddr_in = struct({ sin_family: u16, sin_port: u16, sin_addr: u3
 /** `struct ifreq` (netdevice(7)) as far as TUNSETIFF takes it; C calls the flags `ifr_flags`. */
 export const ifreq = struct({ ifr_name: bytes(16), ifr_flags: u16, _rest: bytes(22) });
 
+/** `struct f_owner_ex`, of fcntl's F_SETOWN_EX. */
+export const f_owner_ex = struct({ type: s32, pid: s32 });
+
 /** Constants under their C names. */
 export const LINUX = {
   O_RDONLY: 0,
@@ -65,6 +68,12 @@ export const LINUX = {
   CLOCK_MONOTONIC: 1,
   CLOCK_THREAD_CPUTIME_ID: 3,
   SIGEV_THREAD_ID: 4,
+  F_GETFL: 3,
+  F_SETFL: 4,
+  F_SETOWN_EX: 15,
+  F_OWNER_TID: 0,
+  O_ASYNC: 0x2000,
+  SIGIO: 29,
   SIG_BLOCK: 0,
   SIG_UNBLOCK: 1,
   SIG_SETMASK: 2,

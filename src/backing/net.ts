@@ -77,6 +77,7 @@ export function openTap(name: string): NetBacking {
   let told = false;
   return {
     name: `tap ${name}`,
+    fd: tap.fd,
     send: (frame) => {
       const packet = new Uint8Array(TAP_HEADER_BYTES + frame.length);
       packet.set(frame, TAP_HEADER_BYTES);

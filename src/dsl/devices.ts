@@ -314,6 +314,7 @@ export class DeviceSet implements Devices {
       lend: (start, length, taken, what) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken, what),
       doorbell: (place, rung) => this.#wrappers.has(device) ? undefined : doorbells.hang(device, place, rung),
+      readable: (fd, come) => this.#readable(device, fd, come),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
       message: (address, data) => inputs.message(address, data),
@@ -323,6 +324,18 @@ export class DeviceSet implements Devices {
       ...(backend.memory.discard && { discard: (at, length) => atOnce(memory.discard(at, length)) }),
       moved: () => this.#moved(device),
     };
+  }
+
+  /** A device of hvsh's own alone: there is no access to blame, and to end, for code that fails or never returns. */
+  #readable(device: Device, fd: number, come: () => void): Disposable | undefined {
+    if (!isBounded(device)) return undefined;
+    return this.#parts.backend.readable?.(fd, () => {
+      try {
+        come();
+      } catch (error) {
+        this.#parts.doorbells.failed(device, error);
+      }
+    });
   }
 
   /**

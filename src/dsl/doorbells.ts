@@ -29,6 +29,11 @@ export class DoorbellBoard {
     this.#parts = parts;
   }
 
+  /** A device threw when it was told of something. */
+  failed(device: Device, error: unknown): void {
+    this.#parts.failed(device, error);
+  }
+
   /**
    * @returns What takes it down; undefined if there can be none, if somebody wants to see such writes, or if the device
    * is none of hvsh's own: no access is there to blame, and to end, if its code fails or never returns.

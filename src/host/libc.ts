@@ -18,6 +18,9 @@ const SYMBOLS = {
   ioctl: { parameters: ["i32", "u32", "i32"], result: "i32" },
   ioctlBuffer: { name: "ioctl", parameters: ["i32", "u32", "buffer"], result: "i32" },
   ioctlU64: { name: "ioctl", parameters: ["i32", "u32", "u64"], result: "i32" },
+  // int fcntl(int fd, int cmd, ...): an int or a structure
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  fcntlBuffer: { name: "fcntl", parameters: ["i32", "i32", "buffer"], result: "i32" },
   // void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
   // int munmap(void *addr, size_t length)

@@ -45,7 +45,10 @@ export function eatSliceSignal(): void {
  * of them is disposed the timer is deleted and the thread's signal mask put back.
  */
 export class SliceTimer implements Disposable {
-  /** The 8-byte signal set for KVM_SET_SIGNAL_MASK: what this thread blocked before, without the signal. */
+  /**
+   * The 8-byte signal set for KVM_SET_SIGNAL_MASK: what this thread blocked before, without the signal, and without the
+   * one by which descriptors tell that something came (`signalled`).
+   */
   readonly runMask: Uint8Array<ArrayBuffer>;
   #functions: Libc;
   #shared: Shared;
@@ -61,7 +64,9 @@ export class SliceTimer implements Disposable {
     this.#shared = shared;
     this.#functions = functions;
     this.runMask = kernelSet(shared.oldMask);
-    this.runMask[(SLICE_SIGNAL - 1) >> 3] &= ~(1 << ((SLICE_SIGNAL - 1) & 7));
+    for (const signal of [SLICE_SIGNAL, LINUX.SIGIO]) {
+      this.runMask[(signal - 1) >> 3] &= ~(1 << ((signal - 1) & 7));
+    }
   }
 
   static #create(functions: Libc): Shared {

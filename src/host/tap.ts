@@ -50,6 +50,11 @@ export class Tap implements Disposable {
     this.#file = file;
   }
 
+  /** Its descriptor, which can be read when there is a frame. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
   /** What frames that come may lack, which their headers say then: `TUN_F_...`; nothing at first. */
   accept(offloads: number): void {
     if (this.failed === 0 && this.#file.tryIoctl(TUNSETOFFLOAD, offloads) < 0) this.#judge(errno());

@@ -1,3 +1,4 @@
+import { signalled } from "../host/async_io.ts";
 import { signalEventFd } from "../host/eventfd.ts";
 import { monotonicMs } from "../host/clock.ts";
 import { SliceTimer } from "../host/slice_timer.ts";
@@ -58,6 +59,8 @@ export class KvmBackend implements Backend, Disposable {
   readonly interrupts: KvmInterrupts;
   /** Where there are several vCPUs: they run at the same time, each in a thread of its own. */
   readonly parallel?: KvmParallel;
+  /** Where there is one vCPU, whose thread this is: what comes to a descriptor breaks it out of the guest. */
+  readonly readable?: (fd: number, come: () => void) => Disposable;
   readonly #threads: readonly VcpuThread[];
   readonly #mailbox: Mailbox;
   readonly #vm: KvmVm;
@@ -125,7 +128,7 @@ export class KvmBackend implements Backend, Disposable {
         ? cleanup.use(new KvmDoorbells(this.#vm, mailbox))
         : undefined;
       this.parallel = new KvmParallel(mailbox, this.vcpus, doorbells);
-    }
+    } else this.readable = signalled;
     this.interrupts = new KvmInterrupts(this.#vm, this.vcpus);
     this.#capabilities = () => capabilities(device);
     this.#resources = cleanup.move();

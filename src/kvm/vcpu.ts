@@ -234,7 +234,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
         if (result < 0 && this.failure() === ERRNO.EINTR) continue;
       }
       this.#mayIdle = result < 0 || this.#stepping;
-      if (result < 0) return this.#interrupted();
+      if (result < 0) {
+        if (this.failure() === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
+        return this.#interrupted();
+      }
       const exit = this.#decoder.decode();
       if (exit.kind === "irq-window") {
         bytes[AT.requestInterruptWindow] = 0;

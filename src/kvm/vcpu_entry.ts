@@ -1,3 +1,4 @@
+import { answerSignal } from "../host/async_io.ts";
 import { monotonicMs } from "../host/clock.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { SliceTimer } from "../host/slice_timer.ts";
@@ -55,6 +56,11 @@ export abstract class VcpuEntry extends VcpuGroups {
     if (timer.armed) return;
     this.#pace.begins(monotonicMs());
     timer.arm(this.#pace.ms);
+  }
+
+  /** After an entry that a signal ended: whether it was that something came to a descriptor, which is answered now. */
+  protected heard(): boolean {
+    return this.#local && answerSignal();
   }
 
   /** After an entry that a signal ended: takes the signal off this thread. */

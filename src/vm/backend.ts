@@ -97,6 +97,11 @@ export interface Backend {
   readonly picture?: () => Promise<Picture>;
   /** Where accesses come to devices only if that was asked for; left out where all come that nobody else answers. */
   readonly claims?: BusClaims;
+  /**
+   * Calls `come` when something can be read from the host's descriptor `fd`, in the middle of a time slice, once for all
+   * that came; while the guest runs. Left out where nobody can be told before the slice's end.
+   */
+  readonly readable?: (fd: number, come: () => void) => Disposable;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
   /** Where vCPUs run at the same time; left out where they take turns. */

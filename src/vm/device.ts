@@ -126,6 +126,13 @@ export interface DeviceHost {
   doorbell?(place: DoorbellPlace, rung: () => void): Disposable | undefined;
   /** The machine's device time, for a device that does something by itself; undefined where there is none. */
   readonly clock?: DeviceTime;
+  /**
+   * Calls `come` soon after something came that the host's descriptor `fd` can read, while the guest runs. What is
+   * returned ends that; it is to be ended before `fd` is closed.
+   *
+   * @returns undefined where there is nothing of the kind: the device has to look for itself.
+   */
+  readable?(fd: number, come: () => void): Disposable | undefined;
   /** Notes a request that the device has taken, in the trace; undefined where there is none. */
   requested?(request: TakenRequest): void;
   /** Tells the user something about the host's side of the device. */

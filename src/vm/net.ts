@@ -17,7 +17,7 @@ export interface FrameOffloads {
 export interface UnfinishedFrames {
   /** What frames for the guest may lack from now on; nothing at first. */
   accept(offloads: FrameOffloads): void;
-  /** Takes a frame from the guest, behind its header; the network finishes it. */
+  /** Takes a frame from the guest, behind its header, valid during the call; the network finishes it. */
   send(packet: Uint8Array): void;
   /** The next frame for the guest behind its header, or undefined. Valid until the next call. Never waits. */
   receive(): Uint8Array | undefined;
@@ -33,6 +33,8 @@ export interface NetBacking extends Disposable {
   receive(): Uint8Array | undefined;
   /** Where it takes and gives unfinished frames; used instead of `send` and `receive`. */
   readonly unfinished?: UnfinishedFrames;
+  /** The host's descriptor that can be read when there is a frame for the guest; networks without are asked. */
+  readonly fd?: number;
   /** What the user should know of it, since the last call; undefined if nothing. */
   notice?(): string | undefined;
 }

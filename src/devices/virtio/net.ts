@@ -82,12 +82,17 @@ export class VirtioNet implements VirtioType {
   readonly #onNotice: ((text: string) => void) | undefined;
   #backing: NetBacking | undefined;
   #time: DeviceTime | undefined;
+  /** Where the network tells of frames; elsewhere it is asked after each that is sent, as an answer may be there. */
+  #told: Disposable | undefined;
   #notice: (text: string) => void = () => {};
   #cancel: (() => void) | undefined;
   #link: VirtioLink | undefined;
   #up = true;
   /** A frame (behind its header, if unfinished) that the driver had no buffer for: the next one it gets. */
   #held: Uint8Array | undefined;
+  /** The packet that is being sent. */
+  readonly #packet = new Uint8Array(HEADER_BYTES + MOST_BYTES);
+  readonly #header = new Uint8Array(HEADER_BYTES);
   readonly #counts = { sent: 0, received: 0, sentBytes: 0, receivedBytes: 0, dropped: 0 };
 
   /**
@@ -128,10 +133,14 @@ export class VirtioNet implements VirtioType {
   attach(host: DeviceHost): void {
     this.#backing = this.#open();
     this.#time = host.clock;
+    const { fd } = this.#backing;
+    this.#told = fd === undefined ? undefined : host.readable?.(fd, () => this.#deliver());
     this.#notice = this.#onNotice ?? ((text) => host.notice?.(text));
   }
 
   detach(): void {
+    this.#told?.[Symbol.dispose]();
+    this.#told = undefined;
     this.#backing?.[Symbol.dispose]();
     this.#backing = undefined;
     this.#time = undefined;
@@ -165,8 +174,7 @@ export class VirtioNet implements VirtioType {
       this.#receive(chain, frame);
     } else if (index === TRANSMIT) {
       this.#send(chain);
-      // An answer may be there already.
-      this.#deliver();
+      if (this.#told === undefined) this.#deliver();
     }
   }
 
@@ -246,11 +254,13 @@ export class VirtioNet implements VirtioType {
       this.#counts.dropped++;
       return;
     }
-    const header = new Uint8Array(HEADER_BYTES);
-    header.set(frame.subarray(0, behind));
-    new DataView(header.buffer).setUint16(NUM_BUFFERS, 1, true);
+    const header = this.#header;
+    if (behind > 0) header.set(frame.subarray(0, behind));
+    else header.fill(0);
+    header[NUM_BUFFERS] = 1;
+    header[NUM_BUFFERS + 1] = 0;
     chain.write(0, header);
-    chain.write(HEADER_BYTES, frame.subarray(behind));
+    chain.write(HEADER_BYTES, behind > 0 ? frame.subarray(behind) : frame);
     this.#counts.received++;
     this.#counts.receivedBytes += length;
   }
@@ -262,10 +272,15 @@ export class VirtioNet implements VirtioType {
       return;
     }
     const unfinished = this.#unfinished;
-    const behind = unfinished === undefined ? 0 : HEADER_BYTES;
-    const frame = new Uint8Array(behind + length);
-    chain.read(HEADER_BYTES - behind, frame);
-    (unfinished ?? this.#backing)?.send(frame);
+    if (unfinished === undefined) {
+      const frame = new Uint8Array(length);
+      chain.read(HEADER_BYTES, frame);
+      this.#backing?.send(frame);
+    } else {
+      const packet = this.#packet.subarray(0, HEADER_BYTES + length);
+      chain.read(0, packet);
+      unfinished.send(packet);
+    }
     this.#counts.sent++;
     this.#counts.sentBytes += length;
   }
