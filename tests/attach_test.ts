@@ -81,7 +81,13 @@ Deno.test({
             () => vm.devices.add({ name: "x", ports: { start: 1, length: 1 } }),
             UnsupportedError,
           );
-          if (!monitor) await assert.rejects(() => vm.reset(), UnsupportedError);
+          // Its console is where QEMU was told to put it: what is typed here would be lost.
+          await assert.rejects(() => vm.console.send("x"), UnsupportedError);
+          assert.throws(() => vm.screen.text, UnsupportedError);
+          if (!monitor) {
+            await assert.rejects(() => vm.reset(), UnsupportedError);
+            await assert.rejects(() => vm.screen.png(), /GDB stub does not show it/);
+          }
         }
         assert.equal(runs(qmp), true);
       });

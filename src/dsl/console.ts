@@ -1,6 +1,6 @@
 import type { ConsoleEnd, ConsoleInput } from "../vm/console.ts";
 import { checkBytes, checkTimeout } from "../vm/check.ts";
-import { TimeoutError } from "../vm/errors.ts";
+import { TimeoutError, UnsupportedError } from "../vm/errors.ts";
 import type { Console } from "../vm/machine.ts";
 import { printable } from "../vm/printable.ts";
 import { find, searching } from "./pattern.ts";
@@ -127,6 +127,11 @@ export class GuestConsole implements Console, ConsoleEnd {
 
   async send(text: string | Uint8Array): Promise<void> {
     let rest = typeof text === "string" ? new TextEncoder().encode(text) : checkBytes(text);
+    if (this.#inputs.length === 0 && !this.#closed) {
+      throw new UnsupportedError("typing at this console", "nothing that hvsh has reads it", {
+        remedy: "an attached guest's console is where its hypervisor was told to put it; others need a UART",
+      });
+    }
     while (rest.length > 0 && !this.#closed) {
       rest = rest.subarray(this.#inputs.at(-1)?.take(rest) ?? rest.length);
       if (rest.length > 0) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

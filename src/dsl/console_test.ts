@@ -103,6 +103,15 @@ Deno.test("send offers the rest again until the guest has taken all of it", asyn
   assert.equal(new TextDecoder().decode(Uint8Array.from(taken)), "1234567");
 });
 
+Deno.test("what nothing reads can't be sent, or it would be lost in silence", async () => {
+  const console = new GuestConsole();
+  for (const text of ["x", ""]) await assert.rejects(console.send(text), { name: "UnsupportedError" });
+  const input = console.connect((offered) => offered.length);
+  await console.send("x");
+  input[Symbol.dispose]();
+  await assert.rejects(console.send("x"), /nothing that hvsh has reads it/);
+});
+
 Deno.test("listeners hear until they are disposed of", () => {
   const console = new GuestConsole();
   const heard: string[] = [];

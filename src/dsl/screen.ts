@@ -112,8 +112,9 @@ export class Screen {
     const vga = this.#parts.devices().find(isVga);
     if (vga !== undefined) return vga;
     throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
-      remedy:
-        "boot it with firmware() or bootSector() and the default devices, or open it with vga: true (-vga std), on kvm",
+      remedy: this.#parts.picture !== undefined
+        ? "screenshot FILE.png keeps its dots (screen.png())"
+        : "boot it with firmware() or bootSector() and the default devices, or open it with vga: true (-vga std), on kvm",
     });
   }
 }

@@ -3,6 +3,7 @@ import type { Capabilities } from "../vm/capabilities.ts";
 import type { BackendHistory } from "../vm/history.ts";
 import type { HypervisorMonitor } from "../vm/hypervisor.ts";
 import type { Picture } from "../vm/picture.ts";
+import { UnsupportedError } from "../vm/errors.ts";
 import { GoneError } from "./gone.ts";
 import type { QemuMonitor } from "./qemu/qemu_monitor.ts";
 import type { Machine } from "./machine.ts";
@@ -33,7 +34,7 @@ export class RemoteBackend implements Backend {
   readonly console?: BackendConsole;
   readonly monitor?: HypervisorMonitor;
   readonly history?: BackendHistory;
-  readonly picture?: () => Promise<Picture>;
+  readonly picture: () => Promise<Picture>;
   readonly #parts: RemoteParts;
   #closing: Promise<void> | undefined;
 
@@ -51,7 +52,7 @@ export class RemoteBackend implements Backend {
     if (monitor !== undefined) {
       this.monitor = monitor;
       this.picture = () => monitor.picture();
-    }
+    } else this.picture = () => Promise.reject(noScreen());
   }
 
   /** The first state of a replay is kept at once: the longer it stands, the further QEMU has read on. */
@@ -86,4 +87,10 @@ export class RemoteBackend implements Backend {
       await this.#parts.close();
     }
   }
+}
+
+function noScreen(): UnsupportedError {
+  return new UnsupportedError("the screen", "a GDB stub does not show it", {
+    remedy: "attach with --qmp (qmp:), if it is QEMU",
+  });
 }

@@ -216,7 +216,11 @@ export interface Console {
     pattern: RegExp | string,
     options?: { timeoutMs?: number; signal?: AbortSignal },
   ): Promise<RegExpMatchArray>;
-  /** Types: a string goes as UTF-8. Resolves when the guest's UART has room for all of it or has taken it. */
+  /**
+   * Types: a string goes as UTF-8. Resolves when the guest's UART has room for all of it or has taken it.
+   *
+   * @throws {UnsupportedError} If nothing reads it: no UART, or one that is not hvsh's.
+   */
   send(text: string | Uint8Array): Promise<void>;
   /** Calls `listener` with what the guest prints from now on, until what is returned is disposed of. */
   onOutput(listener: (bytes: Uint8Array) => void): Disposable;

@@ -31,7 +31,13 @@ export function stubCapabilities(stub: string): Map<string, Capability> {
     ["breakpoint-hlt", no("HLT does not come to the debugger")],
     ["breakpoint-out", no("port accesses do not come to the debugger")],
     ["watchpoint-page", no("a stub can't make pages read-only")],
-    ["devices", no("the guest's devices are QEMU's own: port and MMIO accesses do not come to hvsh")],
+    [
+      "devices",
+      no(
+        "the guest's devices are QEMU's own: port and MMIO accesses do not come to hvsh",
+        "use the kvm backend, or have QEMU plug in its own, with --qmp: device_add virtio-blk FILE",
+      ),
+    ],
     ["msr-exits", no("MSR accesses do not come to the debugger")],
     ["interrupts", no("a stub can't raise interrupts")],
     ["exceptions", no("a stub can't inject exceptions")],

@@ -22,6 +22,8 @@ export async function serial(session: Session): Promise<void> {
       remedy: 'send "TEXT\\n" types at the console from a script',
     });
   }
+  // Refused where nothing reads it.
+  await vm.console.send("");
   session.print(session.style.dim("The keyboard is the guest's console's; Ctrl-] gives it back."));
   const left = Promise.withResolvers<void>();
   const typist = new Typist(vm);
