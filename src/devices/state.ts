@@ -38,6 +38,21 @@ export const flag: Field<boolean> = (value, path) =>
 export const text: Field<string> = (value, path) =>
   typeof value === "string" ? value : refuse(path, "a string");
 
+/** Bytes as base64: at most `most` of them, at least `least`. */
+export function base64(most: number, least = 0): Field<string> {
+  return (value, path) => {
+    try {
+      if (typeof value === "string") {
+        const { length } = Uint8Array.fromBase64(value);
+        if (length >= least && length <= most) return value;
+      }
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+    }
+    return refuse(path, `base64 of ${least === most ? least : `${least} to ${most}`} bytes`);
+  };
+}
+
 /** One of the given strings. */
 export function oneOf<T extends string>(...choices: readonly T[]): Field<T> {
   return (value, path) => choices.find((c) => c === value) ?? refuse(path, `one of ${choices.join(", ")}`);

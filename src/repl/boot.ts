@@ -16,7 +16,7 @@ export function wantsGuest(line: CommandLine): boolean {
     line.memory !== undefined ||
     line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
     line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined ||
-    line.vga !== undefined;
+    line.vga !== undefined || line.testdev !== undefined;
 }
 
 /**
@@ -41,10 +41,12 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (disk.length > 0) options.disk = disk;
   if (cdrom !== undefined) options.cdrom = cdrom;
   if (line.snapshot !== undefined) options.snapshot = line.snapshot;
+  if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
   if (line.virtio !== undefined) {
     const { virtioDisk } = await import("../dsl/virtio.ts");
     const mode = line.snapshot ? "overlay" : "read-write";
-    options.devices = line.virtio.map((file) => virtioDisk(file, { transport: "pci", mode }));
+    const disks = line.virtio.map((file) => virtioDisk(file, { transport: "pci", mode }));
+    options.devices = [...options.devices ?? [], ...disks];
   }
   if (line.bios !== undefined || bootOptions(line).length === 0) {
     options.boot = firmware(line.bios ?? await defaultFirmware(), line.boot);

@@ -35,6 +35,8 @@ export interface CommandLine {
   cpus?: number;
   /** The processor it sees (`-cpu`). */
   cpu?: string;
+  /** Whether it has what kvm-unit-tests drive (`-device pc-testdev`). */
+  testdev?: boolean;
   /** Whether it has a VGA (`-vga`). */
   vga?: boolean;
   backend?: string;

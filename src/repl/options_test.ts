@@ -78,13 +78,14 @@ Deno.test("options: drives by QEMU's names", () => {
 
 Deno.test("options: QEMU's command lines can be pasted", () => {
   const line = parseOptions(
-    ("-nodefaults -device isa-debug-exit,iobase=0xf4,iosize=0x4 -vnc none -serial stdio -machine accel=kvm " +
+    ("-nodefaults -device pc-testdev -device isa-debug-exit,iobase=0xf4,iosize=0x4 -vnc none -serial stdio -machine accel=kvm " +
       "-kernel k.flat -smp 4,sockets=2,cores=2,threads=1 -cpu max,-avx2 -no-reboot -nographic -s " +
       "-drive if=none,id=d0,file=a.img,format=raw -device virtio-blk-pci,drive=d0 " +
       "-drive if=none,id=d1,file=b.iso,media=cdrom -device ide-cd,drive=d1 -drive file=c.qcow2,if=virtio")
       .split(" "),
   );
   assert.deepEqual([line.backend, line.kernel, line.cpus, line.cpu], ["kvm", "k.flat", 4, "host,-avx2"]);
+  assert.equal(line.testdev, true);
   assert.deepEqual([line.gdb, line.virtio, line.drives], ["1234", ["a.img", "c.qcow2"], {
     disk: [],
     cdrom: "b.iso",

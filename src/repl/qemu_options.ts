@@ -72,6 +72,9 @@ function device(line: CommandLine, value: string): void {
     case "piix3-ide":
     case "isa-serial":
       return;
+    case "pc-testdev":
+      line.testdev = true;
+      return;
     case "VGA":
       line.vga = true;
       return;

@@ -1,7 +1,7 @@
 /** What a CD-ROM drive keeps beside the registers, and what a saved one must look like. */
 import { InputError } from "../../vm/errors.ts";
-import { bits, flag, integer, record, type Shape } from "../state.ts";
-import { base64, BUFFER_BYTES, consistent, DRIVE_SHAPE, type DriveState } from "./drive.ts";
+import { base64, bits, flag, integer, record, type Shape } from "../state.ts";
+import { BUFFER_BYTES, consistent, DRIVE_SHAPE, type DriveState } from "./drive.ts";
 import { DEFAULT_MODE } from "./transfer_mode.ts";
 
 /** What goes on, and what the drive remembers. */

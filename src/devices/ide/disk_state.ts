@@ -1,8 +1,8 @@
 /** What a disk keeps beside the registers, and what a saved one must look like. */
 import { SECTOR_BYTES } from "../../vm/block.ts";
 import { InputError } from "../../vm/errors.ts";
-import { bits, flag, integer, record, type Shape } from "../state.ts";
-import { base64, BUFFER_BYTES, consistent, DRIVE_SHAPE, type DriveState } from "./drive.ts";
+import { base64, bits, flag, integer, record, type Shape } from "../state.ts";
+import { BUFFER_BYTES, consistent, DRIVE_SHAPE, type DriveState } from "./drive.ts";
 import type { Geometry } from "./geometry.ts";
 import { DEFAULT_MODE } from "./transfer_mode.ts";
 

@@ -5,7 +5,7 @@
  * Specification: ATA/ATAPI-6 (T13/1410D), clauses 7 and 9.
  */
 import type { BlockFault } from "../../vm/block.ts";
-import { bits, type Field, flag, integer, oneOf, type Shape } from "../state.ts";
+import { bits, flag, integer, oneOf, type Shape } from "../state.ts";
 import * as a from "./ata.ts";
 
 /** Bytes a drive buffers: what one host call reads or writes. */
@@ -86,20 +86,6 @@ export const DRIVE_SHAPE: Shape<DriveState> = {
   end: integer(0, BUFFER_BYTES),
   filled: integer(0, BUFFER_BYTES),
 };
-
-/** Bytes as base64, at most `most` of them. */
-export function base64(most: number): Field<string> {
-  const refused = bits(0);
-  return (value, path) => {
-    try {
-      if (typeof value === "string" && Uint8Array.fromBase64(value).length <= most) return value;
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-    }
-    refused(undefined, `${path} (base64)`);
-    return "";
-  };
-}
 
 /** A drive on a channel. */
 export abstract class IdeDrive {

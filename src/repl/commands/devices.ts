@@ -20,11 +20,13 @@ export async function deviceAdd(session: Session, rest: string): Promise<Answer>
   }
   const plugged = await plug(session, rest);
   if (plugged !== undefined) return plugged;
-  const virtio = rest.startsWith("virtio-")
+  const known = rest === "pc-testdev"
+    ? new (await import("../../dsl/mod.ts")).PcTestdev()
+    : rest.startsWith("virtio-")
     ? (await import("./virtio_add.ts")).virtioByName(vm, rest)
     : undefined;
-  if (virtio !== undefined) {
-    const handle = await vm.devices.add(virtio);
+  if (known !== undefined) {
+    const handle = await vm.devices.add(known);
     return { text: `${handle.name}: ${rangesOf(handle)}\n`, data: deviceData(handle) };
   }
   const file = /^(["']?)([^"'()]+\.[mc]?[tj]s)\1$/.exec(rest)?.[2];

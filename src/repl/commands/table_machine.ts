@@ -125,6 +125,7 @@ export const MACHINE: readonly Command[] = [
       "device_add virtio-blk[-pci|-device] IMAGE",
       "device_add virtio-net[-pci|-device] [open]",
       "device_add virtio-rng|virtio-balloon|virtio-serial[-pci|-device]",
+      "device_add pc-testdev",
     ],
     details:
       "virtio devices by QEMU's names: on the PCI bus, with -device over MMIO. A card reaches the host's network if open.\n" +
