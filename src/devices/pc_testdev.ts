@@ -45,7 +45,11 @@ export class PcTestdev implements Device {
   #state: State = { echo: 0, lines: 0 };
   readonly #memory = new Uint8Array(MEMORY_BYTES);
 
-  /** @param options `name`: default "pc-testdev". */
+  /**
+   * All is zero.
+   *
+   * @param options `name`: default "pc-testdev".
+   */
   constructor(options: { readonly name?: string } = {}) {
     this.name = options.name ?? "pc-testdev";
   }
@@ -96,7 +100,11 @@ export class PcTestdev implements Device {
     return saveRecord("pc-testdev", 1, { ...this.#state, memory: this.#memory.toBase64() });
   }
 
-  /** @throws {InputError} If the record is of another device or version. */
+  /**
+   * Takes what `save` gave.
+   *
+   * @throws {InputError} If the record is of another device or version.
+   */
   restore(saved: unknown): void {
     const { memory, ...state } = restoreRecord("pc-testdev", 1, SHAPE, saved);
     this.#state = state;
