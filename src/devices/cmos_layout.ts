@@ -14,7 +14,9 @@ export interface CmosLayout {
   readonly cpus?: number;
   /** Up to three devices, first choice first. Default: disk, floppy, CD-ROM. */
   readonly boot?: readonly CmosBoot[];
-  /** Equipment byte (0x14): bit 1 FPU, bit 2 PS/2 mouse, bits 7:6 and 0 floppies. Default: FPU. */
+  /** Types of the floppy drives A and B: 1 360K, 2 1.2M, 3 720K, 4 1.44M, 5 2.88M, 0 none. Default: none. */
+  readonly floppies?: readonly number[];
+  /** Equipment byte (0x14): bit 1 FPU, bit 2 PS/2 mouse; the floppy drives are added. Default: FPU. */
   readonly equipment?: number;
 }
 
@@ -22,6 +24,7 @@ export interface CmosLayout {
 export const CMOS_BYTES = 128;
 
 const SHUTDOWN_STATUS = 0x0f;
+const FLOPPY_TYPES = 0x10;
 const EQUIPMENT = 0x14;
 const BASE_MEMORY = 0x15;
 const EXTENDED_MEMORY = 0x17;
@@ -52,7 +55,11 @@ export function layOut(ram: number[], layout: CmosLayout): void {
   const below = Math.min(memory, BELOW_4G_LIMIT);
   const extended = clamp((below - MiB) / KiB, 0xffff);
   ram[SHUTDOWN_STATUS] = 0;
-  ram[EQUIPMENT] = layout.equipment ?? 0x02;
+  const [a = 0, b = 0] = layout.floppies ?? [];
+  ram[FLOPPY_TYPES] = a << 4 | b;
+  // Bit 0: there are floppy drives, bits 7:6 one less than how many.
+  const floppies = [a, b].filter((type) => type !== 0).length;
+  ram[EQUIPMENT] = (layout.equipment ?? 0x02) | (floppies > 0 ? 0x01 | floppies - 1 << 6 : 0);
   put(BASE_MEMORY, Math.min(BASE_KIB, Math.floor(memory / KiB)), 2);
   put(EXTENDED_MEMORY, extended, 2);
   put(EXTENDED_MEMORY_POST, extended, 2);

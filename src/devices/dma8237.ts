@@ -1,12 +1,13 @@
 /**
- * The two DMA controllers of a PC/AT and their page registers. Nothing here asks them for transfers: firmware
- * and drivers set them up and read them back.
+ * The two DMA controllers of a PC/AT and their page registers. Devices of 8 bits may be on channels 0 to 3.
  *
  * Data sheet: Intel 8237A High Performance Programmable DMA Controller, 231466-005; page registers: IBM PC AT
  * Technical Reference, 1-10.
  */
-import type { DeviceRange } from "../vm/device.ts";
+import type { DeviceHost, DeviceRange } from "../vm/device.ts";
+import { FaultError } from "../vm/errors.ts";
 import { ByteDevice } from "./byte_device.ts";
+import type { DmaChannel, DmaMoved } from "./dma_channel.ts";
 import { bits, flag, list, record, restoreRecord, saveRecord, type Shape } from "./state.ts";
 
 /** Offsets of the registers behind the address and count registers. */
@@ -23,6 +24,18 @@ const CHANNEL_MASK = 0x03;
 const SET_BIT = 0x04;
 const CHANNELS = 4;
 const PAGES = 15;
+
+/** In a channel's mode. */
+const AUTO_INITIALIZE_BIT = 0x10;
+const DECREMENT_BIT = 0x20;
+const TRANSFER_MASK = 0x0c;
+/** To memory, from memory; anything else moves nothing. */
+const TO_MEMORY = 0x04;
+const FROM_MEMORY = 0x08;
+/** In the command register. */
+const DISABLE_BIT = 0x04;
+/** Where the page registers of channels 0 to 3 are, from 0x81. */
+const PAGE_OF = [6, 2, 0, 1];
 
 interface Channel {
   baseAddress: number;
@@ -87,11 +100,38 @@ export class Dma8237 extends ByteDevice {
   /** The ports it answers at. */
   readonly ports: readonly DeviceRange[] = [FIRST, SECOND, PAGE_REGISTERS];
   #state: State = powerOn();
+  #host: DeviceHost | undefined;
+  readonly #ends: { onReady: () => void; wasReady: boolean }[];
 
   /** @param options `name`: default "dma". */
   constructor(options: { readonly name?: string } = {}) {
     super();
     this.name = options.name ?? "dma";
+    this.#ends = Array.from({ length: CHANNELS }, () => ({ onReady: () => {}, wasReady: false }));
+  }
+
+  /** Finds memory. */
+  attach(host: DeviceHost): void {
+    this.#host = host;
+  }
+
+  /** The device's end of channel 0 to 3. */
+  channel(number: 0 | 1 | 2 | 3): DmaChannel {
+    const end = this.#ends[number];
+    const ready = () => this.#ready(number);
+    return {
+      get ready() {
+        return ready();
+      },
+      get onReady() {
+        return end.onReady;
+      },
+      set onReady(call) {
+        end.onReady = call;
+      },
+      put: (bytes) => this.#transfer(number, bytes, TO_MEMORY),
+      get: (into) => this.#transfer(number, into, FROM_MEMORY),
+    };
   }
 
   /** The guest reads a register. */
@@ -113,6 +153,15 @@ export class Dma8237 extends ByteDevice {
 
   /** The guest writes a register. */
   protected writeByte(offset: number, value: number, range: DeviceRange): void {
+    this.#write(offset, value, range);
+    this.#ends.forEach((end, number) => {
+      const before = end.wasReady;
+      end.wasReady = this.#ready(number);
+      if (end.wasReady && !before) end.onReady();
+    });
+  }
+
+  #write(offset: number, value: number, range: DeviceRange): void {
     if (range.start === PAGE_REGISTERS.start) {
       this.#state.pages[offset] = value;
       return;
@@ -180,6 +229,59 @@ export class Dma8237 extends ByteDevice {
     });
     shown.pages = this.#state.pages.map((p) => p.toString(16).padStart(2, "0")).join(" ");
     return shown;
+  }
+
+  #ready(number: number): boolean {
+    const { mask, command } = this.#state.controllers[0];
+    return (mask & 1 << number) === 0 && (command & DISABLE_BIT) === 0;
+  }
+
+  /** Moves bytes between a device and memory, at most as many as the channel's count says. */
+  #transfer(number: number, bytes: Uint8Array, way: number): DmaMoved {
+    if (!this.#ready(number)) return { moved: 0, terminal: false };
+    const [controller] = this.#state.controllers;
+    const channel = controller.channels[number];
+    const page = this.#state.pages[PAGE_OF[number]] << 16;
+    const moved = Math.min(bytes.length, channel.count + 1);
+    const step = channel.mode & DECREMENT_BIT ? -1 : 1;
+    const moves = (channel.mode & TRANSFER_MASK) === way;
+    for (let done = 0; done < moved;) {
+      // The address counter has 16 bits: at their end it goes on at their start.
+      const run = step < 0 ? 1 : Math.min(moved - done, 0x10000 - channel.address);
+      if (moves) this.#memory(page | channel.address, bytes.subarray(done, done + run), way);
+      channel.address = (channel.address + step * run) & 0xffff;
+      done += run;
+    }
+    const terminal = moved > channel.count;
+    channel.count = (channel.count - moved) & 0xffff;
+    if (terminal) this.#terminal(controller, number);
+    return { moved, terminal };
+  }
+
+  /** Bytes where no memory is: reads give ones, writes are lost. */
+  #memory(at: number, bytes: Uint8Array, way: number): void {
+    try {
+      if (way === TO_MEMORY) this.#host?.write(BigInt(at), bytes);
+      else this.#host?.read(BigInt(at), bytes);
+    } catch (error) {
+      if (!(error instanceof FaultError)) throw error;
+      if (way === FROM_MEMORY) bytes.fill(0xff);
+    }
+  }
+
+  /** Terminal count: the channel begins again, or is masked. */
+  #terminal(controller: Controller, number: number): void {
+    const channel = controller.channels[number];
+    const bit = 1 << number;
+    controller.status |= bit;
+    controller.request &= ~bit;
+    if (channel.mode & AUTO_INITIALIZE_BIT) {
+      channel.address = channel.baseAddress;
+      channel.count = channel.baseCount;
+    } else {
+      controller.mask |= bit;
+      this.#ends[number].wasReady = false;
+    }
   }
 
   /** A byte of an address or count goes to the base and the current register alike. */

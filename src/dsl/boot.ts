@@ -47,12 +47,17 @@ export interface HandedKernel {
   readonly protocol?: ElfProtocol;
 }
 
-/** The IDE drives of a guest. */
+/** The drives of a guest. */
 export interface DriveOptions {
   /** The first hard disk, or up to four by place: hda (the IDE primary master), hdb, hdc, hdd. */
   disk?: DriveSource | readonly (DriveSource | undefined)[];
   /** The medium in a CD-ROM drive at the IDE secondary master (hdc), read-only; "empty" for none. */
   cdrom?: DriveSource | "empty";
+  /**
+   * The floppy disk in drive A, or those in A and B; "empty" for none. Images of the usual sizes; another one of less
+   * than 1.44M is a disk of that size that stops early.
+   */
+  floppy?: DriveSource | "empty" | readonly (DriveSource | "empty" | undefined)[];
   /** Whether what the guest writes is kept in memory only, and the disks' files stay as they are. */
   snapshot?: boolean;
   /** Whether the disks can't be written. */
@@ -66,8 +71,8 @@ export interface FirmwareBoot extends DriveOptions {
    * drive to boot.
    */
   menu?: boolean;
-  /** What is booted from first; disk, then cdrom, if left out. */
-  order?: readonly ("disk" | "cdrom")[];
+  /** What is booted from first; disk, then floppy, then cdrom, if left out. */
+  order?: readonly ("disk" | "cdrom" | "floppy")[];
   /** Whether the BIOS's screen and keyboard are on the serial console too (SeaBIOS); true if left out. */
   serial?: boolean;
   /**

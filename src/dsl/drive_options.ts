@@ -6,6 +6,7 @@ import type { DriveOptions, FirmwareBoot } from "./boot.ts";
 export const DRIVE_OPTIONS = [
   "disk",
   "cdrom",
+  "floppy",
   "snapshot",
   "readOnly",
 ] as const satisfies (keyof DriveOptions)[];
@@ -30,14 +31,14 @@ export function withDrives(told: FirmwareBoot, options: DriveOptions): FirmwareB
 }
 
 /** Whether there are drives. */
-export function hasDrives({ disk, cdrom }: DriveOptions): boolean {
-  return disk !== undefined || cdrom !== undefined;
+export function hasDrives({ disk, cdrom, floppy }: DriveOptions): boolean {
+  return (disk ?? cdrom ?? floppy) !== undefined;
 }
 
 /** @throws {UnsupportedError} If the guest has drives and no PC's devices to plug them into. */
 export function checkController(told: DriveOptions, controller: boolean): void {
   if (!hasDrives(told) || controller) return;
-  throw new UnsupportedError("IDE drives", "the guest is opened without a PC's devices", {
+  throw new UnsupportedError("drives", "the guest is opened without a PC's devices", {
     remedy:
       "leave them out, or leave defaultDevices out on a backend that has them; device_add virtio-blk has disks",
   });

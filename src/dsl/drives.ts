@@ -1,4 +1,6 @@
-/** The IDE drives of a machine, from what `firmware()` was given. */
+/** The drives of a machine, from what `firmware()` was given. */
+import type { Fdc } from "../devices/floppy/fdc.ts";
+import { floppyFormat, LARGEST_FLOPPY } from "../devices/floppy/formats.ts";
 import type { CdRom } from "../devices/ide/cd_rom.ts";
 import type { IdeDriveSpec } from "../devices/ide/ide_controller.ts";
 import type { Piix3Ide } from "../devices/ide/piix3_ide.ts";
@@ -7,34 +9,43 @@ import { bounded } from "./bounded.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError } from "../vm/errors.ts";
 import type { DriveOptions, DriveSource, FirmwareBoot } from "./boot.ts";
-import { CdDrive, type OpenMedium } from "./cd_drive.ts";
+import { type OpenMedium, RemovableDrive } from "./removable_drive.ts";
 
 /** Where an IDE drive is, by the name QEMU and Linux have for it: primary master and slave, secondary ones. */
-export type DriveName = "hda" | "hdb" | "hdc" | "hdd";
+export type IdeName = "hda" | "hdb" | "hdc" | "hdd";
 
-/** Every place, in order. */
-export const DRIVE_NAMES: readonly DriveName[] = ["hda", "hdb", "hdc", "hdd"];
+/** Where a floppy drive is: A and B. */
+export type FloppyName = "fda" | "fdb";
+
+/** Where a drive is. */
+export type DriveName = IdeName | FloppyName;
+
+/** Every place of an IDE drive, in order. */
+export const IDE_NAMES: readonly IdeName[] = ["hda", "hdb", "hdc", "hdd"];
+
+/** Every place of a floppy drive, in order. */
+export const FLOPPY_NAMES: readonly FloppyName[] = ["fda", "fdb"];
 
 /** A drive of the machine. */
 export interface Drive {
   /** Where it is. */
   readonly name: DriveName;
   /** What it is. */
-  readonly kind: "disk" | "cdrom";
+  readonly kind: "disk" | "cdrom" | "floppy";
   /** What it reads; undefined for an empty drive. */
   readonly medium?: BlockBacking | undefined;
   /** What the guest wrote, when that is kept beside the disk. */
   readonly changes?: DriveChanges;
   /**
-   * Puts a CD into a CD-ROM drive, in place of the one there; the guest is told, and what it was reading fails.
-   * Disks have no such method.
+   * Puts a CD or a floppy disk into its drive, in place of the one there; the guest is told, and what it was reading
+   * fails. Hard disks have no such method.
    *
    * @param options `force`: also if the guest has locked the tray.
    * @throws {InputError} If it can't be opened; the one there stays.
    * @throws {StateError} If the guest has locked the tray; it was asked to let go.
    */
   insert?(source: DriveSource, options?: { readonly force?: boolean }): void;
-  /** Takes the CD out of a CD-ROM drive. @throws {StateError} As `insert`. */
+  /** Takes the medium out of the drive. @throws {StateError} As `insert`. */
   eject?(options?: { readonly force?: boolean }): void;
 }
 
@@ -70,11 +81,11 @@ export const NO_DRIVES: OpenDrives = { drives: [], notes: [], stores: { [Symbol.
  * @throws {InputError} If a file can't be opened, or two drives are at one place.
  */
 export function openDrives(boot: DriveOptions, openStore: OpenStore): OpenDrives {
-  const { disk, cdrom } = boot;
+  const { disk, cdrom, floppy } = boot;
   const disks = Array.isArray(disk)
     ? disk as readonly (DriveSource | undefined)[]
     : [disk as DriveSource | undefined];
-  if (disks.length > DRIVE_NAMES.length) {
+  if (disks.length > IDE_NAMES.length) {
     throw new InputError(`a PC has places for four IDE drives, not for ${disks.length} disks`, {
       remedy: "leave some out",
     });
@@ -92,7 +103,7 @@ export function openDrives(boot: DriveOptions, openStore: OpenStore): OpenDrives
     return opened;
   };
   const drives: Drive[] = disks.flatMap((source, i) => {
-    const name = DRIVE_NAMES[i];
+    const name = IDE_NAMES[i];
     if (source === undefined) return [];
     const { store, ...rest } = medium(name, source, boot);
     if (store !== undefined) cleanup.use(store);
@@ -100,9 +111,39 @@ export function openDrives(boot: DriveOptions, openStore: OpenStore): OpenDrives
   });
   if (cdrom !== undefined) {
     const open = (source: DriveSource) => medium("hdc", source, { readOnly: true });
-    drives.push(cleanup.use(new CdDrive("hdc", cdrom, open)));
+    drives.push(cleanup.use(new RemovableDrive("cdrom", "hdc", cdrom, open)));
   }
+  floppiesOf(floppy).forEach((source, i) => {
+    const name = FLOPPY_NAMES[i];
+    if (source === undefined) return;
+    const open = (of: DriveSource) => floppyMedium(medium(name, of, boot));
+    drives.push(cleanup.use(new RemovableDrive("floppy", name, source, open)));
+  });
   return { drives, notes, stores: cleanup.move() };
+}
+
+/** What lies in the drives A and B. @throws {InputError} If there are more. */
+export function floppiesOf(floppy: FirmwareBoot["floppy"]): readonly (DriveSource | "empty" | undefined)[] {
+  const floppies = Array.isArray(floppy)
+    ? floppy as readonly (DriveSource | "empty" | undefined)[]
+    : [floppy as DriveSource | "empty" | undefined];
+  if (floppies.length > FLOPPY_NAMES.length) {
+    throw new InputError(`a PC has places for two floppy drives, not for ${floppies.length}`, {
+      remedy: "leave some out; `change` puts another disk into a drive",
+    });
+  }
+  return floppies;
+}
+
+/** A medium that fits a floppy drive. @throws {InputError} If it is too large. */
+function floppyMedium(opened: OpenMedium): OpenMedium {
+  const { medium, store } = opened;
+  if (floppyFormat(medium.size) !== undefined) return opened;
+  store?.[Symbol.dispose]();
+  throw new InputError(
+    `${medium.name} has ${medium.size} bytes, which is no floppy disk's size`,
+    { remedy: `give an image of 1474560 bytes or less, or of ${LARGEST_FLOPPY}; a hard disk is a disk` },
+  );
 }
 
 /**
@@ -130,28 +171,41 @@ export function openMedium(
 }
 
 /** What the IDE controller takes. */
-export function driveSpecs(drives: readonly Drive[]): Partial<Record<DriveName, IdeDriveSpec>> {
-  return Object.fromEntries(drives.map(({ name, kind, medium }) => [
+export function driveSpecs(drives: readonly Drive[]): Partial<Record<IdeName, IdeDriveSpec>> {
+  const ide = drives.filter(({ kind }) => kind !== "floppy");
+  return Object.fromEntries(ide.map(({ name, kind, medium }) => [
     name,
     kind === "cdrom" || medium === undefined ? { cdrom: medium ?? "empty" } : { disk: medium },
   ]));
+}
+
+/** What the floppy disk controller takes. */
+export function floppySpecs(drives: readonly Drive[]): (BlockBacking | "empty" | undefined)[] {
+  return FLOPPY_NAMES.map((name) => {
+    const drive = drives.find((drive) => drive.name === name);
+    return drive && (drive.medium ?? "empty");
+  });
 }
 
 /** Tells drives whose media change which device of the controller they are. */
 export function connectDrives(drives: readonly Drive[], devices: readonly Device[]): void {
   const ide = devices.find((device): device is Piix3Ide => device.name === "ide0");
   const slots = ide?.channels.flatMap((channel) => [...channel.drives]) ?? [];
+  const fdc = devices.find((device): device is Fdc => device.name === "fdc0");
   for (const drive of drives) {
-    const device = slots[DRIVE_NAMES.indexOf(drive.name)];
+    if (!(drive instanceof RemovableDrive)) continue;
     // Not by instanceof: the devices are loaded only for machines with drives.
-    if (drive instanceof CdDrive && device?.packet) drive.connect(device as CdRom);
+    const device = slots[IDE_NAMES.indexOf(drive.name as IdeName)];
+    if (device?.packet) drive.connect(device as CdRom);
+    const floppy = fdc?.drives[FLOPPY_NAMES.indexOf(drive.name as FloppyName)];
+    if (floppy !== undefined) drive.connect(floppy);
   }
 }
 
 /** The drives in the order in which firmware tries them. */
 export function bootDrives(
   drives: readonly Drive[],
-  order: FirmwareBoot["order"] = ["disk", "cdrom"],
+  order: FirmwareBoot["order"] = ["disk", "floppy", "cdrom"],
 ): DriveName[] {
   return order.flatMap((kind) => drives.filter((drive) => drive.kind === kind).map(({ name }) => name));
 }

@@ -126,7 +126,7 @@ export {
   virtioSocket,
   type VirtioSocketOptions,
 } from "./virtio.ts";
-export type { Drive, DriveChanges, DriveName } from "./drives.ts";
+export type { Drive, DriveChanges, DriveName, FloppyName, IdeName } from "./drives.ts";
 export type { Keyboard } from "./keyboard.ts";
 export type { Sound, Tone } from "../devices/speaker.ts";
 export { Screen } from "./screen.ts";

@@ -10,7 +10,7 @@ import type { BootSpec, DriveOptions, FirmwareBoot } from "./boot.ts";
 import { checkController, DRIVE_OPTIONS, hasDrives, withDrives } from "./drive_options.ts";
 import type { OpenFlash } from "./flash.ts";
 import type { BootImage } from "../x86/boot/image.ts";
-import { bootDrives, connectDrives, driveSpecs, NO_DRIVES, openDrives } from "./drives.ts";
+import { bootDrives, connectDrives, driveSpecs, floppySpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
 import { loadImage } from "./load.ts";
@@ -148,6 +148,11 @@ function xenOpener(kind: DomainKind): Opener {
     host: async () => (await import("../xen/open.ts")).xenKindHost(kind),
     boot: async (spec, memory) => await (await import("./xen_boot.ts")).xenBoot(kind, spec, memory),
     open: async ({ memory, cpus, kernel, firmware, drives = [], bootOrder }) => {
+      if (drives.some((drive) => drive.kind === "floppy")) {
+        throw new UnsupportedError("floppy", "Xen's toolstack gives its guests no floppy drives", {
+          remedy: "give it a disk or a CD, or use another backend",
+        });
+      }
       const disks = kind === "hvm" ? { drives, ...(drives.length > 0 && bootOrder && { bootOrder }) } : {};
       const guest = {
         kind,
@@ -298,6 +303,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         bootMenu,
         serialScreen: options.boot?.kind === "firmware" && (told.serial ?? true),
         drives: driveSpecs(drives),
+        floppies: floppySpecs(drives),
         bootDrives: bootDrives(drives, told.order),
         ...(flash && { flash }),
         ...(videoRom && { vga: videoRom }),

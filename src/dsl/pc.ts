@@ -3,6 +3,8 @@ import { DebugConsole } from "../devices/debug_console.ts";
 import { DebugExit } from "../devices/debug_exit.ts";
 import type { Timebase } from "../devices/device_clock.ts";
 import { Dma8237 } from "../devices/dma8237.ts";
+import type { FdcOptions } from "../devices/floppy/fdc.ts";
+import { floppyFormat, USUAL_FORMAT } from "../devices/floppy/formats.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
 import { bootOrder, e820Table, littleEndian, machineMemoryMap } from "../devices/fw_cfg_items.ts";
 import { I8042 } from "../devices/i8042.ts";
@@ -20,7 +22,7 @@ import type { BlockFault } from "../vm/block.ts";
 import type { Device } from "../vm/device.ts";
 import type { StopCause } from "../vm/stop.ts";
 import type { ConsoleEnd } from "./console.ts";
-import { DRIVE_NAMES, type DriveName } from "./drives.ts";
+import { type DriveName, FLOPPY_NAMES, type FloppyName, IDE_NAMES, type IdeName } from "./drives.ts";
 import type { OpenFlash } from "./flash.ts";
 import type { VgaRom } from "./vga_rom.ts";
 
@@ -42,7 +44,9 @@ export interface PcOptions {
   /** Whether firmware's screen and keyboard are on COM1 too. */
   readonly serialScreen: boolean;
   /** Drives by their place: hda, hdb (IDE primary), hdc, hdd (secondary). */
-  readonly drives: Readonly<Partial<Record<DriveName, IdeDriveSpec>>>;
+  readonly drives: Readonly<Partial<Record<IdeName, IdeDriveSpec>>>;
+  /** What lies in the floppy drives A and B; undefined for no such drive. */
+  readonly floppies: FdcOptions["drives"];
   /** Drives in the order in which firmware shall try them. */
   readonly bootDrives: readonly DriveName[];
   /** The chip that firmware keeps its variables in. */
@@ -95,10 +99,11 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
   pci.host.plug({ slot: 1, function: 1 }, ide);
   const vga = options.vga && await vgaOf(options.vga, options);
   if (vga !== undefined) pci.host.plug({ slot: 2 }, vga);
+  const dma = new Dma8237();
   return [
     ...await timerAndInterrupts(options),
     uart,
-    new Cmos({ memory, cpus, time, equipment: EQUIPMENT }),
+    new Cmos({ memory, cpus, time, equipment: EQUIPMENT, floppies: options.floppies.map(driveType) }),
     await firmwareConfiguration(options),
     new DebugConsole({ name: "debugcon", port: 0x402, sink: (bytes) => debugLog.print(bytes) }),
     // Bochs' port: kernels that use it have no other console, firmware does not use it.
@@ -116,7 +121,8 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
     ...(vga ? [vga] : []),
     ...(options.flash ? [options.flash.device(options.onFault)] : []),
     new Post(),
-    new Dma8237(),
+    dma,
+    ...await floppyController(options, dma),
   ];
 }
 
@@ -131,6 +137,19 @@ async function ideOf({ configured, drives, onFault }: PcOptions): Promise<Piix3I
     secondary: { ...(hdc && { master: hdc }), ...(hdd && { slave: hdd }) },
     onFault,
   });
+}
+
+/** The floppy disk controller, if there are drives. */
+async function floppyController({ floppies, onFault }: PcOptions, dma: Dma8237): Promise<Device[]> {
+  if (floppies.every((drive) => drive === undefined)) return [];
+  const { Fdc } = await import("../devices/floppy/fdc.ts");
+  return [new Fdc({ dma: dma.channel(2), drives: floppies, onFault })];
+}
+
+/** What the CMOS RAM says of a floppy drive: that it is one for what lies in it. */
+function driveType(inside: FdcOptions["drives"][number]): number {
+  if (inside === undefined) return 0;
+  return (inside === "empty" ? USUAL_FORMAT : floppyFormat(inside.size) ?? USUAL_FORMAT).drive;
 }
 
 async function vgaOf({ font }: VgaRom, { time, configured }: PcOptions): Promise<Vga> {
@@ -181,7 +200,9 @@ async function firmwareConfiguration(options: PcOptions): Promise<FwCfg> {
 
 /** How SeaBIOS's `bootorder` names a drive (QEMU, docs/bootindex.txt). */
 function openFirmwarePath(name: DriveName): string {
-  const place = DRIVE_NAMES.indexOf(name);
+  const floppy = FLOPPY_NAMES.indexOf(name as FloppyName);
+  if (floppy >= 0) return `/pci@i0cf8/isa@1/fdc@03f0/floppy@${floppy}`;
+  const place = IDE_NAMES.indexOf(name as IdeName);
   return `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
 }
 

@@ -1,15 +1,16 @@
-/** Drives of `firmware()` for a guest whose IDE controller is QEMU's: files, which QEMU opens itself. */
+/** Drives of `firmware()` for a guest whose drives are QEMU's: files, which QEMU opens itself. */
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import { InputError } from "../vm/errors.ts";
 import type { DriveSource, FirmwareBoot } from "./boot.ts";
+import { floppiesOf } from "./drives.ts";
 import { fileURLToPath } from "node:url";
 
-const LETTERS = { disk: "c", cdrom: "d" } as const;
+const LETTERS = { disk: "c", cdrom: "d", floppy: "a" } as const;
 const PLACES = 4;
 
 /** What QEMU is told. @throws {InputError} If a drive is no file, or there are too many. */
 export function qemuDrives(boot: FirmwareBoot): { drives: QemuDrive[]; bootOrder: string } {
-  const { disk, cdrom, snapshot = false, readOnly = false, order = ["disk", "cdrom"] } = boot;
+  const { disk, cdrom, snapshot = false, readOnly = false, floppy, order } = boot;
   const disks = Array.isArray(disk)
     ? disk as readonly (DriveSource | undefined)[]
     : [disk as DriveSource | undefined];
@@ -25,7 +26,13 @@ export function qemuDrives(boot: FirmwareBoot): { drives: QemuDrive[]; bootOrder
     const path = cdrom === "empty" ? {} : { path: pathOf(cdrom) };
     drives.push({ index: 2, kind: "cdrom", ...path, readOnly: true, snapshot: false });
   }
-  return { drives, bootOrder: order.map((kind) => LETTERS[kind]).join("") };
+  floppiesOf(floppy).forEach((source, index) => {
+    if (source === undefined) return;
+    const path = source === "empty" ? {} : { path: pathOf(source) };
+    drives.push({ index, kind: "floppy", ...path, readOnly, snapshot });
+  });
+  const kinds = order ?? (["disk", "floppy", "cdrom"] as const);
+  return { drives, bootOrder: kinds.map((kind) => LETTERS[kind]).join("") };
 }
 
 function pathOf(source: DriveSource): string {

@@ -37,9 +37,10 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
-  const { disk = [], cdrom } = line.drives ?? {};
+  const { disk = [], cdrom, floppy } = line.drives ?? {};
   if (disk.length > 0) options.disk = disk;
   if (cdrom !== undefined) options.cdrom = cdrom;
+  if (floppy !== undefined) options.floppy = floppy;
   if (line.snapshot !== undefined) options.snapshot = line.snapshot;
   if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
   if (line.virtio !== undefined) {

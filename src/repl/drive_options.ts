@@ -20,12 +20,14 @@ export function driveValue(line: CommandLine, text: string): void {
     else if (key === "media" && (value === "disk" || value === "cdrom")) cdrom = value === "cdrom";
     else if (key === "index" && /^[0-3]$/.test(value)) index = Number(value);
     else if (key === "snapshot" && (value === "on" || value === "off")) line.snapshot ||= value === "on";
-    else if (key === "if" && (value === "ide" || value === "virtio" || value === "none")) bus = value;
+    else if (
+      key === "if" && (value === "ide" || value === "floppy" || value === "virtio" || value === "none")
+    ) bus = value;
     else if (key === "id") id = value;
     else if (!(key === "format" && (value === "raw" || value === "qcow2")) && key !== "cache") {
       throw new ShellError(
         `-drive does not understand \`${part}\``,
-        "It takes file=, media=disk or cdrom, index=0 to 3, snapshot=on, format=, id=, and if=ide, virtio or none.",
+        "It takes file=, media=disk or cdrom, index=0 to 3, snapshot=on, format=, id=, and if=ide, floppy, virtio or none.",
       );
     }
   }
@@ -39,6 +41,15 @@ export function driveValue(line: CommandLine, text: string): void {
   }
   if (bus === "virtio") {
     (line.virtio ??= []).push(file);
+    return;
+  }
+  if (bus === "floppy") {
+    const inside = drivesOf(line).floppy ??= [];
+    const at = index ?? [0, 1].find((i) => inside[i] === undefined);
+    if (cdrom || at === undefined || at > 1) {
+      throw new ShellError("There are two floppy drives", "Write -drive file=FILE,if=floppy,index=0 or 1.");
+    }
+    inside[at] = file;
     return;
   }
   place(line, file, { cdrom, index });
@@ -75,19 +86,19 @@ function place(line: CommandLine, file: string, { cdrom, index }: { cdrom: boole
   drives.disk[at] = file;
 }
 
-const LETTERS: Readonly<Record<string, "disk" | "cdrom">> = { c: "disk", d: "cdrom" };
+const LETTERS: Readonly<Record<string, "disk" | "cdrom" | "floppy">> = { a: "floppy", c: "disk", d: "cdrom" };
 
 /** `-boot cd`, `-boot order=cd,menu=on`. */
 export function bootValue(text: string): NonNullable<CommandLine["boot"]> {
   const boot: NonNullable<CommandLine["boot"]> = {};
   for (const part of text.split(",")) {
-    const [, letters] = /^(?:order=)?([cd]+)$/.exec(part) ?? [];
+    const [, letters] = /^(?:order=)?([acd]+)$/.exec(part) ?? [];
     if (letters !== undefined) boot.order = [...letters].map((letter) => LETTERS[letter]);
     else if (part === "menu=on" || part === "menu=off") boot.menu = part === "menu=on";
     else {
       throw new ShellError(
         `-boot does not understand \`${part}\``,
-        "Write -boot c (disk), -boot d (CD-ROM), -boot order=dc,menu=on.",
+        "Write -boot c (disk), -boot a (floppy disk), -boot d (CD-ROM), -boot order=dc,menu=on.",
       );
     }
   }

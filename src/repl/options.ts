@@ -13,15 +13,15 @@ export interface CommandLine {
   initrd?: string;
   append?: string;
   bootSector?: string;
-  /** Disks by place (`-hda` to `-hdd`) and the CD-ROM's medium (`-cdrom`). */
-  drives?: { disk: (string | undefined)[]; cdrom?: string };
+  /** Disks by place (`-hda` to `-hdd`), the CD-ROM's medium (`-cdrom`), floppy disks (`-fda`, `-fdb`). */
+  drives?: { disk: (string | undefined)[]; cdrom?: string; floppy?: (string | undefined)[] };
   /** Drives of `-drive if=none`, by their id, and the files of virtio disks. */
   named?: Map<string, { file: string; cdrom: boolean }>;
   virtio?: string[];
   /** Whether the disks' files stay as they are (`-snapshot`). */
   snapshot?: boolean;
-  /** Boot order in QEMU's letters (`-boot`): c is the disk, d the CD-ROM. */
-  boot?: { order?: ("disk" | "cdrom")[]; menu?: boolean };
+  /** Boot order in QEMU's letters (`-boot`): a is the floppy disk, c the disk, d the CD-ROM. */
+  boot?: { order?: ("disk" | "cdrom" | "floppy")[]; menu?: boolean };
   /** A binary without headers, and how it starts: "FILE,at=0x1000,mode=real". */
   flat?: { file: string; at?: bigint; mode?: "real" | "protected" | "long" };
   /** An image whose kind is told by its contents. */
@@ -79,14 +79,6 @@ export interface OptionRow {
   take(into: CommandLine, value: string): void;
 }
 
-const later = (names: string[], what: string): OptionRow => ({
-  names,
-  value: "VALUE",
-  take: () => {
-    throw new ShellError(`${names[0]}: ${what} are not part of this version`, "Leave it out.");
-  },
-});
-
 /** Every option, in the order of `--help`. */
 export const OPTIONS: readonly OptionRow[] = [
   {
@@ -121,17 +113,23 @@ export const OPTIONS: readonly OptionRow[] = [
     help: "an ISO image in the CD-ROM drive (hdc)",
     take: (o, v) => drivesOf(o).cdrom = v,
   },
+  ...["-fda", "-fdb"].map((name, i): OptionRow => ({
+    names: [name],
+    value: "FILE",
+    help: i === 0 ? "a floppy disk's image in drive A, booted by firmware; -fdb too" : undefined,
+    take: (o, v) => (drivesOf(o).floppy ??= [])[i] = v,
+  })),
   {
     names: ["-drive"],
-    value: "file=FILE[,media=cdrom][,snapshot=on][,index=N]",
+    value: "file=FILE[,media=cdrom][,if=floppy][,snapshot=on][,index=N]",
     help: "a disk, as QEMU spells it",
     take: driveValue,
   },
   { names: ["-snapshot"], help: "keep what the guest writes in memory only", take: (o) => o.snapshot = true },
   {
     names: ["-boot"],
-    value: "[order=]cd[,menu=on|off]",
-    help: "what firmware boots first: c the disk, d the CD-ROM",
+    value: "[order=]cad[,menu=on|off]",
+    help: "what firmware boots first: c the disk, a the floppy disk, d the CD-ROM",
     take: (o, v) => o.boot = bootValue(v),
   },
   { names: ["-append"], value: "TEXT", help: "the kernel's command line", take: (o, v) => o.append = v },
@@ -248,7 +246,6 @@ export const OPTIONS: readonly OptionRow[] = [
   { names: ["--cwd"], value: "DIRECTORY", take: (o, v) => o.cwd = v },
   { names: ["-h", "--help", "-help"], help: "this text", take: (o) => o.show = "help" },
   { names: ["--version", "-version"], help: "the version", take: (o) => o.show = "version" },
-  later(["-fda"], "floppy disks"),
   ...QEMU_OPTIONS,
 ];
 

@@ -64,6 +64,9 @@ Deno.test("options: actions keep their order", () => {
 Deno.test("options: drives by QEMU's names", () => {
   const line = parseOptions(["-hda", "a.img", "-cdrom", "b.iso", "-snapshot", "-boot", "order=dc,menu=on"]);
   assert.deepEqual(line.drives, { disk: ["a.img"], cdrom: "b.iso" });
+  const floppies = parseOptions(["-fda", "a", "-drive", "file=b,if=floppy", "-boot", "a"]);
+  assert.deepEqual(floppies.drives, { disk: [], floppy: ["a", "b"] });
+  assert.deepEqual(floppies.boot?.order, ["floppy"]);
   assert.equal(line.snapshot, true);
   assert.deepEqual(line.boot, { order: ["cdrom", "disk"], menu: true });
   const spelled = parseOptions([
@@ -101,7 +104,7 @@ Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("-bios"), /-bios lacks its FILE/);
   assert.match(refused("-m", "much"), /`much` is no size of memory/);
   assert.match(refused("-smp", "0"), /-smp takes a number/);
-  assert.match(refused("-fda", "x"), /not part of this version/);
+  assert.match(refused("-drive", "file=a,if=floppy,index=2"), /two floppy drives/);
   assert.match(refused("-drive", "media=disk"), /lacks its file/);
   assert.match(refused("-drive", "file=a,if=scsi"), /does not understand `if=scsi`/);
   assert.match(refused("-drive", "file=a,if=none"), /lacks its id/);

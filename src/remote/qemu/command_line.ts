@@ -14,7 +14,7 @@ export interface QemuOptions extends BackendOptions {
   readonly bootMenu?: boolean;
   /** The program; found in PATH if left out. */
   readonly program?: string;
-  /** IDE drives, by place: 0 to 3 are hda to hdd. */
+  /** IDE drives, by place: 0 to 3 are hda to hdd; floppy drives, 0 and 1. */
   readonly drives?: readonly QemuDrive[];
   /** Letters of `-boot order=`: c is the first disk, d the CD-ROM drive. */
   readonly bootOrder?: string;
@@ -29,7 +29,7 @@ export interface QemuOptions extends BackendOptions {
 /** An IDE drive. */
 export interface QemuDrive {
   readonly index: number;
-  readonly kind: "disk" | "cdrom";
+  readonly kind: "disk" | "cdrom" | "floppy";
   /** Its image, sectors one after the other; undefined for an empty drive. */
   readonly path?: string;
   readonly readOnly: boolean;
@@ -90,6 +90,7 @@ function counting(mode: string, folder: string): string[] {
 function ideDrive({ index, kind, path, readOnly, snapshot }: QemuDrive): string {
   const medium = path === undefined ? "" : `,file=${escaped(path)},format=raw`;
   const how = `${readOnly || kind === "cdrom" ? ",readonly=on" : ""}${snapshot ? ",snapshot=on" : ""}`;
+  if (kind === "floppy") return `if=floppy,index=${index}${medium}${path === undefined ? "" : how}`;
   return `if=ide,index=${index},media=${kind}${medium}${path === undefined ? "" : how}`;
 }
 

@@ -152,7 +152,7 @@ export const TOPICS: readonly { names: readonly string[]; summary: string; show:
   },
   {
     names: ["drives", "block"],
-    summary: "IDE drives and what is in them",
+    summary: "drives and what is in them",
     show: async (s) => (await import("./guest.ts")).infoDrives(s),
   },
   {

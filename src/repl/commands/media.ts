@@ -1,11 +1,11 @@
-/** eject and change: CDs in CD-ROM drives, by QEMU's words. */
+/** eject and change: CDs and floppy disks in their drives, by QEMU's words. */
 import { type Drive, InputError } from "../../dsl/mod.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { guest } from "./values.ts";
 
-/** QEMU's name for the CD-ROM drive of a PC. */
-const QEMU_CD = "ide1-cd0";
+/** QEMU's names for drives of a PC. */
+const QEMU_NAMES: Readonly<Record<string, string>> = { "ide1-cd0": "hdc", floppy0: "fda", floppy1: "fdb" };
 
 /** A word "-f" in front, and the rest. */
 function forced(words: readonly string[]): { force: boolean; rest: readonly string[] } {
@@ -20,7 +20,7 @@ export function eject(session: Session, { words }: Invocation): Answer {
   if (drive.medium === undefined) return { text: `${drive.name} is empty.\n`, data: { drive: drive.name } };
   const { name } = drive.medium;
   drive.eject({ force });
-  return { text: `${drive.name}: ${name ?? "the CD"} is out.\n`, data: { drive: drive.name, ejected: name } };
+  return { text: `${drive.name}: ${name} is out.\n`, data: { drive: drive.name, ejected: name } };
 }
 
 /** `change [-f] DRIVE FILE`. */
@@ -32,24 +32,24 @@ export function change(session: Session, { words }: Invocation): Answer {
 }
 
 /** A drive whose medium can be changed. */
-type CdRomDrive = Drive & Required<Pick<Drive, "insert" | "eject">>;
+type Removable = Drive & Required<Pick<Drive, "insert" | "eject">>;
 
-const isCdRom = (drive: Drive): drive is CdRomDrive =>
+const isRemovable = (drive: Drive): drive is Removable =>
   drive.insert !== undefined && drive.eject !== undefined;
 
-/** The CD-ROM drive with that name. @throws {InputError} If there is none, or `usage` says what was to be written. */
-function changeable(session: Session, word: string | undefined, usage: string | undefined): CdRomDrive {
+/** The CD-ROM or floppy drive with that name. @throws {InputError} If there is none, or `usage` says what was to be written. */
+function changeable(session: Session, word: string | undefined, usage: string | undefined): Removable {
   if (word === undefined || usage !== undefined) {
     throw new InputError("which drive?", { remedy: `${usage ?? "eject hdc"}; info drives lists them` });
   }
   const { drives, monitor } = guest(session);
-  const drive = drives.find(({ name }) => name === (word === QEMU_CD ? "hdc" : word));
-  if (drive !== undefined && isCdRom(drive)) return drive;
+  const drive = drives.find(({ name }) => name === (QEMU_NAMES[word] ?? word));
+  if (drive !== undefined && isRemovable(drive)) return drive;
   throw new InputError(
     drive === undefined ? `there is no drive ${word}` : `${word} is a disk, which stays where it is`,
     {
       remedy: monitor === undefined
-        ? "info drives lists them; a CD-ROM drive comes with -cdrom FILE"
+        ? "info drives lists them; -cdrom FILE and -fda FILE give drives whose media can be changed"
         : "QEMU's drives are its monitor's: monitor info block, monitor eject NAME",
     },
   );

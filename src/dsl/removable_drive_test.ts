@@ -1,8 +1,7 @@
 import "../host/preload.ts";
 import assert from "node:assert/strict";
-import type { CdRom } from "../devices/ide/cd_rom.ts";
 import { firmware, MiB, open, StateError } from "./mod.ts";
-import { CdDrive } from "./cd_drive.ts";
+import { RemovableDrive } from "./removable_drive.ts";
 
 const BLOCK = 2048;
 
@@ -16,10 +15,10 @@ function media() {
   return { open, closed };
 }
 
-Deno.test("cd drive: what comes out is closed, once", () => {
+Deno.test("removable drive: what comes out is closed, once", () => {
   const { open, closed } = media();
   {
-    using drive = new CdDrive("hdc", "a", open);
+    using drive = new RemovableDrive("cdrom", "hdc", "a", open);
     drive.insert("b");
     assert.deepEqual([drive.medium?.name, closed], ["b", ["a"]]);
     drive.eject();
@@ -29,11 +28,11 @@ Deno.test("cd drive: what comes out is closed, once", () => {
   assert.deepEqual(closed, ["a", "b", "c"]);
 });
 
-Deno.test("cd drive: of a locked one nothing is taken unless by force, and the new one is closed again", () => {
+Deno.test("removable drive: of a locked one nothing is taken unless by force, and the new one is closed again", () => {
   const { open, closed } = media();
   const asked: boolean[] = [];
-  using drive = new CdDrive("hdc", "a", open);
-  drive.connect({ insert: (_: unknown, force: boolean) => (asked.push(force), force) } as unknown as CdRom);
+  using drive = new RemovableDrive("cdrom", "hdc", "a", open);
+  drive.connect({ insert: (_, force) => (asked.push(force), force) });
   assert.throws(() => drive.insert("b"), (e) => e instanceof StateError && /force/.test(e.remedy ?? ""));
   assert.throws(() => drive.eject(), StateError);
   assert.deepEqual([drive.medium?.name, closed], ["a", ["b"]]);
@@ -41,7 +40,7 @@ Deno.test("cd drive: of a locked one nothing is taken unless by force, and the n
   assert.deepEqual([drive.medium, closed, asked], [undefined, ["b", "a"], [false, false, true]]);
 });
 
-Deno.test("cd drive: the guest's drive has what was put into it, and a file that can't be opened changes nothing", async () => {
+Deno.test("removable drive: the guest's drive has what was put into it, and a file that can't be opened changes nothing", async () => {
   const rom = new Uint8Array(0x10000).fill(0xf4);
   const disk = new Uint8Array(1 << 20);
   await using vm = await open({

@@ -1,5 +1,4 @@
-/** A CD-ROM drive whose medium is changed while the guest runs, as a person would do it. */
-import type { CdRom } from "../devices/ide/cd_rom.ts";
+/** A CD-ROM or floppy drive whose medium is changed while the guest runs, as a person would do it. */
 import type { BlockBacking } from "../vm/block.ts";
 import { StateError } from "../vm/errors.ts";
 import type { DriveSource } from "./boot.ts";
@@ -14,18 +13,30 @@ export interface OpenMedium {
 /** Opens what lies in the drive. @throws {InputError} If it can't be opened. */
 export type OpenMediumOf = (source: DriveSource) => OpenMedium;
 
-/** A CD-ROM drive of a machine. */
-export class CdDrive implements Drive, Disposable {
-  /** A drive for CDs. */
-  readonly kind = "cdrom";
+/** The device that the guest sees. */
+export interface MediumSlot {
+  /** Changes what lies in it; false if the guest holds that, and it is not forced. */
+  insert(medium: BlockBacking | undefined, force: boolean): boolean;
+}
+
+/** A drive of a machine that people can reach. */
+export class RemovableDrive implements Drive, Disposable {
+  /** What goes into it. */
+  readonly kind: "cdrom" | "floppy";
   /** Where it is. */
   readonly name: DriveName;
   readonly #open: OpenMediumOf;
   #inside: OpenMedium | undefined;
-  #rom: CdRom | undefined;
+  #slot: MediumSlot | undefined;
 
   /** @param source What lies in it at first. @throws {InputError} If that can't be opened. */
-  constructor(name: DriveName, source: DriveSource | "empty", open: OpenMediumOf) {
+  constructor(
+    kind: "cdrom" | "floppy",
+    name: DriveName,
+    source: DriveSource | "empty",
+    open: OpenMediumOf,
+  ) {
+    this.kind = kind;
     this.name = name;
     this.#open = open;
     if (source !== "empty") this.#inside = open(source);
@@ -37,8 +48,8 @@ export class CdDrive implements Drive, Disposable {
   }
 
   /** The device that the guest sees. */
-  connect(rom: CdRom): void {
-    this.#rom = rom;
+  connect(slot: MediumSlot): void {
+    this.#slot = slot;
   }
 
   insert(source: DriveSource, options: { readonly force?: boolean } = {}): void {
@@ -56,7 +67,7 @@ export class CdDrive implements Drive, Disposable {
   }
 
   #change(to: OpenMedium | undefined, force: boolean): void {
-    if (this.#rom?.insert(to?.medium, force) === false) {
+    if (this.#slot?.insert(to?.medium, force) === false) {
       to?.store?.[Symbol.dispose]();
       throw new StateError(
         `the guest holds what lies in ${this.name}, and was asked to let go of it`,
