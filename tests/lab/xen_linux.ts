@@ -42,7 +42,10 @@ await using vm = await open({
 });
 const running = vm.continue(LIMIT);
 const first = await Promise.race([vm.console.expect(/READY/, LIMIT), running]);
-assert.ok(!("kind" in first), JSON.stringify(first, (_, v) => typeof v === "bigint" ? `${v}` : v));
+if ("kind" in first) {
+  const why = "reason" in first ? `: ${first.reason}` : "";
+  assert.fail(`${first.kind}${why} at 0x${first.rip.toString(16)}, after ${vm.console.text.slice(-400)}`);
+}
 say("it comes to userspace");
 
 await vm.pause();
