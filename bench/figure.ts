@@ -23,8 +23,8 @@ export interface Figure {
   readonly goal: number;
   readonly better: "higher" | "lower";
   readonly unit: string;
-  /** Whether it needs /dev/kvm, and cc for its twin. */
-  readonly needs: readonly ("kvm" | "cc")[];
+  /** Whether it needs /dev/kvm, to be dom0 of a Xen host, and cc for its twin. */
+  readonly needs: readonly ("kvm" | "xen" | "cc")[];
   /** @throws {Obstacle} If something on this host stands in the way. */
   measure(effort: Effort): Promise<Measured>;
 }

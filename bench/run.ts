@@ -6,7 +6,7 @@
  * Ends with 0 once everything was measured, whatever came out; with 1 if something could not be measured.
  */
 
-import { HvshError } from "../mod.ts";
+import { hosts, HvshError } from "../mod.ts";
 import { boot1, boot2 } from "./linux/boot.ts";
 import { condition, conditionSoftware } from "./condition.ts";
 import { type Figure, Obstacle, reached, type Result } from "./figure.ts";
@@ -23,6 +23,7 @@ import { start, startOpen } from "./start.ts";
 import { step, stepAwait, stepGetRegs } from "./step.ts";
 import { needCompiler } from "./twin.ts";
 import { blkRead } from "./virtio.ts";
+import { XEN_FIGURES } from "./xen.ts";
 import { blkRand, blkSeq } from "./linux/virtio_disk.ts";
 import { net } from "./linux/virtio_net.ts";
 
@@ -59,6 +60,7 @@ const MORE: readonly Figure[] = [
   blkRand,
   blkSeq,
   net,
+  ...XEN_FIGURES,
 ];
 
 interface Options {
@@ -103,6 +105,7 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function measure(figure: Figure, rounds: number): Promise<Result> {
   if (figure.needs.includes("kvm")) needKvm();
+  if (figure.needs.includes("xen")) await needXen();
   if (figure.needs.includes("cc")) await needCompiler();
   const { name, goal, better, unit } = figure;
   const { ratio, ours, theirs, on } = await figure.measure({ rounds, runMs: 40 });
@@ -130,6 +133,13 @@ function needKvm(): void {
         "join the group kvm, or run it as root",
       );
   }
+}
+
+/** @throws {Obstacle} If this is no Xen host, or guests can't be opened. */
+async function needXen(): Promise<void> {
+  const host = (await hosts()).find(({ backend }) => backend === "xen-pvh");
+  if (host?.usable) return;
+  throw new Obstacle(host?.reason ?? "there is no Xen", "deno task bench:xen runs it in a lab");
 }
 
 function parse(args: readonly string[]): Options {

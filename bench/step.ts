@@ -38,7 +38,7 @@ type Guest = Awaited<ReturnType<typeof openGuest>>;
 export let sink = 0n;
 
 /** Each by its name, as the twin in C reads the members of its structure. */
-function readAll(registers: Registers): void {
+export function readAll(registers: Registers): void {
   sink = registers.rax;
   sink = registers.rbx;
   sink = registers.rcx;

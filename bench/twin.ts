@@ -26,10 +26,15 @@ export class Twin implements AsyncDisposable {
    * Builds `twins/NAME.c` with `cc -O2` and starts it.
    *
    * @param settings What it is told as NAME=VALUE.
+   * @param libraries As `cc` takes them: "-lxenctrl".
    * @throws {Obstacle} If there is no compiler, or it finds an error.
    */
-  static async start(name: string, settings: Record<string, string | number>): Promise<Twin> {
-    const program = await build(name);
+  static async start(
+    name: string,
+    settings: Record<string, string | number>,
+    libraries: readonly string[] = [],
+  ): Promise<Twin> {
+    const program = await build(name, libraries);
     const args = Object.entries(settings).map(([key, value]) => `${key}=${value}`);
     const child = new Deno.Command(program, { args, stdin: "piped", stdout: "piped" }).spawn();
     return new Twin(name, child);
@@ -64,15 +69,18 @@ export class Twin implements AsyncDisposable {
 }
 
 /** Builds a program in C, and gives its path. @throws {Obstacle} */
-export async function build(name: string): Promise<string> {
+export async function build(name: string, libraries: readonly string[] = []): Promise<string> {
   await Deno.mkdir(BUILT, { recursive: true });
   const program = fileURLToPath(new URL(name, BUILT));
   const source = fileURLToPath(new URL(`${name}.c`, SOURCES));
-  const { code, stderr } = await new Deno.Command("cc", { args: ["-O2", "-o", program, source] }).output();
+  const args = ["-O2", "-o", program, source, ...libraries];
+  const { code, stderr } = await new Deno.Command("cc", { args }).output();
   if (code !== 0) {
     throw new Obstacle(
       `cc could not build ${source}:\n${new TextDecoder().decode(stderr)}`,
-      "install the kernel's and the C library's headers: apt-get install linux-libc-dev libc6-dev",
+      `install the headers: apt-get install linux-libc-dev libc6-dev${
+        libraries.length > 0 ? " libxen-dev" : ""
+      }`,
     );
   }
   return program;

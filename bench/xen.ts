@@ -1,0 +1,154 @@
+/** The figures of `deno task bench:xen`, in dom0: PVH guests of hvsh's own, and C programs with the same libraries. */
+
+import { domains, flat, gpa, type Machine, MiB, open } from "../mod.ts";
+import { type Figure, median, Obstacle, rates, type Side } from "./figure.ts";
+import { LATCH, LATCH_PORT, STEPPED } from "./guest.ts";
+import { readAll } from "./step.ts";
+import { Twin } from "./twin.ts";
+
+const LIBRARIES = ["-lxenctrl", "-lxenevtchn", "-lxenforeignmemory", "-lxendevicemodel"];
+const AT = 0x1000;
+const SIZE = MiB(64);
+/** As many as hvsh keeps mapped. */
+const PAGES = 1024;
+const MIB = 2 ** 20;
+/** Where Debian has it. */
+const XENCTX = "/usr/lib/xen-4.17/bin/xenctx";
+
+/** A PVH guest in real mode; the number of its domain. */
+async function guest(code: Uint8Array, memory = MiB(16)): Promise<{ vm: Machine; domain: number }> {
+  const before = new Set((await domains()).map(({ id }) => id));
+  const vm = await open({ backend: "xen-pvh", memory, boot: flat(code, { at: AT }) });
+  const made = (await domains()).find(({ id }) => !before.has(id));
+  if (made === undefined) throw new Obstacle("the guest's domain is not to be found", "look at `xl list`");
+  return { vm, domain: made.id };
+}
+
+/** The twin of a figure, on a guest that hvsh made and leaves alone. */
+async function twinOn(name: string, domain: number, settings: Record<string, string | number> = {}) {
+  return await Twin.start(name, { domain, ...settings }, LIBRARIES);
+}
+
+const step: Figure = {
+  name: "hvm-step",
+  what:
+    "await vm.step({count, each}) of a PVH guest, all general registers read; C: vm_event, poll and a reply",
+  goal: 0.8,
+  better: "higher",
+  unit: "steps/s",
+  needs: ["xen", "cc"],
+  async measure(effort) {
+    const { vm } = await guest(STEPPED);
+    await using _ = vm;
+    const { vm: other, domain } = await guest(STEPPED);
+    await using _other = other;
+    await using twin = await twinOn("xen_step", domain);
+    const ours: Side = async (count) => {
+      const start = performance.now();
+      await vm.step({ count, each: readAll });
+      return (performance.now() - start) * 1e6;
+    };
+    return await rates(ours, twin.run, effort);
+  },
+};
+
+const port: Figure = {
+  name: "ioreq",
+  what: "IN and OUT served by a device in TypeScript; C: an ioreq server",
+  goal: 0.7,
+  better: "higher",
+  unit: "accesses/s",
+  needs: ["xen", "cc"],
+  async measure(effort) {
+    const { vm } = await guest(LATCH);
+    await using _ = vm;
+    const { vm: other, domain } = await guest(LATCH);
+    await using _other = other;
+    await using twin = await twinOn("xen_port", domain, { port: LATCH_PORT });
+    let latch = 0;
+    let left = 0;
+    let last = 0;
+    const count = () => {
+      if (--left !== 0) return;
+      last = performance.now();
+      void vm.pause();
+    };
+    await vm.devices.add({
+      name: "latch",
+      ports: { start: LATCH_PORT, length: 1 },
+      read: (_, data) => (data[0] = latch, count()),
+      write: (_, data) => (latch = data[0], count()),
+    });
+    const ours: Side = async (accesses) => {
+      left = accesses;
+      const start = performance.now();
+      await vm.continue();
+      return (last - start) * 1e6;
+    };
+    return await rates(ours, twin.run, effort);
+  },
+};
+
+const read: Figure = {
+  name: "foreign-read",
+  what: "64 MiB by vm.memory.readInto(); C: map, memcpy and unmap of 1024 frames at a time",
+  goal: 0.7,
+  better: "higher",
+  unit: "MiB/s",
+  needs: ["xen", "cc"],
+  async measure(effort) {
+    const { vm, domain } = await guest(STEPPED, SIZE);
+    await using _ = vm;
+    await using twin = await twinOn("xen_read", domain, { size: SIZE, pages: PAGES });
+    const into = new Uint8Array(SIZE).fill(1);
+    const ours: Side = async (count) => {
+      const start = performance.now();
+      for (let i = 0; i < count; i++) await vm.memory.readInto(gpa(0), into);
+      return (performance.now() - start) * 1e6;
+    };
+    return await rates(ours, twin.run, effort, SIZE / MIB);
+  },
+};
+
+const registers: Figure = {
+  name: "regs",
+  what: "hvsh -c 'attach xen:N; info registers; quit', a process; against xenctx -a and hvsh -c quit",
+  goal: 1.3,
+  better: "lower",
+  unit: "ms",
+  needs: ["xen"],
+  async measure({ rounds }) {
+    const { vm, domain } = await guest(STEPPED);
+    await using _ = vm;
+    const shell = (...commands: string[]) => [
+      Deno.execPath(),
+      "task",
+      "-q",
+      "hvsh",
+      ...commands.flatMap((command) => ["-c", command]),
+    ];
+    const times: { ours: number; theirs: number }[] = [];
+    for (let i = 0; i < rounds; i++) {
+      const ours = await took(shell(`attach xen:${domain}`, "info registers", "quit"));
+      times.push({ ours, theirs: await took([XENCTX, "-a", `${domain}`]) + await took(shell("quit")) });
+    }
+    return {
+      ratio: median(times.map((t) => t.ours / t.theirs)),
+      ours: median(times.map((t) => t.ours)),
+      theirs: median(times.map((t) => t.theirs)),
+    };
+  },
+};
+
+/** Milliseconds that a program takes. @throws {Obstacle} If it fails. */
+async function took([program, ...args]: string[]): Promise<number> {
+  const start = performance.now();
+  const { success, stderr } = await new Deno.Command(program, { args, stdin: "null" }).output();
+  if (!success) {
+    throw new Obstacle(`${program} failed: ${new TextDecoder().decode(stderr).trim()}`, "run it by hand");
+  }
+  return performance.now() - start;
+}
+
+/** What is measured in dom0. */
+export const XEN_FIGURES: readonly Figure[] = [step, port, read, registers];
