@@ -24,6 +24,12 @@ export interface Pair {
 }
 
 /**
+ * Rounds of hvsh's guest before it is measured. What a device does in TypeScript is interpreted at first, and compiled
+ * once it has been done some ten thousand times: a second's work on an ordinary host, most of a minute's in a lab.
+ */
+const WARM_UP = 4;
+
+/**
  * Boots both, then measures each case on one and the other, `rounds` times. A case's ratio is the median of its
  * rounds' ratios; the case with the lowest is the figure, and all are told.
  */
@@ -36,9 +42,10 @@ export async function inTurn(rounds: number, pair: Pair): Promise<Measured> {
   const ours = cleanup.use(await askedOnHvsh(files, pair.devices()));
   const theirs = cleanup.use(await askedOnQemu(files, pair.qemu));
   const measured = pair.cases.map(() => [] as { ours: number; theirs: number }[]);
-  for (let round = 0; round < rounds; round++) {
+  for (let round = -WARM_UP; round < rounds; round++) {
     for (const [i, { measure }] of pair.cases.entries()) {
-      measured[i].push({ ours: await measure(ours, 0), theirs: await measure(theirs, 1) });
+      if (round < 0) await measure(ours, 0);
+      else measured[i].push({ ours: await measure(ours, 0), theirs: await measure(theirs, 1) });
     }
   }
   const results = measured.map((each, i) => ({ name: pair.cases[i].name, ...summary(each) }));
