@@ -1,6 +1,7 @@
 /** libslirp: a TCP/IP stack that turns a guest's connections into sockets of this process. */
 import { pollfd } from "../abi/linux.ts";
 import { SLIRP_CALLBACKS, SLIRP_POLL, SlirpConfig } from "../abi/slirp.ts";
+import { monotonicMs } from "./clock.ts";
 import { HostError } from "./error.ts";
 import { cString, libc } from "./libc.ts";
 
@@ -19,8 +20,8 @@ const SYMBOLS = {
   slirp_add_hostfwd: { parameters: ["pointer", "i32", "u32", "i32", "u32", "i32"], result: "i32" },
 } as const;
 
-/** Frames that may wait for the guest: sockets are not read while there are so many. */
-const WAITING_LIMIT = 64;
+/** How often the sockets are looked at, at most: each look costs a call of ours for each of them, however little came. */
+const POLL_MS = 0.2;
 /** Frames that wait at most, whatever comes: more are lost. */
 const FRAMES_LIMIT = 4096;
 /** Descriptors looked at in one poll at most. */
@@ -57,6 +58,7 @@ export class Slirp implements Disposable {
   readonly #kept: Uint8Array<ArrayBuffer>[] = [];
   readonly #add: Deno.UnsafeCallback<{ parameters: ["i32", "i32", "pointer"]; result: "i32" }>;
   readonly #events: Deno.UnsafeCallback<{ parameters: ["i32", "pointer"]; result: "i32" }>;
+  #polledAt = -Infinity;
   readonly #fds = new DataView(new ArrayBuffer(POLL_LIMIT * pollfd.size));
   #count = 0;
   #frames: Uint8Array[] = [];
@@ -114,9 +116,9 @@ export class Slirp implements Disposable {
     slirp().slirp_input(this.#slirp, frame as Uint8Array<ArrayBuffer>, frame.length);
   }
 
-  /** The next frame for the guest; looks at the sockets if none waits. */
+  /** The next frame for the guest; looks at the sockets if none waits, unless that has just been done. */
   receive(): Uint8Array | undefined {
-    if (this.#frames.length < WAITING_LIMIT) this.#poll();
+    if (this.#frames.length === 0 && monotonicMs() - this.#polledAt >= POLL_MS) this.#poll();
     return this.#frames.shift();
   }
 
@@ -155,6 +157,7 @@ export class Slirp implements Disposable {
 
   #poll(): void {
     if (this.#slirp === undefined) return;
+    this.#polledAt = monotonicMs();
     this.#count = 0;
     const timeout = Uint32Array.of(0);
     slirp().slirp_pollfds_fill(this.#slirp, timeout, this.#add.pointer, null);
