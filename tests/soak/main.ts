@@ -10,14 +10,14 @@ import { lexerHolds } from "./lexer.ts";
 import { linuxHolds } from "./linux.ts";
 import { loadersHold } from "./loaders.ts";
 import { vcpusHold } from "./vcpus.ts";
-import { virtioHolds } from "./virtio.ts";
+import { virtioSoak } from "./virtio.ts";
 
 /** Each suite, and how many times as many cases as was asked for it tries: a packet is a small case, a stop a large one. */
 const SUITES = {
   lexer: { holds: lexerHolds, times: 1 },
   loaders: { holds: loadersHold, times: 1 },
   linux: { holds: linuxHolds, times: 1 },
-  virtio: { holds: virtioHolds, times: 1 },
+  virtio: { holds: virtioSoak, times: 1 },
   devices: { holds: devicesHold, times: 1 },
   gdb: { holds: gdbHolds, times: 10 },
   vcpus: { holds: vcpusHold, times: 0.01 },

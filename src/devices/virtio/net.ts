@@ -90,8 +90,8 @@ export class VirtioNet implements VirtioType {
   #up = true;
   /** A frame (behind its header, if unfinished) that the driver had no buffer for: the next one it gets. */
   #held: Uint8Array | undefined;
-  /** The packet that is being sent. */
-  readonly #packet = new Uint8Array(HEADER_BYTES + MOST_BYTES);
+  /** The unfinished packet that is being sent. */
+  #packet: Uint8Array | undefined;
   readonly #header = new Uint8Array(HEADER_BYTES);
   readonly #counts = { sent: 0, received: 0, sentBytes: 0, receivedBytes: 0, dropped: 0 };
 
@@ -277,6 +277,7 @@ export class VirtioNet implements VirtioType {
       chain.read(HEADER_BYTES, frame);
       this.#backing?.send(frame);
     } else {
+      this.#packet ??= new Uint8Array(HEADER_BYTES + MOST_BYTES);
       const packet = this.#packet.subarray(0, HEADER_BYTES + length);
       chain.read(0, packet);
       unfinished.send(packet);
