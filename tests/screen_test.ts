@@ -2,7 +2,7 @@
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { decode } from "npm:fast-png@8.0.0";
-import { bootSector, flat, gpa, gva, open } from "../mod.ts";
+import { bootSector, elf, flat, gpa, gva, MiB, open } from "../mod.ts";
 
 /** mov ax, 0xb800; mov es, ax; then "Hi!" in yellow on blue at the top left; cli; hlt. */
 const TEXT = Uint8Array.of(
@@ -96,4 +96,21 @@ Deno.test("screen: a wrapped VGA sees every access", async () => {
   using _wrap = vm.devices.wrap("vga", { write: (_offset, _data, next) => (writes++, next()) });
   await vm.continue({ timeoutMs: 30_000 });
   assert.equal(writes, 4000);
+});
+
+Deno.test("screen: a multiboot kernel's text is seen, without asking for a VGA", async () => {
+  // mov dword [0xb8000], 'H' 'I' in white; hlt
+  const code = [0xc7, 0x05, 0x00, 0x80, 0x0b, 0x00, 0x48, 0x0f, 0x49, 0x0f, 0xfa, 0xf4];
+  const kernel = new Uint8Array(48 + code.length);
+  const view = new DataView(kernel.buffer);
+  const flags = 0x10000;
+  // Header with load addresses: the file is at 1 MiB, its entry behind the header.
+  [0x1badb002, flags, -(0x1badb002 + flags), 0x10_0000, 0x10_0000, 0, 0, 0x10_0030].forEach((n, i) =>
+    view.setUint32(4 * i, n >>> 0, true)
+  );
+  kernel.set(code, 48);
+  await using vm = await open({ backend: "fake", memory: MiB(4), boot: elf(kernel) });
+  assert.equal((await vm.continue({ timeoutMs: 60_000 })).kind, "halt");
+  assert.match(vm.screen.text, /^HI/);
+  assert.deepEqual(vm.boot?.notes, []);
 });

@@ -44,7 +44,7 @@ export interface OpenOptions extends DriveOptions {
   defaultDevices?: boolean;
   /**
    * Whether the default devices have a VGA, which takes 0xa0000 to 0xbffff out of the RAM; if left out, they do for
-   * `firmware()` and `bootSector()`.
+   * `firmware()` and `bootSector()`, and for kernels by multiboot or PVH.
    */
   vga?: boolean;
   /** Interrupt controllers in the hypervisor; where it has them, if left out. */
@@ -238,6 +238,8 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const roms = image?.roms?.filter((rom) => pc || !rom.shadow);
   const vga = pc && opener.shadow !== false && wantsVga(options.boot, options.vga, image);
   const videoRom = vga ? await vgaRom(options.boot) : undefined;
+  // A kernel that nobody gave a VGA may never look at it.
+  const unseen = options.vga === undefined && options.boot?.kind === "elf";
   using cleanup = new DisposableStack();
   if (opener.devices) checkController(told, pc);
   const { drives, notes, stores } = !opener.devices || !hasDrives(told)
@@ -287,7 +289,7 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         {
           image: {
             ...image,
-            notes: [...image.notes, ...notes, ...flash?.notes ?? [], ...videoRom?.notes ?? []],
+            notes: [...image.notes, ...notes, ...flash?.notes ?? [], ...unseen ? [] : videoRom?.notes ?? []],
           },
         }),
     });

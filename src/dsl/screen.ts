@@ -114,7 +114,7 @@ export class Screen {
     throw new UnsupportedError("screen", "the guest has no VGA of hvsh's", {
       remedy: this.#parts.picture !== undefined
         ? "screenshot FILE.png keeps its dots (screen.png())"
-        : "boot it with firmware() or bootSector() and the default devices, or open it with vga: true (-vga std), on kvm",
+        : "open it with vga: true (-vga std) and the default devices, on kvm",
     });
   }
 }

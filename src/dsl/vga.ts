@@ -8,6 +8,11 @@ import type { BootSpec } from "./boot.ts";
 export const VGA_WINDOW = BigInt(WINDOW);
 export const VGA_WINDOW_BYTES = WINDOW_BYTES;
 
+/** Kernels that QEMU boots with `-kernel` count on the PC that it shows them; Linux has its console elsewhere. */
+function seesPc(boot: BootSpec | undefined, image: BootImage | undefined): boolean {
+  return boot?.kind === "elf" && (image?.protocol === "multiboot" || image?.protocol === "pvh");
+}
+
 /**
  * Whether a guest shall have a VGA.
  *
@@ -19,7 +24,7 @@ export function wantsVga(
   asked: boolean | undefined,
   image: BootImage | undefined,
 ): boolean {
-  const wanted = asked ?? (boot?.kind === "firmware" || boot?.kind === "boot-sector");
+  const wanted = asked ?? (boot?.kind === "firmware" || boot?.kind === "boot-sector" || seesPc(boot, image));
   if (!wanted) return false;
   const end = VGA_WINDOW + BigInt(VGA_WINDOW_BYTES);
   const over = image?.writes.some(({ at, bytes }) => at < end && at + BigInt(bytes.length) > VGA_WINDOW);

@@ -193,7 +193,7 @@ export const OPTIONS: readonly OptionRow[] = [
   {
     names: ["-vga"],
     value: "std|none",
-    help: "a VGA, which firmware and boot sectors have by themselves; kernels write text to RAM without it",
+    help: "a VGA, which all but Linux, plain ELF files and flat binaries have by themselves",
     take(o, v) {
       if (v !== "std" && v !== "none") {
         throw new ShellError(

@@ -231,7 +231,8 @@ export const MACHINE: readonly Command[] = [
     group: "devices",
     summary: "shows the text on the guest's screen, or lets the guest run until it matches",
     usage: ["screen", "screen expect /PATTERN/ [SECONDS]", 'screen expect "TEXT" [SECONDS]'],
-    details: "Guests booted from firmware or a boot sector have a VGA; others with open({ vga: true }).",
+    details:
+      "Guests booted from firmware, a boot sector or by multiboot have a VGA; others with open({ vga: true }).",
     needsGuest,
     complete: () => ["expect"],
     run: async (s, i) => (await import("./screen.ts")).screen(s, i),
