@@ -176,9 +176,31 @@ export class PacketReader {
   feed(bytes: Uint8Array): RspEvent[] {
     const events: RspEvent[] = [];
     for (let at = 0; at < bytes.length;) {
-      at = this.#length === 0 ? this.#outside(bytes, at, events) : this.#inside(bytes, at, events);
+      if (this.#length > 0) at = this.#inside(bytes, at, events);
+      else at = this.#plain(bytes, at, events) ?? this.#outside(bytes, at, events);
     }
     return events;
+  }
+
+  /**
+   * The short way for what nearly all packets are: whole, right, without escapes and run lengths.
+   *
+   * @returns Where it ends; undefined if it is none such.
+   */
+  #plain(bytes: Uint8Array, at: number, events: RspEvent[]): number | undefined {
+    if (bytes[at] !== DOLLAR) return undefined;
+    const hash = bytes.indexOf(HASH, at);
+    if (hash < 0 || hash - at > this.#limit) return undefined;
+    let sum = 0;
+    for (let i = at + 1; i < hash; i++) {
+      const byte = bytes[i];
+      if (byte === ESCAPE || byte === DOLLAR || (byte === STAR && this.#runLengths)) return undefined;
+      sum += byte;
+    }
+    // Undefined, and so worth -1, where it has not come yet.
+    if ((hexValue(bytes[hash + 1]) << 4 | hexValue(bytes[hash + 2])) !== (sum & 0xff)) return undefined;
+    events.push({ kind: "packet", payload: bytes.slice(at + 1, hash) });
+    return hash + 3;
   }
 
   #outside(bytes: Uint8Array, at: number, events: RspEvent[]): number {

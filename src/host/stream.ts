@@ -8,7 +8,7 @@ import { HostError } from "./error.ts";
 import { OwnedFd } from "./fd.ts";
 import { errno, libc } from "./libc.ts";
 
-/** Bytes taken from the kernel at once. */
+/** Bytes taken from the kernel at once: as many as `FULL` of src/remote/link.ts. */
 const RECEIVE = 64 * 1024;
 /** What may wait to be sent: a peer that takes no more than that does not answer either. */
 const SEND_LIMIT = 64 << 20;

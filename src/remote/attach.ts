@@ -50,7 +50,7 @@ export async function attachStub(streams: AttachStreams, waiter: Waiter): Promis
     regions: tree === undefined ? [] : withoutOverlap(regionsOfTree(tree)),
     capabilities: capabilitiesOf(session, qmp),
   });
-  const monitor = qmp && new QemuMonitor(machine, qmp, false);
+  const monitor = qmp && new QemuMonitor(machine, qmp);
   const owned = cleanup.move();
   return new RemoteBackend({
     name: "gdb",

@@ -13,6 +13,10 @@ const WAITING_LIMIT = 1024;
 /** Broken packets in a row until the other side is given up. */
 const BROKEN_LIMIT = 8;
 
+/** How many packets are kept as they were sent, and up to which length. */
+const FRAMES = 16;
+const SHORT = 32;
+
 const ACK = Uint8Array.of(0x2b);
 const NAK = Uint8Array.of(0x2d);
 const STOP = Uint8Array.of(INTERRUPT);
@@ -24,8 +28,10 @@ export class GdbConnection {
   readonly #reader = new PacketReader({ limit: PACKET_LIMIT, runLengths: true });
   readonly #waiting: string[] = [];
   /** Who is to have the answer that comes next, instead of `next`. */
-  #taker: ((answer: string) => void) | undefined;
+  #taker: ((answer: Uint8Array) => void) | undefined;
   readonly #answerMs: number;
+  /** Short packets that were sent: a guest that is stepped is sent the same two all the time. */
+  readonly #frames = new Map<string, Uint8Array>();
   #acks = true;
   /** A packet came whose acknowledgement goes with the next one of ours, or before anything is waited for. */
   #owed = false;
@@ -64,9 +70,19 @@ export class GdbConnection {
     this.#alive();
     // With acknowledgements ours would reach a stub whose guest runs by then, and stop it.
     this.settle();
-    this.#last = packet(payload);
+    this.#last = this.#framed(payload);
     this.#stream.send(this.#owed ? acknowledging(this.#last) : this.#last);
     this.#owed = false;
+  }
+
+  #framed(payload: string): Uint8Array {
+    let frame = this.#frames.get(payload);
+    if (frame !== undefined) return frame;
+    frame = packet(payload);
+    if (payload.length > SHORT) return frame;
+    if (this.#frames.size === FRAMES) this.#frames.clear();
+    this.#frames.set(payload, frame);
+    return frame;
   }
 
   /** Asks a running guest to stop; the stop reply is its answer. */
@@ -102,11 +118,11 @@ export class GdbConnection {
 
   /**
    * Asks, and goes on: the answer is taken when something else is asked, or by `settle`. Only where nothing else is
-   * waited for.
+   * waited for. It is given as it came: who asks after each step may not look at it at all.
    *
    * @throws {GoneError}
    */
-  ask(payload: string, take: (answer: string) => void): void {
+  ask(payload: string, take: (answer: Uint8Array) => void): void {
     this.post(payload);
     this.#taker = take;
   }
@@ -157,7 +173,7 @@ export class GdbConnection {
           this.#broken = 0;
           this.#pay();
           this.#owed = this.#acks;
-          if (this.#taker !== undefined) this.#hand(textOf(event.payload));
+          if (this.#taker !== undefined) this.#hand(event.payload);
           else if (this.#waiting.length < WAITING_LIMIT) this.#waiting.push(textOf(event.payload));
           else this.#gone ??= "the stub floods us with packets that nobody asked for";
           break;
@@ -180,8 +196,8 @@ export class GdbConnection {
   }
 
   /** Some stubs tell of one stop twice: that is no answer to anything. */
-  #hand(answer: string): void {
-    if (/^[TSWX][0-9a-fA-F]{2}/.test(answer)) return;
+  #hand(answer: Uint8Array): void {
+    if (/^[TSWX][0-9a-fA-F]{2}/.test(textOf(answer.subarray(0, 3)))) return;
     this.#taker?.(answer);
     this.#taker = undefined;
   }

@@ -1,6 +1,7 @@
 /** The other ends of a client's streams, in memory: for tests. */
+import { Buffer } from "node:buffer";
 import { packet } from "./packets.ts";
-import type { Stream, Waiter } from "./link.ts";
+import { FULL, type Stream, type Waiter } from "./link.ts";
 
 const decoder = new TextDecoder("latin1");
 
@@ -23,8 +24,12 @@ export class FakeStream implements Stream {
     this.#answer(text, this);
   }
 
+  /** As a socket gives it: what was sent apart comes together. */
   receive(): Uint8Array | undefined {
-    return this.#arriving.shift();
+    if (!this.ready) return undefined;
+    const all = new Uint8Array(Buffer.concat(this.#arriving.splice(0)));
+    if (all.length > FULL) this.#arriving.push(all.subarray(FULL));
+    return all.subarray(0, FULL);
   }
 
   close(): void {

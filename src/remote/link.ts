@@ -9,7 +9,7 @@ export interface Stream {
   readonly ended: boolean;
   /** Sends at once or later. */
   send(bytes: Uint8Array): void;
-  /** What has arrived, valid until the next call. */
+  /** What has arrived, valid until the next call: all of it, if that is less than `FULL`. */
   receive(): Uint8Array | undefined;
   close(): void;
 }
@@ -19,6 +19,9 @@ export interface Waiter {
   /** Waits until some of the streams have something, at most so many milliseconds; gives those. */
   wait(streams: readonly Stream[], timeoutMs: number): readonly Stream[];
 }
+
+/** Bytes that a stream gives at once if it has them. To ask it for more behind less would be a call in vain. */
+export const FULL: number = 64 * 1024;
 
 /** The most that is taken from one stream before the others get their turn. */
 const TURN_BYTES = 1 << 20;
@@ -54,8 +57,7 @@ export class Links implements Disposable {
   }
 
   /** Waits for something to come, at most `timeoutMs`, and hands it out; on patient streams too if `all`. */
-  pump(timeoutMs: number, all = false): void {
-    const now = performance.now();
+  pump(timeoutMs: number, all = false, now = performance.now()): void {
     const everything = all || this.#urgent.length === 0 || now - this.#looked > PATIENCE_MS;
     if (everything) this.#looked = now;
     for (const stream of this.#waiter.wait(everything ? this.#streams : this.#urgent, timeoutMs)) {
@@ -66,6 +68,7 @@ export class Links implements Disposable {
         if (bytes === undefined) break;
         taken += bytes.length;
         take(bytes);
+        if (bytes.length < FULL) break;
       }
     }
   }
@@ -73,10 +76,10 @@ export class Links implements Disposable {
   /** Pumps until `done` or `timeoutMs` have gone by, patient streams too if `all`; whether it is done. */
   until(done: () => boolean, timeoutMs: number, all = false): boolean {
     if (done()) return true;
-    const end = performance.now() + timeoutMs;
-    for (;;) {
-      const left = end - performance.now();
-      this.pump(Math.max(0, Math.ceil(left)), all);
+    let now = performance.now();
+    for (const end = now + timeoutMs;; now = performance.now()) {
+      const left = end - now;
+      this.pump(Math.max(0, Math.ceil(left)), all, now);
       if (done()) return true;
       if (left <= 0) return false;
     }

@@ -10,7 +10,7 @@ import { parseRegisterDump, type RegisterDump } from "./register_dump.ts";
 import { derived, RegisterFile } from "./register_file.ts";
 import { RemoteMemory } from "./remote_memory.ts";
 import type { RemoteVcpu } from "./remote_vcpu.ts";
-import { bytesOf, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
 import type { RegisterMap, SnapshotSource } from "./snapshot.ts";
 import type { StopReply } from "./stop_reply.ts";
 import { RemoteTraps } from "./traps.ts";
@@ -154,10 +154,10 @@ export class Machine {
     return session.monitor("info registers");
   }
 
-  /** The answer to `g`. @throws {GoneError} */
+  /** The answer to `g`, as `RegisterFile` reads it. @throws {GoneError} */
   general(index: number): Uint8Array {
     this.session.halt();
-    return bytesOf("g", this.session.general(index));
+    return this.session.general(index);
   }
 
   /** Where a snapshot of a vCPU comes from. */

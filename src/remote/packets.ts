@@ -12,9 +12,12 @@ export function packet(payload: string): Uint8Array {
   return framePacket(encoder.encode(payload));
 }
 
+/** Up to here a string of its characters is made sooner than one of a decoder. */
+const SHORT = 64;
+
 /** A payload as text, each byte a character. */
 export function textOf(payload: Uint8Array): string {
-  return decoder.decode(payload);
+  return payload.length <= SHORT ? String.fromCharCode(...payload) : decoder.decode(payload);
 }
 
 /** Bytes as hex digits. */

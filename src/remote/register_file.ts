@@ -1,4 +1,7 @@
+import { hexValue } from "../abi/rsp.ts";
 import { GENERAL, type RegisterName, SEGMENTS } from "../vm/registers.ts";
+import { nonsense } from "./connection.ts";
+import { textOf } from "./packets.ts";
 import { registerName } from "./register_names.ts";
 import type { RegisterMap } from "./snapshot.ts";
 import type { StubRegister, TargetDescription } from "./target_xml.ts";
@@ -29,25 +32,25 @@ export class RegisterFile {
   /**
    * Reads the answer to `g`, each register when it is asked for. What the stub does not have is left out.
    *
+   * @param answer Its characters: two digits a byte, `xx` for one that is not known.
    * @param hidden Registers to leave out, although the stub shows them.
+   * @throws {HvshError} If they are none; so does what is returned.
    */
-  read(bytes: Uint8Array, hidden?: ReadonlySet<RegisterName>): RegisterMap {
+  read(answer: Uint8Array, hidden?: ReadonlySet<RegisterName>): RegisterMap {
+    if (answer.length % 2 !== 0 || answer.length === 0) throw nonsense("g", textOf(answer));
     const registers = this.#registers;
     return {
       get(name) {
         const register = hidden?.has(name) ? undefined : registers.get(name);
-        // A stub may answer with fewer registers than it describes (E.2, `g`).
-        if (register === undefined || register.offset + register.size > bytes.length) return undefined;
-        return littleEndian(bytes.subarray(register.offset, register.offset + register.size));
+        return register && valueIn(answer, register);
       },
     };
   }
 
-  /** A register under the stub's own name, from an answer to `g`. */
-  extra(name: string, bytes: Uint8Array): bigint | undefined {
+  /** A register under the stub's own name, from an answer to `g`. @throws {HvshError} */
+  extra(name: string, answer: Uint8Array): bigint | undefined {
     const register = this.#extra.get(name);
-    if (register === undefined || register.offset + register.size > bytes.length) return undefined;
-    return littleEndian(bytes.subarray(register.offset, register.offset + register.size));
+    return register && valueIn(answer, register);
   }
 
   /** The packet that sets a register; undefined if the stub has none such. */
@@ -91,9 +94,32 @@ export function derived(shown: RegisterMap): RegisterMap {
   return { get: (name) => shown.get(name) ?? values.get(name) };
 }
 
-function littleEndian(bytes: Uint8Array): bigint {
-  if (bytes.length === 8) return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+/** A register's value, least byte first; undefined if a stub answers with fewer than it describes (E.2, `g`). */
+function valueIn(answer: Uint8Array, { offset, size }: StubRegister): bigint | undefined {
+  if (2 * (offset + size) > answer.length) return undefined;
   let value = 0n;
-  for (let i = bytes.length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]);
+  for (let at = offset + size; at > offset;) {
+    const bytes = Math.min(4, at - offset);
+    at -= bytes;
+    value = value << BigInt(8 * bytes) | BigInt(wordAt(answer, 2 * at, bytes));
+  }
   return value;
 }
+
+/** Up to four bytes, least first, from their digits. */
+function wordAt(answer: Uint8Array, at: number, bytes: number): number {
+  let word = 0;
+  for (let i = bytes - 1; i >= 0; i--) {
+    word = word << 8 | digitAt(answer, at + 2 * i) << 4 | digitAt(answer, at + 2 * i + 1);
+  }
+  return word >>> 0;
+}
+
+function digitAt(answer: Uint8Array, at: number): number {
+  const value = answer[at] === UNKNOWN ? 0 : hexValue(answer[at]);
+  if (value < 0) throw nonsense("g", textOf(answer));
+  return value;
+}
+
+/** `x`: the stub does not know (E.2, `g`). */
+const UNKNOWN = 0x78;

@@ -307,16 +307,7 @@ export class RemoteVcpu implements BackendVcpu {
   }
 
   #stepDone(hits: number): DebugExit {
-    const vcpu = this as RemoteVcpu;
-    return {
-      kind: "debug",
-      exception: 1,
-      dr6: BS | BigInt(hits),
-      hits,
-      get pc() {
-        return linearRip(vcpu.registers());
-      },
-    };
+    return new StepDone(this, hits);
   }
 
   #msr(index: number): RegisterName | "k_gs_base" {
@@ -327,5 +318,24 @@ export class RemoteVcpu implements BackendVcpu {
     throw new UnsupportedError(`MSR 0x${index.toString(16)}`, "the stub does not show it", {
       remedy: "see msrs() for those that it shows",
     });
+  }
+}
+
+/** The end of a step; where it led is asked for by few. */
+class StepDone implements DebugExit {
+  readonly kind = "debug";
+  readonly exception = 1;
+  readonly dr6: bigint;
+  readonly hits: number;
+  readonly #vcpu: RemoteVcpu;
+
+  constructor(vcpu: RemoteVcpu, hits: number) {
+    this.#vcpu = vcpu;
+    this.hits = hits;
+    this.dr6 = hits === 0 ? BS : BS | BigInt(hits);
+  }
+
+  get pc(): bigint {
+    return linearRip(this.#vcpu.registers());
   }
 }

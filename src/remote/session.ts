@@ -31,7 +31,7 @@ interface Prefetched {
   readonly thread: string;
   /** The session's at that time: what was written since is not in the answer. */
   readonly generation: number;
-  answer: string | undefined;
+  answer: Uint8Array | undefined;
 }
 
 /** A guest behind a stub: whether it runs, its threads, and what it reported last. */
@@ -50,6 +50,7 @@ export class Session {
   #stepFlags: number | undefined;
   /** A stop that came while the guest was asked to stop for another reason. */
   #kept: StopReply | undefined;
+  #told: { readonly text: string; readonly reply: StopReply | undefined } | undefined;
   /** The answer to `g` of the vCPU that stopped, asked for with the stop; undefined until it comes. */
   #prefetched: Prefetched | undefined;
   readonly #beforeRunning: (() => void)[] = [];
@@ -157,8 +158,8 @@ export class Session {
     this.#selected = thread;
   }
 
-  /** The answer to `g` of a vCPU of the guest that stands still. @throws {GoneError} */
-  general(index: number): string {
+  /** The answer to `g` of a vCPU of the guest that stands still, as characters. @throws {GoneError} */
+  general(index: number): Uint8Array {
     const asked = this.#prefetched;
     if (asked?.thread === this.threads[index] && asked.generation === this.generation) {
       this.connection.settle();
@@ -166,7 +167,7 @@ export class Session {
       if (asked.answer !== undefined) return asked.answer;
     }
     this.select(index);
-    return this.connection.request("g");
+    return new TextEncoder().encode(this.connection.request("g"));
   }
 
   /** Lets every vCPU run. */
@@ -240,7 +241,9 @@ export class Session {
   }
 
   #stopped(text: string): StopReply | undefined {
-    const reply = parseStopReply(text);
+    // The end of one step reads like that of the one before.
+    const reply = text === this.#told?.text ? this.#told.reply : parseStopReply(text);
+    this.#told = { text, reply };
     // Anything else (console output of the stub, an empty answer) is no end of the run.
     if (reply === undefined) {
       if (isError(text) || text === "") {
@@ -308,11 +311,4 @@ function noDescription(): TargetDescription {
   throw new InputError("the stub does not describe its registers (qXfer:features:read)", {
     remedy: "use a newer stub: hvsh takes no register layout for granted",
   });
-}
-
-/** The bytes of a `g`, `p` or `m` answer. @throws {HvshError} If they are none. */
-export function bytesOf(what: string, answer: string): Uint8Array {
-  const bytes = isError(answer) ? undefined : fromHex(answer.replaceAll("x", "0"));
-  if (bytes === undefined) throw nonsense(what, answer);
-  return bytes;
 }

@@ -54,13 +54,7 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
       "-boot",
       `menu=${options.bootMenu ? "on" : "off"}${options.bootOrder ? `,order=${options.bootOrder}` : ""}`,
     ],
-    ...[
-      "-drive",
-      // The folder does not outlive QEMU: nothing there has to reach the disk.
-      `file=${
-        escaped(`${folder}/states`)
-      },if=none,id=states,format=qcow2,cache=unsafe,node-name=${STATE_NODE}`,
-    ],
+    ...(counted === undefined ? [] : ["-drive", stateDrive(folder)]),
     ...(options.drives ?? []).flatMap((drive) => ["-drive", ideDrive(drive)]),
     ...(options.screen ? ["-device", "VGA"] : []),
     ...sockets,
@@ -85,6 +79,12 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
 function counting(mode: string, folder: string): string[] {
   const log = escaped(`${folder}/${LOG}`);
   return ["-icount", `shift=3,rr=${mode},rrfile=${log}`, "-global", "apic-common.vapic=off"];
+}
+
+/** The folder does not outlive QEMU: nothing there has to reach the disk. */
+function stateDrive(folder: string): string {
+  const file = escaped(`${folder}/states`);
+  return `file=${file},if=none,id=states,format=qcow2,cache=unsafe,node-name=${STATE_NODE}`;
 }
 
 function ideDrive({ index, kind, path, readOnly, snapshot }: QemuDrive): string {

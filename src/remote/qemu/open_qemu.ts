@@ -87,7 +87,10 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
       name: "qemu",
       machine,
       console,
-      monitor: new QemuMonitor(machine, qmp, true),
+      monitor: new QemuMonitor(machine, qmp, {
+        path: `${folder}/states`,
+        plugged: record !== undefined || replay !== undefined,
+      }),
       reset: () => reset(qmp, `${folder}/log`),
       close: async () => {
         await using _ = resources;

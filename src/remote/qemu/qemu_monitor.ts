@@ -8,6 +8,14 @@ import { readPpm } from "./ppm.ts";
 
 /** The node of the image that states are kept in, in a QEMU of ours. */
 export const STATE_NODE = "hvsh-state";
+/** Where states are kept. */
+export interface StateImage {
+  /** An empty qcow2 image. */
+  readonly path: string;
+  /** Whether QEMU was started with it. */
+  readonly plugged: boolean;
+}
+
 const JOB_MS = 120_000;
 const POLL_MS = 5;
 
@@ -15,14 +23,16 @@ const POLL_MS = 5;
 export class QemuMonitor implements HypervisorMonitor {
   readonly #machine: Machine;
   readonly #qmp: QmpConnection;
-  /** Whether there is an image of ours for states; if not, QEMU finds one among the guest's disks. */
-  readonly #ours: boolean;
+  readonly #states: StateImage | undefined;
+  #plugged: boolean;
   #names = 0;
 
-  constructor(machine: Machine, qmp: QmpConnection, ours: boolean) {
+  /** @param states An image of ours for states; if there is none, QEMU finds one among the guest's disks. */
+  constructor(machine: Machine, qmp: QmpConnection, states?: StateImage) {
     this.#machine = machine;
     this.#qmp = qmp;
-    this.#ours = ours;
+    this.#states = states;
+    this.#plugged = states?.plugged === true;
   }
 
   execute(command: string, args?: Readonly<Record<string, unknown>>): unknown {
@@ -36,14 +46,14 @@ export class QemuMonitor implements HypervisorMonitor {
   async save(name: string): Promise<void> {
     checkName(name);
     this.#machine.session.halt();
-    if (this.#ours) await this.#job("snapshot-save", name);
+    if (this.#states !== undefined) await this.#job("snapshot-save", name);
     else this.#said(this.command(`savevm ${name}`));
   }
 
   async load(name: string): Promise<void> {
     checkName(name);
     this.#machine.session.halt();
-    if (this.#ours) await this.#job("snapshot-load", name);
+    if (this.#states !== undefined) await this.#job("snapshot-load", name);
     else this.#said(this.command(`loadvm ${name}`));
     this.#machine.revived();
   }
@@ -98,8 +108,22 @@ export class QemuMonitor implements HypervisorMonitor {
     return `hvsh-${kind}${this.#names++}`;
   }
 
+  /** QEMU drains and flushes what disks it has at every stop, each step's too: this one it has once it is needed. */
+  #plug(): void {
+    if (this.#plugged || this.#states === undefined) return;
+    this.#qmp.execute("blockdev-add", {
+      driver: "qcow2",
+      "node-name": STATE_NODE,
+      // The image does not outlive QEMU: nothing there has to reach the disk.
+      cache: { "no-flush": true },
+      file: { driver: "file", filename: this.#states.path },
+    });
+    this.#plugged = true;
+  }
+
   /** Runs a command that takes its time, to its end. */
   async #job(command: string, tag: string): Promise<void> {
+    this.#plug();
     const id = this.#name("job");
     this.#qmp.execute(command, { "job-id": id, tag, vmstate: STATE_NODE, devices: [STATE_NODE] });
     for (const deadline = performance.now() + JOB_MS;;) {
