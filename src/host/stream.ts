@@ -103,7 +103,9 @@ export class HostStream implements Disposable {
       if (failed !== ERRNO.EINPROGRESS && failed !== ERRNO.EINTR) {
         throw new HostError(`connect ${name}`, failed);
       }
-      if (pollFds([{ fd, write: true }], CONNECT_MS)[0] === 0) {
+      want(0, fd, true);
+      pollFds(1, CONNECT_MS);
+      if (happened(0) === 0) {
         throw new HostError(`connect ${name}`, ERRNO.ETIMEDOUT);
       }
       // Asking again gives what became of it: connected already, or why not.
@@ -219,33 +221,46 @@ export class HostStream implements Disposable {
  * @returns Those that have something to read, or ended.
  */
 export function waitForStreams(streams: readonly HostStream[], timeoutMs: number): HostStream[] {
-  const open = streams.filter((stream) => !stream.ended);
-  if (open.length === 0) return [];
-  const events = pollFds(open.map(({ fd, unsent }) => ({ fd, write: unsent > 0 })), timeoutMs);
-  return open.filter((stream, i) => {
-    if ((events[i] & LINUX.POLLOUT) !== 0) stream.flush();
-    return (events[i] & ~LINUX.POLLOUT) !== 0;
-  });
+  let count = 0;
+  for (const stream of streams) {
+    if (stream.ended) continue;
+    want(count++, stream.fd, stream.unsent > 0);
+  }
+  if (count === 0) return [];
+  pollFds(count, timeoutMs);
+  const ready: HostStream[] = [];
+  let at = 0;
+  for (const stream of streams) {
+    if (stream.ended) continue;
+    const events = happened(at++);
+    if ((events & LINUX.POLLOUT) !== 0) stream.flush();
+    if ((events & ~LINUX.POLLOUT) !== 0) ready.push(stream);
+  }
+  return ready;
 }
 
-const pollBuffer = new Uint8Array(16 * pollfd.size);
+// One table for all calls: a step of a guest at the other end of a socket waits twice.
+const MOST_FDS = 16;
+const pollBuffer = new Uint8Array(MOST_FDS * pollfd.size);
 const pollView = new DataView(pollBuffer.buffer);
 
-/** poll(2): what happened to each descriptor; zeros if time is up, or a signal came. */
-function pollFds(fds: readonly { fd: number; write: boolean }[], timeoutMs: number): number[] {
-  const { offsets, size } = pollfd;
-  const most = pollBuffer.length / size;
-  if (fds.length > most) {
-    throw new RangeError(`At most ${most} streams can be waited for, not ${fds.length}.`);
-  }
-  fds.forEach(({ fd, write }, i) => {
-    pollView.setInt32(i * size + offsets.fd, fd, true);
-    pollView.setUint16(i * size + offsets.events, LINUX.POLLIN | (write ? LINUX.POLLOUT : 0), true);
-    pollView.setUint16(i * size + offsets.revents, 0, true);
-  });
-  if (libc().poll(pollBuffer, BigInt(fds.length), timeoutMs) < 0) {
-    const failed = errno();
-    if (failed !== ERRNO.EINTR) throw new HostError("poll", failed);
-  }
-  return fds.map((_, i) => pollView.getUint16(i * size + offsets.revents, true));
+/** Notes what is waited for in the table's entry `index`: what comes, and room for what goes if `write`. */
+function want(index: number, fd: number, write: boolean): void {
+  if (index >= MOST_FDS) throw new RangeError(`At most ${MOST_FDS} streams can be waited for.`);
+  const at = index * pollfd.size;
+  pollView.setInt32(at + pollfd.offsets.fd, fd, true);
+  pollView.setUint16(at + pollfd.offsets.events, LINUX.POLLIN | (write ? LINUX.POLLOUT : 0), true);
+  pollView.setUint16(at + pollfd.offsets.revents, 0, true);
+}
+
+/** What poll(2) found for entry `index`. */
+function happened(index: number): number {
+  return pollView.getUint16(index * pollfd.size + pollfd.offsets.revents, true);
+}
+
+/** poll(2) of the first `count` entries; nothing has happened if time is up, or a signal came. */
+function pollFds(count: number, timeoutMs: number): void {
+  if (libc().poll(pollBuffer, BigInt(count), timeoutMs) >= 0) return;
+  const failed = errno();
+  if (failed !== ERRNO.EINTR) throw new HostError("poll", failed);
 }
