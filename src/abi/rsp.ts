@@ -189,14 +189,15 @@ export class PacketReader {
    */
   #plain(bytes: Uint8Array, at: number, events: RspEvent[]): number | undefined {
     if (bytes[at] !== DOLLAR) return undefined;
-    const hash = bytes.indexOf(HASH, at);
-    if (hash < 0 || hash - at > this.#limit) return undefined;
     let sum = 0;
-    for (let i = at + 1; i < hash; i++) {
-      const byte = bytes[i];
+    let hash = at + 1;
+    for (; hash < bytes.length; hash++) {
+      const byte = bytes[hash];
+      if (byte === HASH) break;
       if (byte === ESCAPE || byte === DOLLAR || (byte === STAR && this.#runLengths)) return undefined;
       sum += byte;
     }
+    if (hash - at - 1 > this.#limit) return undefined;
     // Undefined, and so worth -1, where it has not come yet.
     if ((hexValue(bytes[hash + 1]) << 4 | hexValue(bytes[hash + 2])) !== (sum & 0xff)) return undefined;
     events.push({ kind: "packet", payload: bytes.slice(at + 1, hash) });
