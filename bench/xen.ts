@@ -1,10 +1,10 @@
 /** The figures of `deno task bench:xen`, in dom0: PVH guests of hvsh's own, and C programs with the same libraries. */
 
-import { domains, flat, gpa, type Machine, MiB, open } from "../mod.ts";
+import { type BootSpec, domains, elf, flat, gpa, type Machine, MiB, open } from "../mod.ts";
 import { type Figure, median, Obstacle, rates, type Side } from "./figure.ts";
 import { LATCH, LATCH_PORT, STEPPED } from "./guest.ts";
 import { readAll } from "./step.ts";
-import { Twin } from "./twin.ts";
+import { hex, Twin } from "./twin.ts";
 
 const LIBRARIES = ["-lxenctrl", "-lxenevtchn", "-lxenforeignmemory", "-lxendevicemodel"];
 const AT = 0x1000;
@@ -15,10 +15,20 @@ const MIB = 2 ** 20;
 /** Where Debian has it. */
 const XENCTX = "/usr/lib/xen-4.17/bin/xenctx";
 
-/** A PVH guest in real mode; the number of its domain. */
+/** inc rax; add rbx, rax; mov rcx, rbx; push rcx; pop rdx; jmp back */
+const LONG = Uint8Array.of(0x48, 0xff, 0xc0, 0x48, 0x01, 0xc3, 0x48, 0x89, 0xd9, 0x51, 0x5a, 0xeb, 0xf3);
+/** The contract's guest: code is at the same place in the file and in memory, and the stub's room on this page. */
+const PV_KERNEL = new URL("../fixtures/pv_contract.bin", import.meta.url);
+const PV_ROOM = 0x8_2000;
+
+/** A guest of the kind that is stepped, or served; the number of its domain. */
 async function guest(code: Uint8Array, memory = MiB(16)): Promise<{ vm: Machine; domain: number }> {
+  return await opened("xen-pvh", flat(code, { at: AT }), memory);
+}
+
+async function opened(backend: "xen-pvh" | "xen-pv", boot: BootSpec, memory = MiB(16)) {
   const before = new Set((await domains()).map(({ id }) => id));
-  const vm = await open({ backend: "xen-pvh", memory, boot: flat(code, { at: AT }) });
+  const vm = await open({ backend, memory, boot });
   const made = (await domains()).find(({ id }) => !before.has(id));
   if (made === undefined) throw new Obstacle("the guest's domain is not to be found", "look at `xl list`");
   return { vm, domain: made.id };
@@ -43,12 +53,39 @@ const step: Figure = {
     const { vm: other, domain } = await guest(STEPPED);
     await using _other = other;
     await using twin = await twinOn("xen_step", domain);
-    const ours: Side = async (count) => {
-      const start = performance.now();
-      await vm.step({ count, each: readAll });
-      return (performance.now() - start) * 1e6;
-    };
-    return await rates(ours, twin.run, effort);
+    return await rates(stepsOf(vm), twin.run, effort);
+  },
+};
+
+const stepsOf = (vm: Machine): Side => async (count) => {
+  const start = performance.now();
+  await vm.step({ count, each: readAll });
+  return (performance.now() - start) * 1e6;
+};
+
+const pvStep: Figure = {
+  ...step,
+  name: "pv-step",
+  what:
+    "await vm.step({count, each}) of a PV guest, all general registers read; C: the same stub, poll, the context",
+  goal: 0.7,
+  async measure(effort) {
+    const kernel = await Deno.readFile(PV_KERNEL);
+    kernel.set(LONG, AT);
+    const { vm } = await opened("xen-pv", elf(kernel));
+    await using _ = vm;
+    const { vm: other, domain } = await opened("xen-pv", elf(kernel));
+    await using _other = other;
+    // The twin takes the very stub that hvsh puts in for its first step.
+    await vm.step();
+    const [ours, theirs] = await Promise.all(
+      [vm, other].map(({ memory }) => memory.read(gpa(PV_ROOM), 4096)),
+    );
+    const first = ours.findIndex((byte, at) => byte !== theirs[at]);
+    const last = ours.findLastIndex((byte, at) => byte !== theirs[at]);
+    const settings = { stub: hex(ours.subarray(first, last + 1)), place: PV_ROOM + first };
+    await using twin = await twinOn("xen_stub", domain, settings);
+    return await rates(stepsOf(vm), twin.run, effort);
   },
 };
 
@@ -151,4 +188,4 @@ async function took([program, ...args]: string[]): Promise<number> {
 }
 
 /** What is measured in dom0. */
-export const XEN_FIGURES: readonly Figure[] = [step, port, read, registers];
+export const XEN_FIGURES: readonly Figure[] = [step, pvStep, port, read, registers];
