@@ -104,6 +104,7 @@ export class KvmBackend implements Backend, Disposable {
       },
       mapSize: system.vcpuMapSize,
       irqchip: options.irqchip,
+      interruptWaits: () => this.#vm.interruptWaits(),
       debugFlags: system.capability(CAP.SET_GUEST_DEBUG2),
       msrs: system.msrIndices(),
       capabilities: () => capabilities(device),

@@ -21,6 +21,7 @@ export type KvmCapabilityName =
   | "breakpoint-hardware-user"
   | "breakpoint-hardware-resume"
   | "breakpoint-int3-user"
+  | "interrupt-windows"
   | "port-exits";
 
 /** What a probe saw: `true`-like words if it worked, a reason if not. */
@@ -287,6 +288,21 @@ function interrupt(machine: ProbeMachine): Finding {
   return taken(machine, 0x20);
 }
 
+/** A loop's rounds, each of which lets interrupts in for one instruction: STI; NOP; NOP; CLI. */
+const WINDOWS = Array.from({ length: 100 }, () => [0xfb, 0x90, 0x90, 0xfa]).flat();
+
+function windows(machine: ProbeMachine): Finding {
+  machine.start("real", [...WINDOWS, ...leaveCode("real")], { rflags: 0x2n });
+  handle(machine, 0x20);
+  machine.interrupt(0x20);
+  const { reason } = { reason: "", ...taken(machine, 0x20) };
+  return reason === ""
+    ? found("probe: the guest took a vector in the first instructions with interrupts on")
+    : not(
+      "a guest that has interrupts on for a few instructions is not given any: hvsh steps to such a place",
+    );
+}
+
 function nmi(machine: ProbeMachine): Finding {
   machine.start("real", [...WAIT, ...leaveCode("real")]);
   handle(machine, 2);
@@ -346,6 +362,12 @@ export const PROBES: readonly Probe[] = [
   { name: "msr-exits", touches: [], remedy: "Use Linux 5.10 or newer.", try: msrExit },
   { name: "emulation-failure-bytes", touches: [], remedy: "Use Linux 5.16 or newer.", try: failureBytes },
   { name: "interrupts", touches: [], remedy: "Use a host with vmx or svm.", try: interrupt },
+  {
+    name: "interrupt-windows",
+    touches: [],
+    remedy: "Nothing is to be done, but interrupts come late.",
+    try: windows,
+  },
   { name: "nmi", touches: [], remedy: "Use a host with vmx or svm.", try: nmi },
 ];
 

@@ -278,6 +278,28 @@ kvmTest(
   },
 );
 
+kvmTest(
+  "a guest that lets interrupts in for two instructions of each round gets them",
+  ["interrupts"],
+  () => {
+    using machine = guest();
+    handler(machine, 0x09);
+    // again: mov cx, 200; loop $; sti; nop; nop; cli; jmp again
+    const vcpu = real(machine, [0xb9, 0xc8, 0x00, 0xe2, 0xfe, 0xfb, 0x90, 0x90, 0xfa, 0xeb, 0xf5]);
+    assert.equal(vcpu.run().kind, "slice");
+    for (let i = 0; i < 3; i++) {
+      machine.interrupts.line(1).raise();
+      machine.interrupts.line(1).lower();
+      let exit = vcpu.run();
+      // However busy the host is: each of these slices does at least a step of the search.
+      for (let slices = 0; exit.kind === "slice" && slices < 3000; slices++) exit = vcpu.run();
+      assert.equal(exit.kind, "io-out");
+      // IRET, back into the loop.
+      vcpu.settle();
+    }
+  },
+);
+
 kvmTest("an interrupt wakes a guest from HLT without an irqchip", ["interrupts"], () => {
   using machine = guest();
   handler(machine, 0x08);

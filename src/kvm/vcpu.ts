@@ -26,6 +26,9 @@ const CR0 = AT.sregs / 8 + kvm_sregs.offsets.cr0 / 8;
 /** CR0.PE. */
 const PROTECTED = 1n;
 
+/** Steps that the debugger has no part in: breakpoints are told as ever. */
+const TO_WINDOW = MODE.step | MODE.execute;
+
 /** One vCPU on KVM. */
 export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
   /** What brought it back, while that waits to be taken: it was parked for something that was asked of it. */
@@ -55,6 +58,9 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
   /** See `#losesSteps`; asked for at the first step. */
   #loses: boolean | undefined;
 
+  /** Whether this KVM misses moments in which the guest takes interrupts; asked for when one waits. */
+  #misses: boolean | undefined;
+
   /** Takes over a new vCPU's descriptor. @throws {HostError} If KVM refuses something. */
   constructor(
     index: number,
@@ -80,6 +86,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
 
   run(): VmExit {
     if (this.#unanswered !== undefined) this.#refuseUnanswered();
+    if (this.search.left > 0) {
+      const met = this.#toWindow();
+      if (met !== undefined) return met;
+    }
     if (this.#modes.now !== MODE.run) this.#setMode(MODE.run);
     this.#stepping = false;
     return this.#enter(true);
@@ -236,7 +246,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       this.#mayIdle = result < 0 || this.#stepping;
       if (result < 0) {
         if (this.failure() === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
-        return this.#interrupted();
+        const wanted = this.#kicked || this.#stepping;
+        const over = this.#interrupted();
+        if (!wanted && this.#missesWindow()) this.search.begin();
+        return over;
       }
       const exit = this.#decoder.decode();
       if (exit.kind === "irq-window") {
@@ -250,6 +263,41 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       }
       return this.#left(exit);
     }
+  }
+
+  /** At the end of a slice: whether an interrupt waits that KVM would not give the guest, and it is time to look. */
+  #missesWindow(): boolean {
+    if (this.#pending.interruptsOn || this.thread !== undefined || !this.search.due()) return false;
+    const waits = this.context.irqchip ? this.context.interruptWaits() : this.#pending.waiting;
+    if (!waits) return false;
+    return this.#misses ??= this.context.capabilities().get("interrupt-windows")?.usable === false;
+  }
+
+  /**
+   * Steps to where the guest takes interrupts: behind an instruction with IF set before and after it, as the one behind
+   * STI is no such place. Gives what it left for meanwhile; if nothing, the next entry brings the interrupt.
+   */
+  #toWindow(): VmExit | undefined {
+    this.alive();
+    if (this.#modes.now !== TO_WINDOW) this.#setMode(TO_WINDOW);
+    this.#stepping = false;
+    while (this.search.left > 0) {
+      const open = this.#pending.interruptsOn;
+      this.armSlice();
+      this.state.entering();
+      this.#inFlight = false;
+      this.#halted = false;
+      if (this.kvmRun() < 0) {
+        this.#mayIdle = true;
+        if (this.failure() === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
+        return this.#interrupted();
+      }
+      this.search.stepped(open && this.#pending.interruptsOn);
+      if (this.#decoder.stepped) continue;
+      const exit = this.#decoder.decode();
+      if (exit.kind !== "internal-error" || !this.#completed(exit)) return this.#left(exit);
+    }
+    return undefined;
   }
 
   /** Notes what an exit left behind. */

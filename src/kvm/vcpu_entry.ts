@@ -7,6 +7,7 @@ import { SlicePace } from "./slice_pace.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
 import type { VcpuThread } from "./vcpu_thread.ts";
+import { WindowSearch } from "./window_search.ts";
 
 /** How long a guest runs before the event loop gets its turn; where turns take long, up to five times as long. */
 export const SLICE_MS = 5;
@@ -19,6 +20,8 @@ export abstract class VcpuEntry extends VcpuGroups {
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
   readonly #pace: SlicePace;
+  /** Looks for interrupt windows. */
+  protected readonly search = new WindowSearch();
   #timer: SliceTimer | undefined;
 
   protected constructor(
@@ -55,7 +58,7 @@ export abstract class VcpuEntry extends VcpuGroups {
     const timer = this.#timer ?? this.#admitSignal();
     if (timer.armed) return;
     this.#pace.begins(monotonicMs());
-    timer.arm(this.#pace.ms);
+    timer.arm(this.search.soon ? WindowSearch.SOON_MS : this.#pace.ms);
   }
 
   /** After an entry that a signal ended: whether it was that something came to a descriptor, which is answered now. */

@@ -21,6 +21,8 @@ export interface VcpuContext {
   readonly mapSize: number;
   /** Whether the interrupt controllers are in the kernel. */
   readonly irqchip: boolean;
+  /** Whether those have an interrupt for the first vCPU. */
+  interruptWaits(): boolean;
   /** KVM_GUESTDBG_* flags that this host takes. */
   readonly debugFlags: number;
   /** Numbers of the MSRs that KVM can show. */

@@ -17,6 +17,7 @@ import {
 } from "./abi.ts";
 import { initialise, letTick } from "./bios_chips.ts";
 import { pcRouting } from "./routing.ts";
+import { picAsks } from "./pic_request.ts";
 import { filterRanges } from "./msr_filter.ts";
 import type { ChipsAtStart } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
@@ -60,6 +61,10 @@ export class KvmVm implements Disposable {
   #msrExits = false;
   /** State of the interrupt controllers and of the timer at the start; of the timer once it is there. */
   #chips: readonly Uint8Array<ArrayBuffer>[] = [];
+  /** The 8259 pair as it was last looked at. */
+  readonly #pics = [FLAG.IRQCHIP_PIC_MASTER, FLAG.IRQCHIP_PIC_SLAVE].map((chip_id) =>
+    kvm_irqchip.encode({ chip_id })
+  );
   #wired = false;
   #timer: Uint8Array<ArrayBuffer> | undefined;
 
@@ -200,6 +205,13 @@ export class KvmVm implements Disposable {
     this.#level[0] = gsi;
     this.#level[1] = level ? 1 : 0;
     this.#file.ioctlBuffer("KVM_IRQ_LINE", KVM.IRQ_LINE, this.#level);
+  }
+
+  /** Whether the 8259 pair in the kernel has an interrupt for the first vCPU. @throws {HostError} If KVM refuses. */
+  interruptWaits(): boolean {
+    const [master, slave] = this.#pics;
+    for (const pic of [master, slave]) this.#file.ioctlBuffer("KVM_GET_IRQCHIP", KVM.GET_IRQCHIP, pic);
+    return picAsks(master, slave);
   }
 
   /**
