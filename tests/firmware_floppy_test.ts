@@ -49,6 +49,9 @@ Deno.test("firmware: drives A and B, what lies in them, and what does not fit", 
   assert.match(String(seen().driveB), /^80\/2\/9/);
   a.eject!();
   assert.match(String(seen().driveA), /^empty/);
+  const kept = firmware(rom, { floppy: new Uint8Array(BYTES), snapshot: true });
+  await using other = await open({ backend: "fake", memory: MiB(4), boot: kept });
+  assert.equal(other.drives[0].changes?.changed, 0);
   await assert.rejects(
     open({ backend: "fake", memory: MiB(4), boot: firmware(rom, { floppy: new Uint8Array(8 << 20) }) }),
     /no floppy disk's size/,

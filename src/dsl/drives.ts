@@ -35,7 +35,7 @@ export interface Drive {
   /** What it reads; undefined for an empty drive. */
   readonly medium?: BlockBacking | undefined;
   /** What the guest wrote, when that is kept beside the disk. */
-  readonly changes?: DriveChanges;
+  readonly changes?: DriveChanges | undefined;
   /**
    * Puts a CD or a floppy disk into its drive, in place of the one there; the guest is told, and what it was reading
    * fails. Hard disks have no such method.
@@ -156,7 +156,7 @@ export function openMedium(
   name: string,
   { snapshot = false, readOnly = false }: DriveOptions,
   openStore: OpenStore,
-): OpenMedium & Pick<Drive, "changes"> & { readonly notes: readonly string[] } {
+): OpenMedium & { readonly notes: readonly string[] } {
   if (typeof source === "object" && "size" in source) return { medium: source, notes: [] };
   const store = openStore(source instanceof URL ? pathOf(source) : source, {
     mode: snapshot ? "overlay" : readOnly ? "read-only" : "read-write",

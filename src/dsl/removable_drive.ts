@@ -2,12 +2,13 @@
 import type { BlockBacking } from "../vm/block.ts";
 import { StateError } from "../vm/errors.ts";
 import type { DriveSource } from "./boot.ts";
-import type { Drive, DriveName } from "./drives.ts";
+import type { Drive, DriveChanges, DriveName } from "./drives.ts";
 
 /** A medium, and what is to be closed when it is no longer used. */
 export interface OpenMedium {
   readonly medium: BlockBacking;
   readonly store?: Disposable;
+  readonly changes?: DriveChanges;
 }
 
 /** Opens what lies in the drive. @throws {InputError} If it can't be opened. */
@@ -45,6 +46,11 @@ export class RemovableDrive implements Drive, Disposable {
   /** What lies in it now. */
   get medium(): BlockBacking | undefined {
     return this.#inside?.medium;
+  }
+
+  /** What the guest wrote to what lies in it, when that is kept beside the disk. */
+  get changes(): DriveChanges | undefined {
+    return this.#inside?.changes;
   }
 
   /** The device that the guest sees. */
