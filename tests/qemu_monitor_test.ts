@@ -5,6 +5,7 @@ import { decode } from "npm:fast-png@8.0.0";
 import { firmware, flat, gpa, hosts, InputError, open } from "../mod.ts";
 import { emptyQcow2 } from "../src/remote/qemu/empty_qcow2.ts";
 import { readPpm } from "../src/remote/qemu/ppm.ts";
+import { reportError } from "../src/repl/error.ts";
 
 const qemu = (await hosts()).find((host) => host.backend === "qemu");
 const ignore = qemu?.usable !== true;
@@ -51,7 +52,15 @@ Deno.test({
       assert.match(await monitor.command("info network"), /restrict=on/);
       await monitor.removeDevice(card);
       assert.throws(() => monitor.addDisk(`${folder}/none`), /none/);
-      assert.throws(() => monitor.execute("nonsense"), /nonsense/);
+      // QEMU's own words are a sentence for the user: no stack stands behind them.
+      assert.throws(() => monitor.execute("nonsense"), (error) => {
+        const { message, frames } = reportError(error);
+        return /^QEMU refuses nonsense/.test(message) && frames.length === 0;
+      });
+      await assert.rejects(
+        vm.screen.png(),
+        /^UnsupportedError: the screen can't be had here: this QEMU has no display/,
+      );
     }),
 });
 

@@ -30,6 +30,7 @@ const OURS = new Set([
   "ExpressionError",
   "TimeoutError",
   "HostError",
+  "QmpError",
 ]);
 
 /** A host's error bears its errno's name. */

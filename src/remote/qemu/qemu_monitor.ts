@@ -1,9 +1,9 @@
 /** QEMU's monitor as scripts have it: states, disks, network cards, and whatever else it knows. */
-import { HvshError, InputError } from "../../vm/errors.ts";
+import { HvshError, InputError, UnsupportedError } from "../../vm/errors.ts";
 import type { DiskPlug, HypervisorMonitor, NetworkPlug } from "../../vm/hypervisor.ts";
 import type { Picture } from "../../vm/picture.ts";
 import type { Machine } from "../machine.ts";
-import type { QmpConnection } from "../qmp.ts";
+import { type QmpConnection, QmpError } from "../qmp.ts";
 import { readPpm } from "./ppm.ts";
 
 /** The node of the image that states are kept in, in a QEMU of ours. */
@@ -97,10 +97,22 @@ export class QemuMonitor implements HypervisorMonitor {
   async picture(): Promise<Picture> {
     const file = await Deno.makeTempFile({ suffix: ".ppm" });
     try {
-      this.#qmp.execute("screendump", { filename: file });
+      this.#screendump(file);
       return readPpm(await Deno.readFile(file));
     } finally {
       await Deno.remove(file);
+    }
+  }
+
+  #screendump(file: string): void {
+    try {
+      this.#qmp.execute("screendump", { filename: file });
+    } catch (error) {
+      if (!(error instanceof QmpError && /no console/.test(error.message))) throw error;
+      throw new UnsupportedError("the screen", "this QEMU has no display device", {
+        cause: error,
+        remedy: "boot it with firmware() (-bios, -hda), or start QEMU with -vga std",
+      });
     }
   }
 
