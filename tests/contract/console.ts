@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { gpa, TimeoutError } from "../../mod.ts";
-import { type Case, type Context, DATA, ended, go, group, pointer, refused } from "./case.ts";
+import { type Case, type Context, DATA, ended, go, group, PATIENCE_MS, pointer, refused } from "./case.ts";
 
 const COM1 = 0x3f8n;
 
@@ -25,7 +25,7 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     const heard: number[] = [];
     using _ = vm.console.onOutput((bytes) => heard.push(...bytes));
     // A console in another process tells a moment later.
-    const told = vm.console.expect("from the guest\r\n");
+    const told = vm.console.expect("from the guest\r\n", { timeoutMs: PATIENCE_MS });
     await ended(c, vm);
     await told;
     assert.equal(vm.console.text, "Grüße from the guest\r\n");
@@ -50,6 +50,8 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     assert.equal(vm.state, "paused");
     assert.equal(vm.console.text, "");
     await ended(c, vm);
+    // A console in another process tells a moment later.
+    while (!vm.console.text.includes("nothing here")) await new Promise((resolve) => setTimeout(resolve, 5));
     const second = await vm.console.expect(/login:/, { timeoutMs: 20 }).then(() => undefined, (e) => e);
     assert.match(String(second), /nothing here/);
   },
@@ -59,7 +61,7 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
     const running = vm.continue();
     const text = "a line that is longer than the receiver's FIFO of sixteen bytes\n";
     await vm.console.send(text);
-    await vm.console.expect(text, { timeoutMs: 10_000 });
+    await vm.console.expect(text, { timeoutMs: PATIENCE_MS });
     assert.equal(vm.console.text, text);
     await vm.pause();
     await running;

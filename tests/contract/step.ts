@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import { gva } from "../../mod.ts";
-import { type Case, CODE, DATA, group, hex, needs, orRefused, pointer, refused } from "./case.ts";
+import {
+  type Case,
+  CODE,
+  DATA,
+  group,
+  hex,
+  needs,
+  orRefused,
+  PATIENCE_MS,
+  pointer,
+  refused,
+} from "./case.ts";
 
 const at = (offset: number) => BigInt(CODE + offset);
 
@@ -120,12 +131,12 @@ export const STEP_CASES: readonly Case[] = group("step", {
       code: "ffd6 fec0 fa f4 9090909090909090 9090 fec0 fec0 c3",
       registers: { rax: 0n, rsi: at(16), rsp: BigInt(DATA) },
     });
-    const over = await vm.stepOver({ timeoutMs: 5000 });
+    const over = await vm.stepOver({ timeoutMs: PATIENCE_MS });
     assert.deepEqual([over.kind, over.rip, over.registers.rax & 0xffn], ["step", at(2), 2n]);
     await vm.vcpus[0].setRegisters({ rip: at(0) });
     assert.equal((await vm.step()).rip, at(16));
-    assert.equal((await vm.runUntil(gva(CODE + 18), { timeoutMs: 5000 })).rip, at(18));
-    const out = await vm.stepOut({ timeoutMs: 5000 });
+    assert.equal((await vm.runUntil(gva(CODE + 18), { timeoutMs: PATIENCE_MS })).rip, at(18));
+    const out = await vm.stepOut({ timeoutMs: PATIENCE_MS });
     assert.deepEqual([out.kind, out.rip, out.registers.rax & 0xffn], ["step", at(2), 4n]);
     assert.deepEqual([...vm.breakpoints], [], "none of these leaves a breakpoint");
   },

@@ -10,6 +10,7 @@ import {
   hex,
   NotHere,
   orRefused,
+  PATIENCE_MS,
   pointer,
   refused,
   until,
@@ -109,8 +110,8 @@ export const WATCHPOINT_CASES: readonly Case[] = group("watchpoints", {
     const bp = await vm.breakpoints.add(gva(CODE + 4));
     // The write's watchpoint and the breakpoint behind it are at the same place: both are told, in some order.
     const kinds = [
-      (await vm.continue({ timeoutMs: 5000 })).kind,
-      (await vm.continue({ timeoutMs: 5000 })).kind,
+      (await vm.continue({ timeoutMs: PATIENCE_MS })).kind,
+      (await vm.continue({ timeoutMs: PATIENCE_MS })).kind,
     ];
     assert.ok(kinds.includes("watchpoint"), `${kinds}`);
     assert.ok(bp.hits <= 1);
