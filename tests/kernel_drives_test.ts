@@ -1,7 +1,7 @@
 /** IDE drives of guests that no firmware boots. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { type BackendName, firmware, flat, type GuestMachine, hosts, MiB, open } from "../mod.ts";
+import { type BackendName, bootSector, firmware, flat, type GuestMachine, hosts, MiB, open } from "../mod.ts";
 
 const kvm = (await hosts()).find((host) => host.backend === "kvm");
 if (!kvm?.usable) console.log(`skipped: drives of kernels on kvm: ${kvm?.reason}`);
@@ -46,4 +46,18 @@ Deno.test("kernel drives: what makes no sense is refused", async () => {
     open({ backend: "fake", boot: READ, disk, defaultDevices: false }),
     { name: "UnsupportedError", message: /^drives can't be had here/ },
   );
+});
+
+Deno.test({
+  name:
+    "kernel drives: a program that sleeps until each interrupt of its disk is not taken for one that nothing wakes",
+  ignore: !kvm?.usable,
+  fn: async () => {
+    // It reads 64 MiB, 128 KiB at a time, and says ETX.
+    const boot = bootSector(new URL("../fixtures/disk_read.bin", import.meta.url));
+    await using vm = await open({ backend: "kvm", memory: MiB(64), boot, disk: new Uint8Array(MiB(64)) });
+    const stop = await vm.continue({ timeoutMs: 240_000 });
+    assert.equal(stop.kind, "halt");
+    assert.equal(vm.console.text, "\x02\x03");
+  },
 });

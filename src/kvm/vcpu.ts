@@ -4,6 +4,7 @@ import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
 import { type InternalErrorExit, isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
+import { standsAtHlt } from "./at_hlt.ts";
 import { machineClosed } from "./closed.ts";
 import { completeInstruction } from "./complete.ts";
 import { FLAG, kvm_regs, kvm_sregs } from "./abi.ts";
@@ -283,6 +284,12 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     this.#stepping = false;
     while (this.search.left > 0) {
       const open = this.#pending.interruptsOn;
+      // A step over HLT is not to be had: such a KVM lets the guest sleep on behind it, in the middle of a handler. And
+      // HLT is a place where it gives interrupts by itself.
+      if (open && standsAtHlt(this.registers(), this.context.memory)) {
+        this.search.stepped(true);
+        break;
+      }
       this.armSlice();
       this.state.entering();
       this.#inFlight = false;
