@@ -3,6 +3,11 @@ import { UnsupportedError } from "../vm/errors.ts";
 import { enableLapic } from "../x86/apic.ts";
 import type { BootImage } from "../x86/boot/image.ts";
 
+/** Whether the protocol is one of boot loaders, which run behind a BIOS: such kernels count on the PC that it leaves. */
+export function followsLoader(image: BootImage | undefined): boolean {
+  return image?.protocol === "multiboot" || image?.protocol === "pvh";
+}
+
 /** Puts a boot image into memory and the first vCPU into its start state. */
 export async function loadImage(
   vcpu: BackendVcpu,
@@ -13,7 +18,7 @@ export async function loadImage(
     await write(at, bytes);
     if (zeros > 0) await zero(at + BigInt(bytes.length), zeros, write);
   }
-  if (image.protocol === "multiboot" || image.protocol === "pvh") await asBiosLeavesIt(vcpu);
+  if (followsLoader(image)) await asBiosLeavesIt(vcpu);
   await vcpu.setRegisters(image.registers);
 }
 

@@ -13,7 +13,7 @@ import type { BootImage } from "../x86/boot/image.ts";
 import { bootDrives, connectDrives, driveSpecs, floppySpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
-import { loadImage } from "./load.ts";
+import { followsLoader, loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
 import { pcDevices } from "./pc.ts";
@@ -253,12 +253,11 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   const bootMenu = told.menu ?? (options.boot?.kind === "firmware" && !hasDrives(told));
   // Code that expects no BIOS would not know what to do with a tick.
   const kind = options.boot?.kind;
-  const entersAsBios = image?.protocol === "multiboot" || image?.protocol === "pvh";
   const chips = {
     initialised: kind !== undefined && kind !== "firmware",
     ticking: kind === "elf" || kind === "linux",
     // Kernels that boot loaders start find interrupts as the BIOS before them left them.
-    ...(entersAsBios && { pic: (await import("../x86/bios_pic.ts")).PIC_LEFT_BY_BIOS }),
+    ...(followsLoader(image) && { pic: (await import("../x86/bios_pic.ts")).PIC_LEFT_BY_BIOS }),
   };
   const backend = await opener.open({
     memory,

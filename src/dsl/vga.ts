@@ -3,15 +3,11 @@ import { WINDOW, WINDOW_BYTES } from "../devices/vga/data_path.ts";
 import type { BootImage } from "../x86/boot/image.ts";
 import { InputError } from "../vm/errors.ts";
 import type { BootSpec } from "./boot.ts";
+import { followsLoader } from "./load.ts";
 
 /** Where the VGA's window is, and its length in bytes. */
 export const VGA_WINDOW = BigInt(WINDOW);
 export const VGA_WINDOW_BYTES = WINDOW_BYTES;
-
-/** Kernels that QEMU boots with `-kernel` count on the PC that it shows them; Linux has its console elsewhere. */
-function seesPc(boot: BootSpec | undefined, image: BootImage | undefined): boolean {
-  return boot?.kind === "elf" && (image?.protocol === "multiboot" || image?.protocol === "pvh");
-}
 
 /**
  * Whether a guest shall have a VGA.
@@ -24,7 +20,9 @@ export function wantsVga(
   asked: boolean | undefined,
   image: BootImage | undefined,
 ): boolean {
-  const wanted = asked ?? (boot?.kind === "firmware" || boot?.kind === "boot-sector" || seesPc(boot, image));
+  // Linux has its console elsewhere.
+  const wanted = asked ?? (boot?.kind === "firmware" || boot?.kind === "boot-sector" ||
+    (boot?.kind === "elf" && followsLoader(image)));
   if (!wanted) return false;
   const end = VGA_WINDOW + BigInt(VGA_WINDOW_BYTES);
   const over = image?.writes.some(({ at, bytes }) => at < end && at + BigInt(bytes.length) > VGA_WINDOW);

@@ -1,13 +1,11 @@
 /** Which inputs of the interrupt controllers in the kernel an interrupt goes to (KVM api.rst, KVM_SET_GSI_ROUTING). */
+import { ISA_TIMER } from "../x86/isa_timer.ts";
 import { FLAG, kvm_irq_routing, kvm_irq_routing_entry, kvm_irq_routing_irqchip } from "./abi.ts";
 
 /** Inputs of the 8259 pair, of one 8259, and of the I/O APIC. */
 const PIC_INPUTS = 16;
 const CHIP_INPUTS = 8;
 const IO_APIC_INPUTS = 24;
-/** The ISA interrupt of the 8254, and the I/O APIC's input that it has on a PC. */
-const TIMER = 0;
-const TIMER_INPUT = 2;
 
 /**
  * A `struct kvm_irq_routing` that wires a PC: each interrupt to the input of its number, but the timer to the I/O
@@ -20,8 +18,9 @@ export function pcRouting(): Uint8Array<ArrayBuffer> {
     routes.push({ gsi: irq, irqchip, pin: irq % CHIP_INPUTS });
   }
   for (let input = 0; input < IO_APIC_INPUTS; input++) {
-    if (input === TIMER_INPUT) routes.push({ gsi: TIMER, irqchip: FLAG.IRQCHIP_IOAPIC, pin: input });
-    else if (input !== TIMER) routes.push({ gsi: input, irqchip: FLAG.IRQCHIP_IOAPIC, pin: input });
+    if (input === ISA_TIMER.input) {
+      routes.push({ gsi: ISA_TIMER.irq, irqchip: FLAG.IRQCHIP_IOAPIC, pin: input });
+    } else if (input !== ISA_TIMER.irq) routes.push({ gsi: input, irqchip: FLAG.IRQCHIP_IOAPIC, pin: input });
   }
   const bytes = new Uint8Array(kvm_irq_routing.size + routes.length * kvm_irq_routing_entry.size);
   const view = new DataView(bytes.buffer);

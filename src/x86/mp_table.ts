@@ -2,6 +2,7 @@
  * The tables of Intel's MultiProcessor Specification 1.4: kernels that know no ACPI (xv6, say) find processors and
  * the I/O APIC there. A BIOS puts them into memory; a guest that is booted without one gets these.
  */
+import { ISA_TIMER } from "./isa_timer.ts";
 import { checksum, type Field, lay } from "./acpi/tables.ts";
 
 /** What the tables tell of. */
@@ -41,7 +42,6 @@ const CONFORMS = 0;
 const HIGH_LEVEL = 0b1101;
 const ISA_BUS = 0;
 /** The second 8259's input at the first is no interrupt of its own: at the I/O APIC the timer has its place. */
-const TIMER = 0;
 const CASCADE = 2;
 const EVERYBODY = 0xff;
 
@@ -68,7 +68,7 @@ export function mpTable(machine: MpMachine, at: bigint): Uint8Array<ArrayBuffer>
   for (let irq = 0; irq < 16; irq++) {
     if (irq === CASCADE) continue;
     const flags = machine.level.includes(irq) ? HIGH_LEVEL : CONFORMS;
-    const input = irq === TIMER ? CASCADE : irq;
+    const input = irq === ISA_TIMER.irq ? ISA_TIMER.input : irq;
     entries.push(interrupt(ENTRY.IO_INTERRUPT, INTERRUPT.INT, flags, irq, IO_APIC_ID, input));
   }
   // The 8259s at LINT0, NMI at LINT1 (4.3.5).

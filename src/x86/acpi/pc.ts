@@ -1,4 +1,5 @@
 /** What ACPI tells of a PC of ours: processors, interrupts, power, and the devices that can't be found by looking. */
+import { ISA_TIMER } from "../isa_timer.ts";
 import {
   type Aml,
   device,
@@ -74,8 +75,6 @@ export const TABLES = 64;
 
 const LOCAL_APIC = 0xfee0_0000;
 const IO_APIC = 0xfec0_0000;
-/** Where the 8254's interrupt goes at the I/O APIC. */
-const TIMER = { irq: 0, input: 2 } as const;
 /** Interrupts that firmware leads PCI's pins to. */
 const PCI_INTERRUPTS = [5, 10, 11] as const;
 /** Offsets of the PIIX4's registers. */
@@ -225,7 +224,7 @@ function interrupts({ cpus, pm }: AcpiPc): Uint8Array {
     gsi: number,
     flags: number,
   ): Field[] => [[2, 1], [10, 1], [0, 1], [irq, 1], [gsi, 4], [flags, 2]];
-  fields.push(...override(TIMER.irq, TIMER.input, 0));
+  fields.push(...override(ISA_TIMER.irq, ISA_TIMER.input, 0));
   const level = [...new Set([...PCI_INTERRUPTS, pm.sci])].toSorted((a, b) => a - b);
   for (const irq of level) fields.push(...override(irq, irq, LEVEL_HIGH));
   fields.push([4, 1], [6, 1], [0xff, 1], [0, 2], [1, 1]); // NMI at LINT1 of all
