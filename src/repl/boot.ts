@@ -34,6 +34,7 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.cpu !== undefined) options.cpu = line.cpu;
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
   if (line.vga !== undefined) options.vga = line.vga;
+  if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
   const path = line.file ?? line.kernel;
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
@@ -42,7 +43,6 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (cdrom !== undefined) options.cdrom = cdrom;
   if (floppy !== undefined) options.floppy = floppy;
   if (line.snapshot !== undefined) options.snapshot = line.snapshot;
-  if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
   if (line.virtio !== undefined) {
     const { virtioDisk } = await import("../dsl/virtio.ts");
     const mode = line.snapshot ? "overlay" : "read-write";

@@ -79,7 +79,7 @@ Deno.test("options: drives by QEMU's names", () => {
   assert.equal(spelled.snapshot, true);
 });
 
-Deno.test("options: QEMU's command lines can be pasted", () => {
+Deno.test("options: QEMU's command lines can be pasted", async () => {
   const line = parseOptions(
     ("-nodefaults -device pc-testdev -device isa-debug-exit,iobase=0xf4,iosize=0x4 -vnc none -serial stdio -machine accel=kvm " +
       "-kernel k.flat -smp 4,sockets=2,cores=2,threads=1 -cpu max,-avx2 -no-reboot -nographic -s " +
@@ -93,6 +93,8 @@ Deno.test("options: QEMU's command lines can be pasted", () => {
     disk: [],
     cdrom: "b.iso",
   }]);
+  const alone = await planGuest(parseOptions(["-device", "pc-testdev"]));
+  assert.deepEqual(alone.options.devices?.map(({ name }) => name), ["pc-testdev"]);
   assert.equal(parseOptions(["-accel", "tcg"]).backend, "qemu");
   assert.equal(parseOptions(["-M", "pc,accel=kvm:tcg"]).backend, undefined);
   assert.equal(parseOptions(["-smp", "sockets=2,cores=3"]).cpus, 6);
