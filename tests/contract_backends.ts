@@ -5,6 +5,16 @@ import { CODE } from "./contract/case.ts";
 
 const ALL_MODES: readonly Mode[] = ["real", "protected", "long"];
 
+/** What wants accesses of the guest to come to hvsh and be answered. */
+const ANSWERED: readonly string[] = [
+  "devices: *",
+  "step: a step of an access lets the device answer, and stands behind it",
+  "access breaks: on a port stop behind the access, which is done",
+  "access breaks: of one direction let the other pass; ignore, once and conditions count",
+  "access breaks: on MMIO stop behind the access",
+  "close: with breakpoints and devices in takes them out",
+];
+
 /** The fake, started in `mode`. */
 function fake(mode: Mode): ContractBackend {
   return {
@@ -67,12 +77,7 @@ function qemu(mode: Mode, place: string): ContractBackend {
         reason:
           "a guest in QEMU has QEMU's devices: accesses do not come to hvsh, and what is not there reads as 0",
         tests: [
-          "devices: *",
-          "step: a step of an access lets the device answer, and stands behind it",
-          "access breaks: on a port stop behind the access, which is done",
-          "access breaks: of one direction let the other pass; ignore, once and conditions count",
-          "access breaks: on MMIO stop behind the access",
-          "close: with breakpoints and devices in takes them out",
+          ...ANSWERED,
         ],
       },
       {
@@ -185,14 +190,9 @@ async function xenPv(place: string): Promise<ContractBackend> {
       {
         reason: "a PV guest has no ports, and no addresses that devices could answer at",
         tests: [
-          "devices: *",
-          "step: a step of an access lets the device answer, and stands behind it",
-          "access breaks: on a port stop behind the access, which is done",
-          "access breaks: of one direction let the other pass; ignore, once and conditions count",
-          "access breaks: on MMIO stop behind the access",
+          ...ANSWERED,
           "stops: the debug-exit port gives its code",
           "stops: a reset by port 0x92 is a shutdown",
-          "close: with breakpoints and devices in takes them out",
         ],
       },
       {
