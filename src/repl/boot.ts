@@ -1,4 +1,5 @@
 import type { OpenOptions } from "../dsl/mod.ts";
+import { commaList } from "./comma_list.ts";
 import { ShellError } from "./error.ts";
 import { bootOptions, type CommandLine, hasDrives } from "./options.ts";
 import { guessFile, type ImageGuess } from "./image.ts";
@@ -101,8 +102,5 @@ async function bootOf(
 
 /** QEMU's form for multiboot modules: "FILE1 arguments,FILE2"; a doubled comma is a comma. */
 function modulesOf(text: string): { image: string; cmdline: string }[] {
-  return text.split(/(?<!,),(?!,)/).map((part) => {
-    const cmdline = part.replaceAll(",,", ",");
-    return { image: cmdline.split(" ")[0], cmdline };
-  });
+  return commaList(text).map((cmdline) => ({ image: cmdline.split(" ")[0], cmdline }));
 }

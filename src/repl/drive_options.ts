@@ -1,4 +1,5 @@
 /** The options that say which drives a guest has, in QEMU's words. */
+import { commaList } from "./comma_list.ts";
 import { ShellError } from "./error.ts";
 import type { CommandLine } from "./options.ts";
 
@@ -14,8 +15,8 @@ export function driveValue(line: CommandLine, text: string): void {
   let cdrom = false;
   let bus = "ide";
   let id: string | undefined;
-  for (const part of text.split(/(?<!,),(?!,)/)) {
-    const [, key, value] = /^(\w+)=([^]*)$/.exec(part.replaceAll(",,", ",")) ?? [];
+  for (const part of commaList(text)) {
+    const [, key, value] = /^(\w+)=([^]*)$/.exec(part) ?? [];
     if (key === "file") file = value;
     else if (key === "media" && (value === "disk" || value === "cdrom")) cdrom = value === "cdrom";
     else if (key === "index" && /^[0-3]$/.test(value)) index = Number(value);
