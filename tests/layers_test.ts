@@ -32,6 +32,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/dsl/networks.ts": { imports: ["backing"] },
   "src/dsl/sockets.ts": { imports: ["backing"] },
   "src/dsl/qemu_drives.ts": { imports: ["vm", "remote"] },
+  "src/dsl/programs.ts": { imports: ["host"] },
   "src/dsl/qemu.ts": { imports: ["vm", "remote", "host"] },
   "src/dsl/open.ts": { imports: [...BELOW_DSL, ...BACKENDS] },
   "src/repl": { imports: ["dsl"], types: ["vm", "debug"] },

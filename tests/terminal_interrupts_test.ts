@@ -1,4 +1,6 @@
 /** Ctrl-C in every state of the shell, and code of the user's that never returns: the prompt comes back each time. */
+import assert from "node:assert/strict";
+import { hosts } from "../mod.ts";
 import { type Fixture, flat, left, start, test } from "./shell_terminal.ts";
 
 /** What stands behind the answer `print` gave last; a busy machine may take its time. */
@@ -100,3 +102,46 @@ test("Ctrl-C between commands, whenever it comes, does not leave the shell", asy
   await terminal.press("C-d");
   await left(f, 0);
 });
+
+/** The processes that have `pid` for their parent. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+  return children.trim().split(" ").filter((text) => text !== "").map(Number);
+}
+
+/** The state of a process, as proc(5) has it: T is one that was stopped. */
+async function stateOf(pid: number): Promise<string> {
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+  return stat.slice(stat.lastIndexOf(")") + 2)[0];
+}
+
+const qemu = (await hosts()).find(({ backend }) => backend === "qemu");
+if (!qemu?.usable) console.log(`skipped: Ctrl-C and Ctrl-Z with QEMU: ${qemu?.reason}`);
+
+if (qemu?.usable) {
+  test("Ctrl-C stops a guest in QEMU and not QEMU; Ctrl-Z stops both, and fg lets both go on", async (f) => {
+    const { terminal } = f;
+    const screen = new Screen(f);
+    await terminal.enter("exec bash --norc");
+    await terminal.enter(`${f.hvsh} ${flat("ticks", "qemu")}`);
+    await terminal.waitFor(/^hvsh.*> $/m, 60_000);
+    const [program] = await childrenOf(await f.pid());
+    await terminal.enter("context off");
+    await terminal.enter("continue");
+    await screen.line("tick");
+    await terminal.press("C-c");
+    await screen.back(String.raw`Paused\.`);
+    await terminal.enter("continue");
+    await screen.line("tick");
+    await terminal.press("C-z");
+    await terminal.waitFor(/Stopped/, 60_000);
+    assert.equal(await stateOf(program), "T", "QEMU is stopped too");
+    await terminal.enter("clear; fg");
+    await terminal.waitFor(/^tick$/m, 60_000);
+    await terminal.press("C-c");
+    await terminal.waitFor(/^Paused\.$/m, 60_000);
+    await terminal.press("C-d");
+    await terminal.enter("echo left");
+    await terminal.waitFor(/^left$/m, 60_000);
+  });
+}

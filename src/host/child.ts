@@ -31,6 +31,32 @@ function isFile(path: string): boolean {
   }
 }
 
+/** Programs that run, as far as the event loop has seen. */
+const running = new Set<Deno.ChildProcess>();
+
+/**
+ * Stops all programs that `HostChild` has started, until disposed: Ctrl-Z does not reach them, since they are in
+ * sessions of their own.
+ */
+export function holdChildren(): Disposable {
+  const held = [...running];
+  for (const child of held) signal(child, "SIGSTOP");
+  return {
+    [Symbol.dispose]() {
+      for (const child of held) signal(child, "SIGCONT");
+    },
+  };
+}
+
+/** Sends a signal to a program that may have ended by itself a moment ago. */
+function signal(child: Deno.ChildProcess, name: Deno.Signal): void {
+  try {
+    child.kill(name);
+  } catch (error) {
+    if (!(error instanceof TypeError) && !(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
 /** A running program. The kernel kills it when this thread ends, however that happens. */
 export class HostChild implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -54,9 +80,15 @@ export class HostChild implements AsyncDisposable {
       stdin: "null",
       stdout: "null",
       stderr: "piped",
+      // A session of its own: Ctrl-C in the terminal is sent to all of hvsh's group, and QEMU would end by it.
+      detached: true,
     }).spawn();
     this.#reading = this.#read();
-    this.#status = this.#child.status.then((status) => this.#over = status);
+    running.add(this.#child);
+    this.#status = this.#child.status.then((status) => {
+      running.delete(this.#child);
+      return this.#over = status;
+    });
     // A program that runs on does not keep hvsh from ending: it ends with it.
     this.#child.unref();
   }
@@ -101,14 +133,7 @@ export class HostChild implements AsyncDisposable {
 
   /** Kills it, and waits for its end. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#over === undefined) {
-      try {
-        this.#child.kill("SIGKILL");
-      } catch (error) {
-        // It may have ended by itself a moment ago.
-        if (!(error instanceof TypeError) && !(error instanceof Deno.errors.NotFound)) throw error;
-      }
-    }
+    if (this.#over === undefined) signal(this.#child, "SIGKILL");
     await this.ended();
   }
 

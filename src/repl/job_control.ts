@@ -1,5 +1,7 @@
 /** Ctrl-Z: the shell is stopped as every program is, with the terminal as it was, and goes on after `fg`. */
 
+import { holdPrograms } from "../dsl/programs.ts";
+
 /** What happens to the terminal. */
 export interface StopParts {
   /** Gives it back, before the process stops. */
@@ -56,6 +58,7 @@ export class JobControl implements Disposable {
       return false;
     }
     this.#parts.release();
+    using _held = holdPrograms();
     // It returns when we go on.
     Deno.kill(0, "SIGSTOP");
     this.#wentOn = performance.now();
