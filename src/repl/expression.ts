@@ -5,7 +5,7 @@
  * - registers: `$rax`, `$eax`, `$al`, `$pc`, `$sp`, `$cr3`, `$cs_base`, `$cpl`; `$1`, `$`, `$mine`
  * - addresses: `kernel_main+0x10`, `f000:fff0`, `$es:$di`, `phys(0x1000)`
  * - memory: `*$rsp`, `{u16}0x46c`, `*(u32*)ADDRESS`, `(i8)$al`; `msr(0xc0000080)`
- * - operators of C, with C's precedence
+ * - operators of C, with C's precedence, `a ? b : c` and `sizeof` among them
  */
 import { evaluation } from "./expression/evaluate.ts";
 import { type Node, parse } from "./expression/parser.ts";

@@ -94,6 +94,34 @@ Deno.test("operators bind as in C", () => {
   assert.equal(number("(i64)$rax < 0"), 1n);
 });
 
+Deno.test("a choice binds least, to the right, and works out one side only", () => {
+  assert.equal(number("1 ? 2 : 3"), 2n);
+  assert.equal(number("$ax?10:20"), 10n, "digits before its colon are decimal");
+  assert.equal(number("0 ? 10 : 1 ? 20 : 30"), 20n);
+  assert.equal(number("1 ? 0 ? 1 : 2 : 3"), 2n);
+  assert.equal(number("1 || 0 ? 5 : 6 + 1"), 5n);
+  assert.equal(number("1 ? start : 1 / 0"), 0x7c00n);
+  assert.equal(number("(0 ? 1 : 2) + 1"), 3n);
+  assert.equal(at("1 ? (f000:fff0) : 0"), 0xffff0n, "in parentheses a colon is a segment's");
+  assert.equal(at("f000:(1 ? 16 : 0)"), 0xf0010n);
+  assert.throws(() => number("1 ? 2"), /A : is missing after the \?/);
+  assert.throws(() => number("1 ? : 2"), ExpressionError);
+  assert.throws(() => number("1 : 2 : 3"), ExpressionError);
+  assert.throws(() => number(`${"1 ? ".repeat(300)}1${" : 0".repeat(300)}`), /nested too deeply/);
+});
+
+Deno.test("sizeof of types, registers and memory", () => {
+  assert.equal(number("sizeof(int)"), 4n);
+  assert.equal(number("sizeof (unsigned short)"), 2n);
+  assert.equal(number("sizeof(u32*)"), 8n);
+  assert.equal(number("sizeof $eax"), 4n);
+  assert.equal(number("sizeof($ah)"), 1n);
+  assert.equal(number("sizeof ((u16)$rax) + 1"), 3n);
+  assert.equal(number("sizeof {u16}0x10000000"), 2n, "nothing is read");
+  assert.equal(number("sizeof(1 + 1) * 2"), 16n);
+  assert.throws(() => number("sizeof"), ExpressionError);
+});
+
 Deno.test("registers, their parts, and variables", () => {
   assert.equal(number("$rbx"), 0x1122_3344_5566_7788n);
   assert.equal(number("$EBX"), 0x5566_7788n);

@@ -85,10 +85,15 @@ function checkNames(node: Node, names: Names): void {
     case "binary":
       checkNames(node.left, names);
       return checkNames(node.right, names);
+    case "choice":
+      checkNames(node.condition, names);
+      checkNames(node.yes, names);
+      return checkNames(node.no, names);
     case "unary":
     case "read":
     case "cast":
     case "call":
+    case "size":
       return checkNames(node.operand, names);
     default:
       return node satisfies never;

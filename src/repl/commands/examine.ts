@@ -172,9 +172,12 @@ async function numbers(session: Session, state: ExamineState, count: number): Pr
     text += `${session.style.error(failed.message)}\n`;
   }
   // As gdb has it: the last address that was shown, and what is there.
-  const { variables } = stateOf(session);
-  variables.set("_", start + BigInt((values.length - 1) * bytes));
-  variables.set("__", values[values.length - 1]);
+  const last = values.at(-1);
+  if (last !== undefined) {
+    const { variables } = stateOf(session);
+    variables.set("_", start + BigInt((values.length - 1) * bytes));
+    variables.set("__", last);
+  }
   return { text, data: { address: start, space: state.space, size: bytes, format: letter, values } };
 }
 

@@ -76,26 +76,35 @@ function unread(error: Error): Registers {
 
 /** What names mean to this session, with these registers. */
 export function namesFor(session: Session, registers: Registers): Names {
-  const { history, variables } = stateOf(session);
   const vm = session.vm;
   return {
     register: (name) => (name === "cpl" ? BigInt(cpl(registers)) : registers[name]),
     linear: (segment: SegmentName, offset: bigint) => linear(registers, segment, offset),
     symbol: (name) => vm?.symbols.lookup(name),
     variableType: (name) => typeOf(vm?.symbols.symbol(name)),
-    variable(name) {
-      if (name === "") return history.at(-1)?.value;
-      if (name === "$") return history.at(-2)?.value;
-      if (/^\$?\d+$/.test(name)) {
-        const n = Number(name.replace("$", ""));
-        return (name.startsWith("$") ? history.at(-1 - n) : history[n - 1])?.value;
-      }
-      return variables.get(name);
-    },
+    variable: (name) => variable(session, name),
     get word() {
       return ({ 16: 2, 32: 4, 64: 8 } as const)[bitness(registers)];
     },
   };
+}
+
+/**
+ * gdb's variables: `$`, `$$`, `$1` and `$$2` of the printed values, `$_exitcode` once the guest ended with one,
+ * `$_thread`, and those that `set` made.
+ */
+function variable(session: Session, name: string): bigint | undefined {
+  const { history, variables } = stateOf(session);
+  if (name === "") return history.at(-1)?.value;
+  if (name === "$") return history.at(-2)?.value;
+  if (/^\$?\d+$/.test(name)) {
+    const n = Number(name.replace("$", ""));
+    return (name.startsWith("$") ? history.at(-1 - n) : history[n - 1])?.value;
+  }
+  if (name === "_thread") return session.vm === undefined ? 0n : BigInt(session.vcpu) + 1n;
+  const stop = session.vm?.lastStop;
+  if (name === "_exitcode" && stop?.kind === "exit") return BigInt(stop.code);
+  return variables.get(name);
 }
 
 /** An object of 1, 2, 4 or 8 bytes is taken for an unsigned number: the table knows no more of it. */
@@ -137,12 +146,11 @@ const noGuest = (): never => {
 };
 
 function NO_GUEST(session: Session): Names {
-  const { variables, history } = stateOf(session);
   return {
     register: noGuest,
     linear: noGuest,
     symbol: () => undefined,
-    variable: (name) => (name === "" ? history.at(-1)?.value : variables.get(name)),
+    variable: (name) => variable(session, name),
     word: 8,
   };
 }

@@ -41,6 +41,16 @@ export function* evaluation(node: Node, names: Names): Generator<Request, Value,
       return unary(node.operator, yield* evaluation(node.operand, names));
     case "binary":
       return yield* binary(node.operator, node.left, node.right, names);
+    case "choice": {
+      const { value } = yield* evaluation(node.condition, names);
+      return yield* evaluation(value === 0n ? node.no : node.yes, names);
+    }
+    case "size":
+      // As in C nothing is read to know how long it is.
+      if (node.operand.kind === "read" && node.operand.type) {
+        return { value: BigInt(node.operand.type.bytes) };
+      }
+      return { value: BigInt(bytesOf(yield* evaluation(node.operand, names))) };
     case "read":
       return yield* read(node.type, yield* pointerIn(node.operand, names), names);
     case "cast": {
@@ -210,6 +220,14 @@ function equal(left: bigint, right: bigint): boolean {
   if (left === right) return true;
   if (left >= 1n << 64n || right >= 1n << 64n) return false;
   return BigInt.asUintN(64, left) === BigInt.asUintN(64, right);
+}
+
+/** Bytes of a value: of its type, its register or its place in memory; a bare number is an address's size. */
+function bytesOf({ type, place }: Value): number {
+  if (type !== undefined) return type.bytes;
+  if (place?.kind === "memory") return place.type.bytes;
+  if (place?.kind === "register") return Math.ceil(place.bits / 8);
+  return 8;
 }
 
 function* read(type: Scalar | undefined, operand: Value, names: Names): Generator<Request, Value, bigint> {

@@ -29,7 +29,8 @@ export class ExpressionError extends InputError {
 }
 
 const UNITS: Readonly<Record<string, bigint>> = { k: 10n, m: 20n, g: 30n, t: 40n };
-const OPERATORS = /^(?:<<=|>>=|[-+*/%&|^]=(?!=)|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>()=:{},])/;
+/** In a place of its own `?` begins a choice; where a value is wanted it begins a name, as MSVC mangles them. */
+const OPERATORS = /^(?:<<=|>>=|[-+*/%&|^]=(?!=)|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!<>()=:{},?])/;
 /** More than any person types; keeps the parser's recursion small. */
 const LONGEST = 4096;
 
@@ -37,7 +38,8 @@ const LONGEST = 4096;
  * Cuts an expression into tokens.
  *
  * Numbers: `0x7c00`, `0b101`, `0o17`, `31744`, `7c00h`, with `_` between digits, an `n` at the end as TypeScript
- * has it, or a unit (`64K`, `1MiB`). On both sides of a colon digits are hexadecimal: `f000:fff0`.
+ * has it, or a unit (`64K`, `1MiB`). On both sides of a colon digits are hexadecimal: `f000:fff0`; the colon of
+ * `a ? b : c` is the operator `?:`, before which a segmented address wants parentheses.
  *
  * @param prefix Whether what is no expression may follow: the tokens then end there.
  * @throws {ExpressionError} For a character or number that fits nowhere.
@@ -45,17 +47,24 @@ const LONGEST = 4096;
 export function tokenize(source: string, prefix = false): Token[] {
   if (source.length > LONGEST) throw new InputError(`An expression has at most ${LONGEST} characters`);
   const tokens: Token[] = [];
+  /** Choices without their colon yet, by depth of parentheses. */
+  const choices = [0];
   let at = 0;
   while (true) {
     while (/\s/.test(source[at] ?? "")) at++;
     if (at >= source.length) break;
-    const last = tokens.at(-1);
     let token: Token;
     try {
-      token = next(source, at, last?.kind === "operator" && last.name === ":");
+      token = next(source, at, tokens.at(-1), choices[choices.length - 1] > 0);
     } catch (error) {
       if (prefix && tokens.length > 0 && error instanceof ExpressionError) break;
       throw error;
+    }
+    if (token.kind === "operator") {
+      if (token.name === "(") choices.push(0);
+      else if (token.name === ")" && choices.length > 1) choices.pop();
+      else if (token.name === "?") choices[choices.length - 1]++;
+      else if (token.name === "?:") choices[choices.length - 1]--;
     }
     tokens.push(token);
     at = token.end;
@@ -64,16 +73,21 @@ export function tokenize(source: string, prefix = false): Token[] {
   return tokens;
 }
 
-function next(source: string, at: number, afterColon: boolean): Token {
+function next(source: string, at: number, last: Token | undefined, choosing: boolean): Token {
   const rest = source.slice(at);
-  const hex = afterColon
+  const afterValue = last !== undefined && (last.kind !== "operator" || last.name === ")");
+  if (rest[0] === "?" && afterValue) return { kind: "operator", name: "?", at, end: at + 1 };
+  if (rest[0] === ":" && choosing) return { kind: "operator", name: "?:", at, end: at + 1 };
+  const hex = last?.kind === "operator" && last.name === ":"
     ? /^(?:0x)?([0-9a-f]{1,8})(?![\w$.])/i.exec(rest)
+    : choosing
+    ? null
     : /^(?:0x)?([0-9a-f]{1,4})(?=\s*:)/i.exec(rest);
   if (hex) return { kind: "number", value: BigInt(`0x${hex[1]}`), at, end: at + hex[0].length };
   if (/^[0-9]/.test(rest)) return number(source, at, rest);
   const dollar = /^\$(\$\w*|\w*)/.exec(rest);
   if (dollar) return { kind: "dollar", name: dollar[1], at, end: at + dollar[0].length };
-  const name = /^[A-Za-z_.?][\w.$@?]*/.exec(rest);
+  const name = /^(?:\?[\w.$@?]+|[A-Za-z_.][\w.$@]*)/.exec(rest);
   if (name) return { kind: "name", name: name[0], at, end: at + name[0].length };
   const quoted = /^'([^']+)'/.exec(rest);
   if (quoted) return quote(quoted[1], at, at + quoted[0].length);

@@ -13,9 +13,11 @@ export type Node =
     | { readonly kind: "segmented"; readonly segment: Node; readonly offset: Node }
     | { readonly kind: "unary"; readonly operator: "-" | "+" | "~" | "!" | "&"; readonly operand: Node }
     | { readonly kind: "binary"; readonly operator: string; readonly left: Node; readonly right: Node }
+    | { readonly kind: "choice"; readonly condition: Node; readonly yes: Node; readonly no: Node }
     | { readonly kind: "read"; readonly type: Scalar | undefined; readonly operand: Node }
     | { readonly kind: "cast"; readonly type: Scalar; readonly pointer: boolean; readonly operand: Node }
     | { readonly kind: "call"; readonly name: "phys" | "linear" | "msr"; readonly operand: Node }
+    | { readonly kind: "size"; readonly operand: Node }
   );
 
 const PRECEDENCE: Readonly<Record<string, number>> = {
@@ -76,7 +78,7 @@ const DEEPEST = 200;
  */
 export function parse(source: string): Node {
   const parser = new Parser(source);
-  const node = parser.expression(0);
+  const node = parser.expression();
   parser.finish();
   return node;
 }
@@ -88,7 +90,7 @@ export function parse(source: string): Node {
  */
 export function parsePrefix(source: string): { node: Node; end: number } {
   const parser = new Parser(source, true);
-  const node = parser.expression(0);
+  const node = parser.expression();
   return { node, end: parser.position };
 }
 
@@ -99,7 +101,7 @@ export function parsePrefix(source: string): { node: Node; end: number } {
  */
 export function parseAssignment(source: string): { target?: Node; value: Node } {
   const parser = new Parser(source);
-  const first = parser.expression(0);
+  const first = parser.expression();
   const operator = parser.takesAssignment();
   if (operator === undefined) {
     parser.finish();
@@ -114,7 +116,7 @@ export function parseAssignment(source: string): { target?: Node; value: Node } 
       remedy: "examples: $rax = 1, {u32}0x1000 = 5, $mine = 7",
     });
   }
-  const given = parser.expression(0);
+  const given = parser.expression();
   parser.finish();
   // `$rax += 1` is `$rax = $rax + 1`.
   const value = operator === ""
@@ -166,8 +168,21 @@ class Parser {
     throw this.#error(`${this.#source.slice(token.at, token.end)} does not belong here`, token.at);
   }
 
+  /** `a ? b : c`, which binds least and to the right, or what is within it. */
+  expression(): Node {
+    const condition = this.#operators(0);
+    const at = this.position;
+    if (!this.takes("?")) return condition;
+    if (++this.#depth > DEEPEST) throw this.#error("This is nested too deeply", at);
+    const yes = this.expression();
+    if (!this.takes("?:")) throw this.#error("A : is missing after the ?", this.position);
+    const no = this.expression();
+    this.#depth--;
+    return { kind: "choice", condition, yes, no, at };
+  }
+
   /** Precedence climbing. */
-  expression(least: number): Node {
+  #operators(least: number): Node {
     if (++this.#depth > DEEPEST) throw this.#error("This is nested too deeply", this.position);
     let left = this.#unary();
     while (true) {
@@ -175,7 +190,7 @@ class Parser {
       const precedence = token.kind === "operator" ? PRECEDENCE[token.name] : undefined;
       if (token.kind !== "operator" || precedence === undefined || precedence <= least) break;
       this.#next++;
-      left = { kind: "binary", operator: token.name, left, right: this.expression(precedence), at: token.at };
+      left = { kind: "binary", operator: token.name, left, right: this.#operators(precedence), at: token.at };
     }
     this.#depth--;
     return left;
@@ -219,12 +234,7 @@ class Parser {
     const at = this.position;
     this.#next++;
     if (this.#peek().kind === "name") {
-      const words: string[] = [];
-      for (let token = this.#peek(); token.kind === "name"; token = this.#peek()) {
-        words.push(token.name);
-        this.#next++;
-      }
-      const type = typeNamed(words.join(" "));
+      const type = typeNamed(this.#words());
       const pointer = type !== undefined && this.takes("*");
       if (type && this.takes(")")) return { kind: "cast", type, pointer, operand: this.#unary(), at };
     }
@@ -233,15 +243,11 @@ class Parser {
   }
 
   #type(at: number): Scalar {
-    const words: string[] = [];
-    for (let token = this.#peek(); token.kind === "name"; token = this.#peek()) {
-      words.push(token.name);
-      this.#next++;
-    }
-    const type = typeNamed(words.join(" "));
+    const words = this.#words();
+    const type = typeNamed(words);
     if (type) return type;
     throw this.#error(
-      `${words.join(" ") || "This"} is not a type`,
+      `${words || "This"} is not a type`,
       at,
       "types: u8 u16 u32 u64, i8 i16 i32 i64, char short int long",
     );
@@ -267,9 +273,10 @@ class Parser {
           : { kind: "variable", name: token.name, at: token.at };
       }
       case "name": {
+        if (token.name === "sizeof") return this.#size(token.at);
         const call = CALLS.get(token.name);
         if (call && this.takes("(")) {
-          const operand = this.expression(0);
+          const operand = this.expression();
           this.#close();
           return { kind: "call", name: call, operand, at: token.at };
         }
@@ -277,7 +284,7 @@ class Parser {
       }
       case "operator":
         if (token.name === "(") {
-          const inner = this.expression(0);
+          const inner = this.expression();
           this.#close();
           return inner;
         }
@@ -288,6 +295,32 @@ class Parser {
           token.at,
         );
     }
+  }
+
+  /** `sizeof (u32)`, `sizeof(u32*)`, `sizeof $eax`: a type's size is a number, a value's is known when it is. */
+  #size(at: number): Node {
+    const start = this.#next;
+    if (this.takes("(")) {
+      const words = this.#words();
+      const type = typeNamed(words);
+      const pointer = type !== undefined && this.takes("*");
+      if (type && this.takes(")")) {
+        // Addresses are linear here, of 8 bytes in every mode.
+        return { kind: "number", value: pointer ? 8n : BigInt(type.bytes), at };
+      }
+      this.#next = start;
+    }
+    return { kind: "size", operand: this.#unary(), at };
+  }
+
+  /** Names in a row, as types have them. */
+  #words(): string {
+    const words: string[] = [];
+    for (let token = this.#peek(); token.kind === "name"; token = this.#peek()) {
+      words.push(token.name);
+      this.#next++;
+    }
+    return words.join(" ");
   }
 
   #close(): void {
