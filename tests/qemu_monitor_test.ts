@@ -24,6 +24,12 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
+/** A TCP port that nobody listens on at this moment. */
+function freePort(): number {
+  using listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  return listener.addr.port;
+}
+
 Deno.test({
   name: "states are saved and put back; disks and network cards are plugged in; the screen is seen",
   ignore,
@@ -50,6 +56,18 @@ Deno.test({
       const pci = await monitor.command("info pci");
       assert.ok(pci.includes(`id "${disk}"`) && pci.includes(`id "${card}"`), pci);
       assert.match(await monitor.command("info network"), /restrict=on/);
+      const other = await monitor.addNetwork({
+        open: true,
+        mac: "52:54:00:00:00:09",
+        forwards: [{ hostPort: freePort(), guestPort: 7 }],
+        pcap: `${folder}/card.pcap`,
+      });
+      const network = await monitor.command("info network");
+      assert.ok(network.includes(`${other}-pcap`) && network.includes("52:54:00:00:00:09"), network);
+      assert.match(await monitor.command("info usernet"), /TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1/);
+      // A card that is refused leaves nothing behind: neither its network nor its recording.
+      assert.throws(() => monitor.addNetwork({ id: "bad", driver: "none-such", pcap: `${folder}/bad.pcap` }));
+      assert.doesNotMatch(await monitor.command("info network"), /bad/);
       await monitor.removeDevice(card);
       assert.throws(() => monitor.addDisk(`${folder}/none`), /none/);
       // QEMU's own words are a sentence for the user: no stack stands behind them.

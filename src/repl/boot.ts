@@ -1,12 +1,15 @@
 import type { OpenOptions } from "../dsl/mod.ts";
 import { commaList } from "./comma_list.ts";
 import { ShellError } from "./error.ts";
+import { cardLines } from "./nic_options.ts";
 import { bootOptions, type CommandLine, hasDrives } from "./options.ts";
 import { guessFile, type ImageGuess } from "./image.ts";
 
 /** How the guest of a command line is opened. */
 export interface GuestPlan {
   readonly options: OpenOptions;
+  /** Devices that are plugged in before it starts, as `device_add` names them: in QEMU they are QEMU's. */
+  readonly plug: readonly string[];
   /** What an image was taken for, when the command line did not say. */
   readonly note?: string;
 }
@@ -17,7 +20,8 @@ export function wantsGuest(line: CommandLine): boolean {
     line.memory !== undefined ||
     line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
     line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined ||
-    line.vga !== undefined || line.testdev !== undefined;
+    line.vga !== undefined || line.testdev !== undefined || line.cards !== undefined ||
+    line.plug !== undefined;
 }
 
 /**
@@ -37,19 +41,14 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.vga !== undefined) options.vga = line.vga;
   if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
   const path = line.file ?? line.kernel;
-  if (bootOptions(line).length === 0 && !hasDrives(line)) return { options };
+  const plug = [...diskLines(line), ...cardLines(line), ...line.plug ?? []];
+  if (bootOptions(line).length === 0 && !hasDrives(line)) return { options, plug };
   const { bootSector, firmware, flat } = await import("../dsl/boot.ts");
   const { disk = [], cdrom, floppy } = line.drives ?? {};
   if (disk.length > 0) options.disk = disk;
   if (cdrom !== undefined) options.cdrom = cdrom;
   if (floppy !== undefined) options.floppy = floppy;
   if (line.snapshot !== undefined) options.snapshot = line.snapshot;
-  if (line.virtio !== undefined) {
-    const { virtioDisk } = await import("../dsl/virtio.ts");
-    const mode = line.snapshot ? "overlay" : "read-write";
-    const disks = line.virtio.map((file) => virtioDisk(file, { transport: "pci", mode }));
-    options.devices = [...options.devices ?? [], ...disks];
-  }
   if (line.bios !== undefined || bootOptions(line).length === 0) {
     options.boot = firmware(line.bios ?? await defaultFirmware(), line.boot);
   } else if (line.bootSector !== undefined) options.boot = bootSector(line.bootSector);
@@ -63,10 +62,17 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
     const guess = await guessFile(path);
     options.boot = await bootOf(guess, path, line);
     if (line.file !== undefined) {
-      return { options, note: `${path}: ${guess.because}, booted as ${guess.kind}.` };
+      return { options, plug, note: `${path}: ${guess.because}, booted as ${guess.kind}.` };
     }
   }
-  return { options };
+  return { options, plug };
+}
+
+/** The disks of `-drive if=virtio`. */
+function diskLines({ virtio = [], snapshot }: CommandLine): string[] {
+  return virtio.map((file) =>
+    `virtio-blk-pci ${file.replaceAll(",", ",,")}${snapshot ? ",snapshot=on" : ""}`
+  );
 }
 
 /** Where Debian and others put SeaBIOS. */

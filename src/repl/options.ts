@@ -2,6 +2,7 @@ import { ShellError } from "./error.ts";
 import { nearest } from "./nearest.ts";
 import { parseSize } from "./size.ts";
 import { bootValue, drivesOf, driveValue } from "./drive_options.ts";
+import { nicValue } from "./nic_options.ts";
 import { accelerator, QEMU_OPTIONS } from "./qemu_options.ts";
 
 /** What stands on the command line of `hvsh`, with QEMU's names where QEMU has one. */
@@ -18,6 +19,12 @@ export interface CommandLine {
   /** Drives of `-drive if=none`, by their id, and the files of virtio disks. */
   named?: Map<string, { file: string; cdrom: boolean }>;
   virtio?: string[];
+  /** Networks of `-netdev`, by their id, in the words of `device_add virtio-net`. */
+  networks?: Map<string, string>;
+  /** Network cards: on a named network, or with words of their own. */
+  cards?: { network?: string; words?: string; mac?: string }[];
+  /** Other virtio devices, as `device_add` names them. */
+  plug?: string[];
   /** Whether the disks' files stay as they are (`-snapshot`). */
   snapshot?: boolean;
   /** Boot order in QEMU's letters (`-boot`): a is the floppy disk, c the disk, d the CD-ROM. */
@@ -131,6 +138,12 @@ export const OPTIONS: readonly OptionRow[] = [
     value: "[order=]cad[,menu=on|off]",
     help: "what firmware boots first: c the disk, a the floppy disk, d the CD-ROM",
     take: (o, v) => o.boot = bootValue(v),
+  },
+  {
+    names: ["-nic"],
+    value: "user[,hostfwd=tcp::HOSTPORT-:PORT][,restrict=on] | tap,ifname=NAME",
+    help: "a virtio network card; ports listen on loopback unless an address is named",
+    take: nicValue,
   },
   { names: ["-append"], value: "TEXT", help: "the kernel's command line", take: (o, v) => o.append = v },
   {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { planGuest } from "./boot.ts";
+import { cardOf } from "./network_words.ts";
 import { ShellError } from "./error.ts";
 import { brokenHeader, guessFile, guessImage } from "./image.ts";
 import { OPTIONS, parseOptions } from "./options.ts";
@@ -100,6 +101,53 @@ Deno.test("options: QEMU's command lines can be pasted", async () => {
   assert.equal(parseOptions(["-smp", "sockets=2,cores=3"]).cpus, 6);
 });
 
+Deno.test("options: QEMU's network cards and virtio devices", async () => {
+  const line = parseOptions(
+    ("-nic user,hostfwd=tcp::2222-:22,model=virtio -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01 -netdev user,id=n0,restrict=on " +
+      "-object filter-dump,id=f0,netdev=n0,file=a,,b.pcap -device virtio-rng-pci,rng=r0 -drive file=c,,d.raw,if=virtio -snapshot -nic none")
+      .split(" "),
+  );
+  const { plug, options } = await planGuest(line);
+  assert.deepEqual(plug, [
+    "virtio-blk-pci c,,d.raw,snapshot=on",
+    "virtio-net-pci user,hostfwd=tcp::2222-:22",
+    "virtio-net-pci user,restrict=on,pcap=a,,b.pcap,mac=52:54:00:00:00:01",
+    "virtio-rng-pci",
+  ]);
+  assert.deepEqual([options.devices, options.snapshot], [undefined, true]);
+  await assert.rejects(planGuest(parseOptions(["-device", "virtio-net-pci,netdev=n1"])), /no netdev n1/);
+  assert.match(refused("-netdev", "user"), /lacks its id/);
+  assert.match(refused("-nic", "user,model=e1000"), /cards are virtio-net-pci/);
+  assert.match(refused("-device", "rtl8139"), /cards are virtio-net-pci/);
+  assert.match(refused("-object", "filter-dump,id=f,netdev=n9,file=x"), /no netdev n9/);
+});
+
+Deno.test("a network card's words are QEMU's", () => {
+  assert.deepEqual(cardOf(""), { network: { restricted: true, forwards: [] } });
+  assert.deepEqual(cardOf("open"), cardOf("user,restrict=off"));
+  assert.deepEqual(cardOf("mac=52:54:00:00:00:01"), {
+    network: { restricted: true, forwards: [] },
+    mac: "52:54:00:00:00:01",
+  });
+  assert.deepEqual(cardOf("user,hostfwd=udp:0.0.0.0:53-10.0.2.16:5353,hostfwd=:8080-:80,pcap=a,,b").network, {
+    restricted: false,
+    forwards: [
+      { protocol: "udp", host: "0.0.0.0", hostPort: 53, guest: "10.0.2.16", guestPort: 5353 },
+      { protocol: "tcp", hostPort: 8080, guestPort: 80 },
+    ],
+  });
+  assert.deepEqual(cardOf("tap,ifname=tap0,script=no,downscript=no"), { network: { tap: "tap0" } });
+  const wrong: [string, RegExp][] = [
+    ["always", /can't be on "always"/],
+    ["user,hostfwd=2222-22", /hostfwd does not understand/],
+    ["user,ifname=tap0", /does not understand `ifname=tap0`/],
+    ["tap,ifname=tap0,script=\/etc\/qemu-ifup", /does not understand `script/],
+    ["tap", /lacks its interface/],
+    ["user,", /does not understand/],
+  ];
+  for (const [words, told] of wrong) assert.throws(() => cardOf(words), told, words);
+});
+
 Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
   assert.match(refused("-jsno"), /Did you mean --json\?/);
@@ -111,7 +159,7 @@ Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("-drive", "file=a,if=scsi"), /does not understand `if=scsi`/);
   assert.match(refused("-drive", "file=a,if=none"), /lacks its id/);
   assert.match(refused("-device", "ide-hd,drive=d0"), /no drive d0\. Write -drive if=none,id=/);
-  assert.match(refused("-device", "e1000"), /-device e1000 can't be had here\. `device_add`/);
+  assert.match(refused("-device", "sdhci-pci"), /-device sdhci-pci can't be had here\. Of QEMU's there are/);
   assert.match(refused("-device", "isa-debug-exit,iobase=0x501"), /can't have iobase=0x501/);
   assert.match(refused("-machine", "q35"), /no machine q35 here/);
   assert.match(refused("-machine", "pc,accel=kvm,sata=on"), /does not understand `sata=on`/);

@@ -4,6 +4,7 @@
  */
 import { driveBehind } from "./drive_options.ts";
 import { ShellError } from "./error.ts";
+import { cardOn, netdevValue, notVirtio, objectValue } from "./nic_options.ts";
 import type { CommandLine, OptionRow } from "./options.ts";
 
 /** A switch that changes nothing. */
@@ -20,7 +21,7 @@ const only = (name: string, values: RegExp, remedy: string): OptionRow => ({
 
 const DISPLAY = "Leave it out: `screen` and `screenshot` show the guest's display.";
 const SERIAL = "Leave it out: the first serial port is the guest's console.";
-const NET = "Leave it out: a guest has no network; `device_add virtio-net-pci` gives it one.";
+const NET = "Write -nic user: a virtio card on a network of this process.";
 
 /** Whether a PC's debug-exit port, as `-device isa-debug-exit` may say it, is where it is here. */
 const EXIT_SETTINGS: Readonly<Record<string, number>> = { iobase: 0xf4, iosize: 4 };
@@ -78,6 +79,23 @@ function device(line: CommandLine, value: string): void {
     case "VGA":
       line.vga = true;
       return;
+    case "virtio-net-pci":
+    case "virtio-net":
+      return cardOn(line, options);
+    case "virtio-rng-pci":
+    case "virtio-balloon-pci":
+    case "virtio-serial-pci":
+      // Where its numbers come from is no matter, nor on which of its buses a console is.
+      (line.plug ??= []).push(name);
+      return;
+    case "virtconsole":
+      if (!line.plug?.includes("virtio-serial-pci")) (line.plug ??= []).push("virtio-serial-pci");
+      return;
+    case "e1000":
+    case "e1000e":
+    case "rtl8139":
+    case "ne2k_pci":
+      throw notVirtio(`-device ${name}`);
     case "virtio-blk-pci":
     case "virtio-blk":
     case "virtio-blk-device":
@@ -87,7 +105,7 @@ function device(line: CommandLine, value: string): void {
     default:
       throw new ShellError(
         `-device ${name} can't be had here`,
-        "`device_add` at the prompt, or in -c, adds virtio-blk-pci FILE, virtio-net-pci, virtio-rng and others.",
+        "Of QEMU's there are virtio-blk-pci, -net-, -rng-, -balloon- and -serial-pci, ide-hd, ide-cd, VGA; others are TypeScript.",
       );
   }
 }
@@ -106,7 +124,8 @@ export const QEMU_OPTIONS: readonly OptionRow[] = [
   only("-parallel", /^none$/, "Leave it out: there is no parallel port."),
   only("-debugcon", /^stdio$/, "Leave it out: what is written to port 0xe9 is on the console."),
   only("-net", /^none$/, NET),
-  only("-nic", /^none$/, NET),
+  { names: ["-netdev"], value: "user|tap,id=ID[,SETTING=VALUE]", take: netdevValue },
+  { names: ["-object"], value: "NAME[,SETTING=VALUE]", take: objectValue },
   only("-rtc", /^base=utc(?:,clock=\w+)?$/, "Leave it out: the clock has the host's time, in UTC."),
   only("-name", /^/, ""),
 ];

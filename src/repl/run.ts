@@ -81,8 +81,9 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
     code = await attempt(shell, "attach", () => shell.execute(`attach xen:${line.domain}`));
   } else if (wantsGuest(line)) {
     code = await attempt(shell, "open", async () => {
-      const { options, note } = await planGuest(line);
+      const { options, plug, note } = await planGuest(line);
       shell.options = options;
+      shell.plug = plug;
       const vm = await shell.open();
       if (line.quiet) return;
       const odd = vm.boot?.notes.map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`) ?? [];

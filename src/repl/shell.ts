@@ -57,6 +57,8 @@ export class Shell implements Session {
   /** Set once the shell shall be left: with this exit code. */
   exitCode: number | undefined;
   #parts: ShellParts;
+  /** Devices that each guest gets before it starts, as `device_add` names them. */
+  plug: readonly string[] = [];
   #vm: GuestMachine | undefined;
   #guests = new Map<GuestMachine, GuestWatch>();
   #typescript: TypeScript;
@@ -179,6 +181,15 @@ export class Shell implements Session {
     const present = this.#vm;
     if (present) await this.#forget(present);
     const vm = await this.#parts.open(this.options);
+    try {
+      if (this.plug.length > 0) {
+        const { plugByName } = await import("./commands/plug.ts");
+        for (const text of this.plug) await plugByName(vm, text);
+      }
+    } catch (error) {
+      await vm.close();
+      throw error;
+    }
     this.vm = vm;
     return vm;
   }

@@ -1,5 +1,5 @@
 /** `hvsh trace GUEST -o FILE` and `hvsh diff`: programs of their own on the command line. */
-import type { BackendName, OpenOptions } from "../dsl/mod.ts";
+import type { BackendName, GuestMachine } from "../dsl/mod.ts";
 import { unwritable } from "../dsl/file_error.ts";
 import type { Verdict } from "../dsl/traces.ts";
 import { planGuest } from "./boot.ts";
@@ -51,17 +51,27 @@ function parse(args: readonly string[]): TraceLine {
   return line;
 }
 
-async function guest(rest: readonly string[]): Promise<OpenOptions> {
+/** The guest of a command line, opened anew by each call: on its own backend, or on the one that is named. */
+async function opener(rest: readonly string[]): Promise<(backend?: string) => Promise<GuestMachine>> {
   const line = parseOptions(rest);
   if (line.cwd !== undefined && line.cwd !== "") Deno.chdir(line.cwd);
-  return (await planGuest(line)).options;
+  const { options, plug } = await planGuest(line);
+  const { open } = await import("../dsl/open.ts");
+  const { plugByName } = await import("./commands/plug.ts");
+  return async (backend) => {
+    const vm = await open({ ...options, ...(backend !== undefined && { backend: backend as BackendName }) });
+    await using cleanup = new AsyncDisposableStack();
+    cleanup.use(vm);
+    for (const text of plug) await plugByName(vm, text);
+    cleanup.move();
+    return vm;
+  };
 }
 
 async function trace({ output, count, rest }: TraceLine): Promise<number> {
   if (output === undefined) throw new ShellError("trace needs a file to write to", USAGE);
-  const { open } = await import("../dsl/open.ts");
   const { traceLines } = await import("../dsl/traces.ts");
-  await using vm = await open(await guest(rest));
+  await using vm = await (await opener(rest))();
   using file = await create(output);
   const writer = new TextEncoder();
   const lines = traceLines(vm, count);
@@ -104,11 +114,10 @@ async function diffFiles({ rest }: TraceLine): Promise<number> {
 
 async function diffBackends({ rest, count }: TraceLine, backends: readonly string[]): Promise<number> {
   if (backends.length !== 2) throw new ShellError("--backends names two: kvm,qemu", USAGE);
-  const { open } = await import("../dsl/open.ts");
   const { compareMachines } = await import("../dsl/traces.ts");
-  const options = await guest(rest);
-  await using a = await open({ ...options, backend: backends[0] as BackendName });
-  await using b = await open({ ...options, backend: backends[1] as BackendName });
+  const open = await opener(rest);
+  await using a = await open(backends[0]);
+  await using b = await open(backends[1]);
   return tell(await compareMachines(a, b, count), backends);
 }
 

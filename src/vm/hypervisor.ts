@@ -15,6 +15,20 @@ export interface NetworkPlug {
   readonly id?: string;
   /** Whether the guest reaches the host's network through it. If not, which is the default, it has a wire to nobody. */
   readonly open?: boolean;
+  /** An interface of the host's that its frames go to, in place of a network inside the hypervisor. */
+  readonly tap?: string;
+  /** Ports of the host that lead to the guest; `host` is 127.0.0.1 if left out, `guest` what DHCP gives first. */
+  readonly forwards?: readonly {
+    readonly protocol?: "tcp" | "udp";
+    readonly host?: string;
+    readonly hostPort: number;
+    readonly guest?: string;
+    readonly guestPort: number;
+  }[];
+  /** Its address; the hypervisor's choice if left out. */
+  readonly mac?: string;
+  /** A file that its frames are recorded in, as tcpdump writes them. */
+  readonly pcap?: string;
   /** The hypervisor's name of the device; "virtio-net-pci" if left out. */
   readonly driver?: string;
 }

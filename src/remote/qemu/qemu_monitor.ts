@@ -76,16 +76,20 @@ export class QemuMonitor implements HypervisorMonitor {
     return id;
   }
 
-  addNetwork({ id = this.#name("net"), open = false, driver }: NetworkPlug = {}): string {
+  addNetwork(plug: NetworkPlug = {}): string {
+    const { id = this.#name("net"), mac, pcap, driver = "virtio-net-pci" } = plug;
     checkName(id);
     const netdev = `${id}-host`;
-    this.#qmp.execute("netdev_add", { type: "user", id: netdev, restrict: !open });
-    try {
-      this.#qmp.execute("device_add", { driver: driver ?? "virtio-net-pci", id, netdev });
-    } catch (error) {
-      this.#qmp.execute("netdev_del", { id: netdev });
-      throw error;
+    using undo = new DisposableStack();
+    this.#qmp.execute("netdev_add", { id: netdev, ...netdevOf(plug) });
+    undo.defer(() => this.#qmp.execute("netdev_del", { id: netdev }));
+    if (pcap !== undefined) {
+      const dump = { "qom-type": "filter-dump", id: `${id}-pcap`, netdev, file: pcap };
+      this.#qmp.execute("object-add", dump);
+      undo.defer(() => this.#qmp.execute("object-del", { id: dump.id }));
     }
+    this.#qmp.execute("device_add", { driver, id, netdev, ...(mac !== undefined && { mac }) });
+    undo.move();
     return id;
   }
 
@@ -166,6 +170,19 @@ export class QemuMonitor implements HypervisorMonitor {
       remedy: "a state is kept in a qcow2 disk of the guest's",
     });
   }
+}
+
+/** The network behind a card, in QMP's words. */
+function netdevOf({ tap, open = false, forwards = [] }: NetworkPlug): Record<string, unknown> {
+  // Scripts that bring interfaces up and down are the host's business: none is run.
+  if (tap !== undefined) return { type: "tap", ifname: tap, script: "no", downscript: "no" };
+  return {
+    type: "user",
+    restrict: !open,
+    hostfwd: forwards.map(({ protocol = "tcp", host = "127.0.0.1", hostPort, guest = "", guestPort }) => ({
+      str: `${protocol}:${host}:${hostPort}-${guest}:${guestPort}`,
+    })),
+  };
 }
 
 function checkName(name: string): void {

@@ -4,7 +4,7 @@ import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
-import { plug } from "./monitor.ts";
+import { plugByName } from "./plug.ts";
 import { evaluate, evaluateCount, guest, splitExpressions } from "./values.ts";
 
 let loads = 0;
@@ -18,16 +18,10 @@ export async function deviceAdd(session: Session, rest: string): Promise<Answer>
         'device_add answer.ts, device_add {name: "answer", ports: {start: 0x777, length: 1}, read(o, d) {d[0] = 42}}',
     });
   }
-  const plugged = await plug(session, rest);
-  if (plugged !== undefined) return plugged;
-  const known = rest === "pc-testdev"
-    ? new (await import("../../dsl/mod.ts")).PcTestdev()
-    : rest.startsWith("virtio-")
-    ? (await import("./virtio_add.ts")).virtioByName(vm, rest)
-    : undefined;
-  if (known !== undefined) {
-    const handle = await vm.devices.add(known);
-    return { text: `${handle.name}: ${rangesOf(handle)}\n`, data: deviceData(handle) };
+  const plugged = await plugByName(vm, rest);
+  if (typeof plugged === "string") return { text: `${plugged} is plugged in.\n`, data: { id: plugged } };
+  if (plugged !== undefined) {
+    return { text: `${plugged.name}: ${rangesOf(plugged)}\n`, data: deviceData(plugged) };
   }
   const file = /^(["']?)([^"'()]+\.[mc]?[tj]s)\1$/.exec(rest)?.[2];
   const given = file === undefined ? await fromExpression(session, rest) : await fromFile(file);

@@ -31,25 +31,3 @@ export async function loadState(session: Session, name: string): Promise<Answer>
   await monitorOf(session).load(name);
   return { text: `The guest is as it was at ${name}.\n`, data: { loaded: name } };
 }
-
-/** In QEMU: `device_add virtio-blk FILE` and `device_add virtio-net [open]`; undefined if `rest` is neither. */
-export async function plug(session: Session, rest: string): Promise<Answer | undefined> {
-  const [, kind, argument = ""] = /^(virtio-blk|virtio-net)(?:-pci)?(?:\s+(.*))?$/.exec(rest) ?? [];
-  if (kind === undefined || guest(session).monitor === undefined) return undefined;
-  const monitor = monitorOf(session);
-  let id: string;
-  if (kind === "virtio-blk") {
-    if (argument === "") {
-      throw new InputError("virtio-blk needs an image", { remedy: "device_add virtio-blk disk.img" });
-    }
-    id = await monitor.addDisk(argument);
-  } else {
-    if (argument !== "" && argument !== "open") {
-      throw new InputError(`virtio-net takes no "${argument}"`, {
-        remedy: "open, for the host's network, or nothing",
-      });
-    }
-    id = await monitor.addNetwork({ open: argument === "open" });
-  }
-  return { text: `${id} is plugged in.\n`, data: { id } };
-}

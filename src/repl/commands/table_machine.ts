@@ -122,14 +122,15 @@ export const MACHINE: readonly Command[] = [
     usage: [
       "device_add FILE.ts",
       "device_add EXPRESSION",
-      "device_add virtio-blk[-pci|-device] IMAGE",
-      "device_add virtio-net[-pci|-device] [open]",
+      "device_add virtio-blk[-pci|-device] IMAGE[,snapshot=on][,readonly=on][,serial=TEXT]",
+      "device_add virtio-net[-pci|-device] [user[,hostfwd=tcp::HOSTPORT-:PORT]|tap,ifname=NAME][,mac=][,pcap=FILE]",
       "device_add virtio-rng|virtio-balloon|virtio-serial[-pci|-device]",
       "device_add pc-testdev",
     ],
     details:
-      "virtio devices by QEMU's names: on the PCI bus, with -device over MMIO. A card reaches the host's network if open.\n" +
-      "A guest in QEMU takes QEMU's own virtio-blk and virtio-net.\n" +
+      "virtio devices by QEMU's names: on the PCI bus, with -device over MMIO. A card reaches the host's network by user\n" +
+      "(or open) and tap; without, it has a wire to nobody. Ports listen on loopback unless hostfwd names an address.\n" +
+      "A guest in QEMU takes QEMU's own virtio devices.\n" +
       "The file's default export is a device, its class, or a function that makes one.\n" +
       'device_add {name: "answer", ports: {start: 0x777, length: 1}, read(offset, data) { data[0] = 42 }}',
     needsGuest,
