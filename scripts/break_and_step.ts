@@ -1,12 +1,14 @@
 /**
  * Breaks in SeaBIOS where it writes its first POST code or CMOS register, shows the code, steps through it.
  *
- *     deno run -A scripts/break_and_step.ts [BIOS.bin]
+ *     deno run -A scripts/break_and_step.ts [BIOS.bin [BACKEND]]     ("fake" where there is no /dev/kvm)
  */
-import { firmware, gva, MiB, open } from "../mod.ts";
+import { type BackendName, firmware, gva, MiB, open } from "../mod.ts";
 
 const image = Deno.args[0] ?? "/usr/share/seabios/bios.bin";
-await using vm = await open({ memory: MiB(64), boot: firmware(image) });
+const backend = Deno.args[1] as BackendName | undefined;
+await using vm = await open({ memory: MiB(64), boot: firmware(image), ...(backend && { backend }) });
+vm.require("devices"); // else no access comes to hvsh
 const [cpu] = vm.vcpus;
 
 /** Where the next instruction lies: CS.base + IP outside long mode. */

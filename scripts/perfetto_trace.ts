@@ -1,13 +1,15 @@
 /**
  * Records every access of SeaBIOS's start and writes it as a trace for https://ui.perfetto.dev.
  *
- *     deno run -A scripts/perfetto_trace.ts [OUT.json [BIOS.bin]]
+ *     deno run -A scripts/perfetto_trace.ts [OUT.json [BIOS.bin [BACKEND]]]     ("fake" where there is no /dev/kvm)
  */
-import { firmware, MiB, open } from "../mod.ts";
+import { type BackendName, firmware, MiB, open } from "../mod.ts";
 
 const out = Deno.args[0] ?? "hvsh-trace.json";
 const image = Deno.args[1] ?? "/usr/share/seabios/bios.bin";
-await using vm = await open({ memory: MiB(64), boot: firmware(image) });
+const backend = Deno.args[2] as BackendName | undefined;
+await using vm = await open({ memory: MiB(64), boot: firmware(image), ...(backend && { backend }) });
+vm.require("devices"); // else no access comes to hvsh
 const running = vm.continue({ timeoutMs: 60_000 });
 await vm.console.expect(/Press ESC/, { timeoutMs: 60_000 });
 await vm.pause();

@@ -1,12 +1,14 @@
 /**
  * Runs SeaBIOS from the reset vector to its boot menu and counts what it asked of the machine's ports.
  *
- *     deno run -A scripts/seabios_menu.ts [BIOS.bin]
+ *     deno run -A scripts/seabios_menu.ts [BIOS.bin [BACKEND]]     ("fake" where there is no /dev/kvm)
  */
-import { firmware, MiB, open } from "../mod.ts";
+import { type BackendName, firmware, MiB, open } from "../mod.ts";
 
 const image = Deno.args[0] ?? "/usr/share/seabios/bios.bin";
-await using vm = await open({ memory: MiB(64), boot: firmware(image) });
+const backend = Deno.args[1] as BackendName | undefined;
+await using vm = await open({ memory: MiB(64), boot: firmware(image), ...(backend && { backend }) });
+vm.require("devices"); // else no access comes to hvsh
 
 const running = vm.continue({ timeoutMs: 60_000 });
 await vm.console.expect(/Press ESC for boot menu/, { timeoutMs: 60_000 });

@@ -10,6 +10,7 @@ import { type BackendName, elf, gpa, gva, MiB, open, traceLines } from "../mod.t
 const INSTRUCTIONS = 400;
 const BASE = 0xffff_ffff_8000_0000n;
 const [backend, file, planted] = Deno.args;
+if (file === undefined) throw new Error("a backend and a file are wanted: three_ways.ts qemu TRACE");
 const kernel = new URL("../fixtures/three_ways.bin", import.meta.url);
 await using vm = await open({ backend: backend as BackendName, memory: MiB(16), boot: elf(kernel) });
 

@@ -1,7 +1,7 @@
 /**
  * Replaces the serial port of a running guest by one that prints in upper case, and puts it back.
  *
- *   deno run -A scripts/upper_case_uart.ts [BACKEND]
+ *   deno run -A scripts/upper_case_uart.ts [BACKEND]     ("fake" where there is no /dev/kvm)
  */
 import { flat, open, Uart16550 } from "../mod.ts";
 
@@ -10,6 +10,7 @@ const text = [0x61, 0x62, 0x63, 0x20].flatMap((c) => [0xb0, c, 0xee]);
 const code = Uint8Array.of(0xba, 0xf8, 0x03, ...text, 0xeb, 256 - text.length - 2);
 const backend = Deno.args[0] as "kvm" | "fake" | undefined;
 await using vm = await open({ boot: flat(code), ...(backend && { backend }) });
+vm.require("devices"); // QEMU has its own
 
 const running = vm.continue({ timeoutMs: 30_000 });
 await vm.console.expect("abc abc");

@@ -25,7 +25,10 @@ export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
 
 /** How a guest is opened. Its drives may be given here or, as what it boots from, to `firmware()`. */
 export interface OpenOptions extends DriveOptions {
-  /** Which hypervisor; the best usable one if left out, and `vm.backend` says which. */
+  /**
+   * Which hypervisor; the best usable one if left out, and `vm.backend` says which: kvm, or else qemu, or fake where
+   * there are `devices`, which QEMU can't have.
+   */
   backend?: BackendName;
   /** RAM in bytes: a multiple of 4096, see `MiB`. 128 MiB if left out. */
   memory?: number;
@@ -208,7 +211,7 @@ export async function hosts(): Promise<Host[]> {
 export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
   check(options);
   const { memory = DEFAULT_MEMORY, cpus = 1 } = options;
-  const [name, opener] = await choose(options.backend);
+  const [name, opener] = await choose(options.backend, (options.devices?.length ?? 0) > 0);
   if (options.accelerator !== undefined && name !== "qemu") {
     throw new InputError(`accelerator is for the qemu backend, and this is ${name}`, {
       remedy: "leave it out",
@@ -442,7 +445,7 @@ function refuseDevices(name: BackendName): never {
     "devices",
     `a guest on ${name} has the hypervisor's own; accesses do not come to hvsh`,
     {
-      remedy: "leave devices out, or use the kvm backend",
+      remedy: "leave devices out, or use the kvm backend, or fake, which interprets the guest",
     },
   );
 }
@@ -455,7 +458,8 @@ async function usable(name: BackendName, opener: Opener): Promise<void> {
   }
 }
 
-async function choose(name: BackendName | undefined): Promise<[BackendName, Opener]> {
+/** @param devices Whether devices that are TypeScript objects are wanted, which QEMU can't have. */
+async function choose(name: BackendName | undefined, devices: boolean): Promise<[BackendName, Opener]> {
   if (name !== undefined) {
     const opener = OPENERS[name];
     if (opener !== undefined) return [name, opener];
@@ -471,6 +475,7 @@ async function choose(name: BackendName | undefined): Promise<[BackendName, Open
   }
   const kvm = await OPENERS.kvm!.host();
   if (kvm.usable) return ["kvm", OPENERS.kvm!];
+  if (devices) return ["fake", OPENERS.fake!];
   const qemu = await OPENERS.qemu!.host();
   if (qemu.usable) return ["qemu", OPENERS.qemu!];
   throw new UnsupportedError("a hypervisor", `${kvm.reason}, and ${qemu.reason}`, {

@@ -35,7 +35,7 @@ export function stubCapabilities(stub: string): Map<string, Capability> {
       "devices",
       no(
         "the guest's devices are QEMU's own: port and MMIO accesses do not come to hvsh",
-        "use the kvm backend, or have QEMU plug in its own, with --qmp: device_add virtio-blk FILE",
+        "use the kvm backend, or fake, which interprets the guest; or have QEMU plug in its own: device_add virtio-blk FILE",
       ),
     ],
     ["msr-exits", no("MSR accesses do not come to the debugger")],
