@@ -41,16 +41,15 @@ import { DeviceSet } from "./devices.ts";
 import { DoorbellBoard } from "./doorbells.ts";
 import type { Drive } from "./drives.ts";
 import { InterruptInputs } from "./interrupt_inputs.ts";
+import { GuestInterrupts } from "./interrupts.ts";
 import { monitorOf } from "./monitor.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { Lending } from "./lending.ts";
 import { LinuxView } from "./linux.ts";
 import { loadImage } from "./load.ts";
+import { Notices } from "./notices.ts";
 import { pressPower } from "./power.ts";
 import { Screen } from "./screen.ts";
-
-/** How many notices are kept. */
-const NOTICES_LIMIT = 100;
 
 /** What a machine is made of. */
 export interface MachineParts {
@@ -97,8 +96,7 @@ export class GuestMachine implements Machine {
   readonly monitor: HypervisorMonitor | undefined;
   /** Going back in a recorded run: `open({ backend: "qemu", replay })`. Elsewhere it refuses, with the reason. */
   readonly history: MachineHistory;
-  readonly #notices: string[] = [];
-  readonly #noticeListeners = new Set<(text: string) => void>();
+  readonly #notices = new Notices();
   readonly #stores: Disposable | undefined;
   readonly #backend: Backend;
   readonly #access: BusAccess;
@@ -199,17 +197,11 @@ export class GuestMachine implements Machine {
       symbols: this.symbols,
       ready: (what) => control.requirePaused(what),
     });
-    this.interrupts = {
-      pulse: async (gsi) => {
-        await this.interrupts.set(gsi, true);
-        await this.interrupts.set(gsi, false);
-      },
-      set: (gsi, level) => Promise.resolve().then(() => this.#setLine(gsi, level)),
-      nmi: async (vcpu = 0) => {
-        need(backend.capabilities, "nmi");
-        await this.#interruptController().nmi(this.#checkVcpu(vcpu));
-      },
-    };
+    this.interrupts = new GuestInterrupts({
+      backend,
+      inputs: this.#inputs,
+      checkVcpu: (index) => this.#checkVcpu(index),
+    });
   }
 
   /** Whether its run calls nothing but hvsh's own code. */
@@ -301,19 +293,17 @@ export class GuestMachine implements Machine {
 
   /** What the user should know of the host's side of its devices, oldest first: at most the newest 100. */
   get notices(): readonly string[] {
-    return this.#notices;
+    return this.#notices.list;
   }
 
   /** Calls `listener` with every notice from now on, until what is returned is disposed of. */
   onNotice(listener: (text: string) => void): Disposable {
-    this.#noticeListeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#noticeListeners.delete(listener) };
+    return this.#notices.listen(listener);
   }
 
   /** Tells the user something; for devices. */
   notice(text: string): void {
-    if (this.#notices.push(text) > NOTICES_LIMIT) this.#notices.shift();
-    for (const listener of this.#noticeListeners) listener(text);
+    this.#notices.add(text);
   }
 
   /**
@@ -581,31 +571,6 @@ export class GuestMachine implements Machine {
       await this.#backend.close();
       this.#stores?.[Symbol.dispose]();
     }
-  }
-
-  #setLine(gsi: number, level: boolean): void {
-    need(this.#backend.capabilities, "interrupts");
-    if (!Number.isInteger(gsi) || gsi < 0 || gsi > 23) {
-      throw new InputError(
-        `there is no interrupt input ${gsi}: 0 to 15 are the ISA interrupts, 16 to 23 the IOAPIC's`,
-        { remedy: "take one of these" },
-      );
-    }
-    this.#interruptController();
-    if (!this.#inputs.leads(gsi)) {
-      throw new UnsupportedError(`interrupt input ${gsi}`, "no controller of this machine has it", {
-        remedy: "add a device that is one, such as ioapic(), or send a message to the local APIC",
-      });
-    }
-    const line = this.#inputs.line(gsi);
-    if (level) line.raise();
-    else line.lower();
-  }
-
-  #interruptController() {
-    const { interrupts } = this.#backend;
-    if (interrupts === undefined) throw new UnsupportedError("interrupts", "this backend can't raise any");
-    return interrupts;
   }
 
   #checkVcpu(index: number): number {
