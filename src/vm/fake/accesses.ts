@@ -26,7 +26,7 @@ export class AccessLog {
 
   /** The instruction is done, or an iteration of a repeated one. */
   clear(): void {
-    this.#answers = [];
+    if (this.#answers.length > 0) this.#answers = [];
     this.#cursor = 0;
     this.#failed = false;
     this.#pending = undefined;

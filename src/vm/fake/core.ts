@@ -22,7 +22,7 @@ export class Core extends State {
   /** Iterations done beyond one for each instruction, for the accounting of slices. */
   iterations = 0;
 
-  constructor(index: number, memory: PhysicalMemory) {
+  constructor(index: number, readonly memory: PhysicalMemory) {
     super(index);
     this.mmu = new Mmu(this, memory, this.log);
   }

@@ -6,6 +6,8 @@ import { type Row, rowOf } from "./table.ts";
 
 /** The longest an instruction can be (SDM vol. 2A, 2.3.11). */
 const MAX_LENGTH = 15;
+const PAGE = 0x1000;
+const NOTHING = new Uint8Array(0);
 
 /** Fetches and decodes instructions of one vCPU. */
 export class Decoder {
@@ -14,9 +16,10 @@ export class Decoder {
   length = 0;
   readonly #core: Core;
   #position = 0;
-  /** What is left of the code page, and how much of it was used. */
-  #page: Uint8Array = new Uint8Array(0);
-  #used = 0;
+  /** Memory that the bytes come from, the next one's place in it, and the end of its page there. */
+  #memory: Uint8Array = NOTHING;
+  #at = 0;
+  #end = 0;
   /** Segment override, if there was one. */
   #override: number | undefined;
   /** Whether the address is relative to the next instruction, which is known once the immediates are. */
@@ -39,8 +42,7 @@ export class Decoder {
     const core = this.#core;
     this.#position = 0;
     if (!again) this.length = 0;
-    this.#page = new Uint8Array(0);
-    this.#used = 0;
+    this.#at = this.#end = 0;
     const insn = core.insn;
     let opcode = this.#prefixes(insn);
     if (opcode === 0x0f) opcode = 0x0f00 | this.#byte();
@@ -61,7 +63,7 @@ export class Decoder {
 
   /** The instruction's bytes and what follows them in its page, 15 at most: for an error message. */
   window(): Uint8Array {
-    const rest = this.#page.subarray(this.#used, this.#used + MAX_LENGTH - this.length);
+    const rest = this.#memory.subarray(this.#at, Math.min(this.#end, this.#at + MAX_LENGTH - this.length));
     const out = new Uint8Array(this.length + rest.length);
     out.set(this.bytes.subarray(0, this.length));
     out.set(rest, this.length);
@@ -197,28 +199,40 @@ export class Decoder {
 
   /** The next `size` bytes as a signed number. */
   #signed(size: number): bigint {
-    let value = 0n;
-    for (let i = 0; i < size; i++) value |= BigInt(this.#byte()) << BigInt(8 * i);
-    return BigInt.asIntN(8 * size, value);
+    let value = 0;
+    const low = Math.min(size, 4);
+    for (let i = 0; i < low; i++) value |= this.#byte() << (8 * i);
+    if (size <= 4) return BigInt(value << (32 - 8 * size) >> (32 - 8 * size));
+    return BigInt.asIntN(64, BigInt(value >>> 0) | this.#signed(4) << 32n);
   }
 
   #byte(): number {
     if (this.#position >= MAX_LENGTH) throw generalProtection();
     if (this.#position < this.length) return this.bytes[this.#position++];
-    if (this.#used >= this.#page.length) {
-      const page = this.#core.mmu.code(this.#core.pc + BigInt(this.length));
-      if (page === undefined) throw new Undecodable("the code is not in memory");
-      this.#page = page;
-      this.#used = 0;
-    }
-    const byte = this.#page[this.#used++];
+    if (this.#at === this.#end) this.#fetch();
+    const byte = this.#memory[this.#at++];
     this.bytes[this.length++] = byte;
     return this.bytes[this.#position++] = byte;
   }
 
+  /** Finds the page of the next byte. */
+  #fetch(): void {
+    const { mmu, memory, pc } = this.#core;
+    const place = mmu.code(pc + BigInt(this.length));
+    const area = memory.area(place);
+    if (area === undefined) throw new Undecodable("the code is not in memory");
+    this.#memory = area.bytes;
+    this.#at = place - area.from;
+    this.#end = this.#at + PAGE - place % PAGE;
+  }
+
   /** The byte behind the opcode if it was fetched or lies in the same page; for telling VEX from LES and LDS. */
   #peek(): number {
-    return this.#position < this.length ? this.bytes[this.#position] : this.#page[this.#used] ?? 0;
+    return this.#position < this.length
+      ? this.bytes[this.#position]
+      : this.#at < this.#end
+      ? this.#memory[this.#at]
+      : 0;
   }
 }
 

@@ -26,8 +26,9 @@ export class Interpreter {
   controller: InterruptAcknowledge | undefined;
   readonly #decoder: Decoder;
   #slots: Slots = [];
-  /** Whether the debugger watches data. */
+  /** Whether the debugger watches data, and whether it waits for an instruction. */
   #watching = false;
+  #awaiting = false;
   /** Bits of the debugger's and of the guest's slots that the instruction in hand has hit. */
   #hits = 0;
   #guestHits = 0;
@@ -42,6 +43,7 @@ export class Interpreter {
   setSlots(slots: readonly (HardwareTrap | undefined)[]): void {
     this.#slots = slots.slice(0, 4);
     this.#watching = slots.some((s) => s !== undefined && s.access !== "execute");
+    this.#awaiting = slots.some((s) => s?.access === "execute");
   }
 
   /**
@@ -53,7 +55,7 @@ export class Interpreter {
     const event = this.#takeEvent(interrupts);
     if (event !== false) return event;
     if (core.halted) return { kind: "halt" };
-    if (execute && !core.has(FLAG.RF)) {
+    if (execute && this.#awaiting && !core.has(FLAG.RF)) {
       const hits = executeHits(this.#slots, core.pc);
       if (hits !== 0) return this.debugExit(VECTOR.DB, BigInt(hits));
     }
@@ -223,7 +225,8 @@ export class Interpreter {
     const { core } = this;
     const opcode = vector === VECTOR.BP ? 0xcc : vector === VECTOR.OF ? 0xce : -1;
     try {
-      return core.mmu.code(core.pc)?.[0] === opcode ? core.rip + 1n : core.rip;
+      const place = core.mmu.code(core.pc);
+      return core.memory.load(place, 1) === BigInt(opcode) ? core.rip + 1n : core.rip;
     } catch {
       // The code is not mapped: there is no such instruction.
       return core.rip;

@@ -47,10 +47,10 @@ export class Mmu {
     this.#write(this.#wrap(linear), size, value, false);
   }
 
-  /** Code from linear address `at` to the end of its page; undefined if no memory is there. */
-  code(at: bigint): Uint8Array | undefined {
+  /** Guest-physical address that code at linear address `at` is fetched from. @throws {GuestFault} */
+  code(at: bigint): number {
     const s = this.#state;
-    return this.#memory.page(translate(s, this.#memory, this.#wrap(at), false, s.cpl === 3, true));
+    return translate(s, this.#memory, this.#wrap(at), false, s.cpl === 3, true);
   }
 
   /**

@@ -130,12 +130,12 @@ export class PhysicalMemory implements BackendMemory {
     return true;
   }
 
-  /** What is left of the page from `at`, to fetch code from; undefined if no memory is there. */
-  page(at: number): Uint8Array | undefined {
-    const a = this.#find(at);
-    if (a === undefined) return undefined;
-    const offset = at - a.from;
-    return a.bytes.subarray(offset, offset + PAGE - (offset % PAGE));
+  /**
+   * Finds the memory that code at `at` is fetched from: it and the rest of its page lie in `bytes` of what is given,
+   * from `at - from` on. Undefined if no memory is there.
+   */
+  area(at: number): Readonly<Pick<Area, "from" | "bytes">> | undefined {
+    return this.#find(at);
   }
 
   /** Drops the memory: every later access says so. */
