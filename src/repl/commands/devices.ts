@@ -1,5 +1,5 @@
 /** device_add, device_del, devices, device, irq and nmi. */
-import { decodeBits, type Device, type DeviceHandle, InputError } from "../../dsl/mod.ts";
+import { decodeBits, type Device, type DeviceHandle, type GuestMachine, InputError } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
@@ -117,10 +117,17 @@ function stateOf({ device }: DeviceHandle): string {
   return [irq, device.summary?.() ?? ""].filter(Boolean).join("; ");
 }
 
+/** Why neither devices nor accesses are seen here, as a line; empty where they are. */
+export function devicesElsewhere({ capabilities }: GuestMachine): string {
+  const { usable, reason = "" } = capabilities.get("devices") ?? { usable: true };
+  return usable ? "" : `${reason[0].toUpperCase()}${reason.slice(1)}.\n`;
+}
+
 /** `devices`: what answers where, by which interrupts it asks for the CPU, and its state. */
 export function deviceList(session: Session): Answer {
-  const list = guest(session).devices.list();
-  if (list.length === 0) return { text: "No devices.\n", data: [] };
+  const vm = guest(session);
+  const list = vm.devices.list();
+  if (list.length === 0) return { text: devicesElsewhere(vm) || "No devices.\n", data: [] };
   return {
     text: table(
       list.map((d) => [session.style.symbol(d.name), [rangesOf(d), stateOf(d)].filter(Boolean).join("; ")]),

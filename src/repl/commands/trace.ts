@@ -3,6 +3,7 @@ import { InputError, type TraceEntry, type TraceFilter } from "../../dsl/mod.ts"
 import { unwritable } from "../../dsl/file_error.ts";
 import type { Answer } from "../command.ts";
 import { renderStatistics, renderTrace } from "../render/trace.ts";
+import { devicesElsewhere } from "./devices.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
 import { evaluate, evaluateCount, guest, symbolAt } from "./values.ts";
@@ -42,7 +43,9 @@ export async function trace(session: Session, words: readonly string[]): Promise
     };
   }
   const entries = vm.trace.entries({ ...filter, last: filter.last ?? SHOWN });
-  if (entries.length === 0) return { text: "Nothing of that kind in the trace.\n", data: [] };
+  if (entries.length === 0) {
+    return { text: devicesElsewhere(vm) || "Nothing of that kind in the trace.\n", data: [] };
+  }
   const text = renderTrace(entries, session.style, session.width, (address) => symbolAt(vm, address));
   return { text, data: entries };
 }
@@ -90,5 +93,6 @@ export function exits(session: Session, words: readonly string[]): Answer {
     });
   }
   const statistics = vm.trace.statistics();
-  return { text: renderStatistics(statistics, session.style, session.width), data: statistics };
+  const text = renderStatistics(statistics, session.style, session.width);
+  return { text: text + devicesElsewhere(vm), data: statistics };
 }
