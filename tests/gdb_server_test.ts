@@ -313,11 +313,26 @@ Deno.test("gdb server: a second client is told why it can't be served; the first
     await using first = await GdbClient.start(server.address);
     await using second = await GdbClient.connect(server.address);
     assert.match((await second.ask("qSupported"))!, /^E\.another debugger/);
+    assert.match((await second.ask("vMustReplyEmpty"))!, /^E\.another debugger/); // what gdb gives up by
     assert.equal(await second.next(), undefined);
     await using silent = await GdbClient.connect(server.address);
     assert.equal(await silent.next(), undefined); // it never said a word: hung up on
     assert.equal(await first.ask("qC"), "QCp1.1");
     assert.equal(told.filter((text) => text.includes("refused")).length, 2);
+  }));
+
+Deno.test("gdb server: a client that comes back at once, while its breakpoints are taken out, is served", () =>
+  served(async ({ vm, server }) => {
+    {
+      await using client = await GdbClient.start(server.address);
+      for (let at = 0x1800; at < 0x1800 + 200; at++) await client.ask(`Z0,${at.toString(16)},1`);
+      await client.send("vCont;c");
+      await until(() => vm.state === "running");
+    }
+    await using again = await GdbClient.connect(server.address);
+    assert.match((await again.ask("qSupported"))!, /^PacketSize=/);
+    assert.equal(await again.ask("qC"), "QC1");
+    assert.equal([...vm.breakpoints].length, 0);
   }));
 
 Deno.test("gdb server: a client that vanishes leaves the guest as it was, without its breakpoints", () =>

@@ -31,8 +31,12 @@ export interface GdbServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** How long another client waits for the one before to have left: `disconnect` and `target remote` follow at once. */
+const LEAVING_MS = 500;
 /** How long a client that is refused is listened to, so that it hears why. */
 const REFUSAL_MS = 2_000;
+/** Packets of it that are answered so: gdb takes an error for its first packet lightly, and gives up by a later one. */
+const REFUSED_PACKETS = 16;
 /** Clients that are being refused at one time; more are cut off without a word. */
 const REFUSALS = 8;
 
@@ -98,7 +102,23 @@ class Server implements GdbServer {
       if (this.#closing !== undefined) quietly(conn);
       else if (this.#client === undefined) this.#serve(conn);
       else if (this.#refused.size >= REFUSALS) quietly(conn);
-      else void this.#refuse(conn);
+      else void this.#keepWaiting(conn, this.#client.served);
+    }
+  }
+
+  /** Serves a client once the one before has left, if that is soon. @param left Resolves when it has. */
+  async #keepWaiting(conn: Deno.Conn, left: Promise<void>): Promise<void> {
+    this.#refused.add(conn);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const time = new Promise<void>((resolve) => timer = setTimeout(resolve, LEAVING_MS));
+    try {
+      await Promise.race([left, time]);
+      if (this.#closing !== undefined) return quietly(conn);
+      if (this.#client === undefined) return this.#serve(conn);
+      await this.#refuse(conn);
+    } finally {
+      clearTimeout(timer);
+      this.#refused.delete(conn);
     }
   }
 
@@ -118,27 +138,28 @@ class Server implements GdbServer {
     this.#client = { connection, served };
   }
 
-  /** Answers the first packet, whatever it is, with the reason. */
+  /** Answers packets, whatever they are, with the reason. */
   async #refuse(conn: Deno.Conn): Promise<void> {
-    this.#refused.add(conn);
     this.#options.tell?.("gdb: a second client was refused");
     const timer = setTimeout(() => quietly(conn), REFUSAL_MS);
     try {
       const reader = new PacketReader({ limit: 4096, runLengths: false });
       const buffer = new Uint8Array(4096);
-      for (let packets = 0; packets === 0;) {
+      for (let packets = 0; packets < REFUSED_PACKETS;) {
         const length = await conn.read(buffer);
         if (length === null) return;
-        packets = reader.feed(buffer.subarray(0, length)).filter(({ kind }) => kind === "packet").length;
+        for (const { kind } of reader.feed(buffer.subarray(0, length))) {
+          if (kind !== "packet") continue;
+          packets++;
+          await conn.write(ascii("+"));
+          await conn.write(framePacket(ascii(REFUSAL)));
+        }
       }
-      await conn.write(ascii("+"));
-      await conn.write(framePacket(ascii(REFUSAL)));
     } catch {
-      // It left before it heard.
+      // It left, or its time was over.
     } finally {
       clearTimeout(timer);
       quietly(conn);
-      this.#refused.delete(conn);
     }
   }
 }
