@@ -59,7 +59,7 @@ export function wideDac({ dispi }: VgaState): boolean {
 export function readDispi({ dispi, dispiIndex: index }: VgaState, memory: VideoMemory): number {
   if (index === DISPI.MEMORY_64K) return memory.size / BANK_BYTES;
   if (index in MOST && (dispi[DISPI.ENABLE] & GETCAPS_BIT) !== 0) return MOST[index];
-  return dispi[index] ?? 0xffff;
+  return dispi[index] ?? 0;
 }
 
 /** The guest writes it. What makes no sense is ignored, and a mode that does not fit the memory stays off. */

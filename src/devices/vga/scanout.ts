@@ -40,7 +40,8 @@ export function scanout(state: VgaState, memory: VideoMemory): Picture {
   const f = frame(state);
   const text = isText(state);
   const cga = (state.crtc[0x17] & 3) !== 3;
-  const same = (f.doubled ? 2 : 1) * (text || cga ? 1 : f.rowLines);
+  const skipped = (f.doubled ? 2 : 1) * (state.crtc[8] & 0x1f);
+  const same = sameLines((f.doubled ? 2 : 1) * (text || cga ? 1 : f.rowLines), skipped, f);
   const panning = state.attribute[0x13] & 0x0f;
   const draw: DrawLine = text ? textLine(state, memory, f) : graphicsLine(state, memory, f);
   const shown = text ? f.dots : (state.graphics[5] & SHIFT_256_BIT) !== 0 ? 4 : 8;
@@ -55,7 +56,7 @@ export function scanout(state: VgaState, memory: VideoMemory): Picture {
   for (let y = 0; y < height; y++) {
     const scan = y * same;
     const split = scan > f.lineCompare;
-    const counted = split ? scan - f.lineCompare - 1 : scan + (f.doubled ? 2 : 1) * (state.crtc[8] & 0x1f);
+    const counted = split ? scan - f.lineCompare - 1 : scan + skipped;
     const rowScan = f.doubled ? counted >> 1 : counted;
     const row = Math.floor(rowScan / f.rowLines);
     const pan = split && state.attribute[0x10] & PAN_COMPATIBLE_BIT ? 0 : dotsOf(panning, shown, f.dots);
@@ -68,6 +69,15 @@ export function scanout(state: VgaState, memory: VideoMemory): Picture {
     }
   }
   return { width, height, rgb };
+}
+
+/**
+ * How many scan lines come once in the picture: `alike`, unless rows start in between because the preset row scan skips
+ * a part of the first or line compare cuts one; then each line counts.
+ */
+function sameLines(alike: number, skipped: number, { lineCompare, lines }: Frame): number {
+  const split = lineCompare + 1;
+  return skipped % alike === 0 && (split >= lines || split % alike === 0) ? alike : 1;
 }
 
 /**

@@ -19,7 +19,9 @@ const COLOUR_BIT = 0x01;
 /** CR11 bit 7: CR00 to CR07 can't be written, but for bit 4 of CR07. */
 const PROTECT_BIT = 0x80;
 const LINE_COMPARE_BIT = 0x10;
-const PALETTE_DRIVES_BIT = 0x20;
+/** Bits of the index registers (965G PRM, 2.3 and 2.4). */
+const SEQUENCER_INDEX_MASK = 0x07;
+const GRAPHICS_INDEX_MASK = 0x0f;
 /** Which bits there are, by register. */
 const SEQUENCER_MASKS = [0x03, 0x3d, 0x0f, 0x3f, 0x0e];
 const GRAPHICS_MASKS = [0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff];
@@ -34,7 +36,7 @@ export function readPort(state: VgaState, port: number, time: Timebase): number 
   const { sequencer, crtc, graphics, attribute } = state;
   switch (port) {
     case 0x3c0:
-      return state.attributeData ? attribute[state.attributeIndex & 0x1f] ?? 0 : state.attributeIndex;
+      return state.attributeData ? 0 : state.attributeIndex;
     case 0x3c1:
       return attribute[state.attributeIndex & 0x1f] ?? 0;
     case 0x3c2:
@@ -89,7 +91,7 @@ export function writePort(state: VgaState, port: number, value: number): void {
       state.enable = value & 1;
       return;
     case 0x3c4:
-      state.sequencerIndex = value;
+      state.sequencerIndex = value & SEQUENCER_INDEX_MASK;
       return;
     case 0x3c5:
       set(state.sequencer, state.sequencerIndex, value, SEQUENCER_MASKS, SEQUENCER_REGISTERS);
@@ -111,7 +113,7 @@ export function writePort(state: VgaState, port: number, value: number): void {
       writeColour(state, value);
       return;
     case 0x3ce:
-      state.graphicsIndex = value;
+      state.graphicsIndex = value & GRAPHICS_INDEX_MASK;
       return;
     case 0x3cf:
       set(state.graphics, state.graphicsIndex, value, GRAPHICS_MASKS, GRAPHICS_REGISTERS);
@@ -148,11 +150,8 @@ function writeCrtc(state: VgaState, value: number): void {
 function writeAttribute(state: VgaState, value: number): void {
   if (!state.attributeData) state.attributeIndex = value & 0x3f;
   else {
-    const index = state.attributeIndex & 0x1f;
-    // While the palette drives the screen it can't be written (965G PRM, 2.5, AR[00:0F]).
-    if (index >= 16 || (state.attributeIndex & PALETTE_DRIVES_BIT) === 0) {
-      set(state.attribute, index, value, ATTRIBUTE_MASKS, ATTRIBUTE_REGISTERS);
-    }
+    // 965G PRM, 2.5 has AR[00:0F] locked while the palette drives the screen; QEMU has not, and programs count on it.
+    set(state.attribute, state.attributeIndex & 0x1f, value, ATTRIBUTE_MASKS, ATTRIBUTE_REGISTERS);
   }
   state.attributeData = !state.attributeData;
 }

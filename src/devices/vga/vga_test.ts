@@ -196,6 +196,30 @@ Deno.test("vga: line compare splits the screen, panning moves it", () => {
   assert.deepEqual([2, 3].map((x) => screen.dot(x, 0)), [grey(100), grey(0)]);
 });
 
+Deno.test("vga: a split in the middle of a doubled line is shown line by line", () => {
+  const screen = new MockScreen();
+  screen.mode(MODE_X);
+  screen.poke(0xa0000, 200);
+  screen.poke(0xa0000 + 8000, 100);
+  screen.set(0x3d4, 0x0c, 8000 >> 8);
+  screen.set(0x3d4, 0x0d, 8000 & 0xff);
+  screen.set(0x3d4, 0x18, 200);
+  screen.set(0x3d4, 0x07, 0x0f);
+  screen.set(0x3d4, 0x09, 0x01);
+  const { width, height } = screen.vga.picture();
+  assert.deepEqual([width, height], [320, 400]);
+  assert.deepEqual(
+    [0, 1, 2, 200, 201, 202, 203].map((y) => screen.dot(0, y)),
+    [100, 100, 0, 0, 200, 200, 0].map(grey),
+  );
+  screen.set(0x3d4, 0x18, 0xff);
+  screen.set(0x3d4, 0x07, 0x1f);
+  screen.set(0x3d4, 0x09, 0x41);
+  assert.equal(screen.vga.picture().height, 200);
+  screen.set(0x3d4, 0x08, 1);
+  assert.deepEqual([0, 1].map((y) => screen.dot(0, y)), [100, 0].map(grey), "the first row is half a row");
+});
+
 Deno.test("vga: characters made eight dots wide begin where they are, with the panning that a BIOS left", () => {
   const font = new Uint8Array(256 * 16).fill(0xff, 0xdb * 16, 0xdc * 16);
   const screen = new MockScreen({ configured: true, font });
@@ -243,7 +267,18 @@ Deno.test("vga: registers have the bits of the chip, and CR00 to CR07 can be pro
   assert.equal(guest.in(0x3cf), 0x7b);
   guest.out(0x3c4, 0x77);
   guest.out(0x3c5, 0x77);
-  assert.equal(guest.in(0x3c5), 0);
+  assert.deepEqual([guest.in(0x3c4), guest.in(0x3c5)], [7, 0]);
+  guest.out(0x3ce, 0xf5);
+  assert.deepEqual([guest.in(0x3ce), guest.in(0x3cf)], [5, 0x7b], "an index has as many bits as it needs");
+});
+
+Deno.test("vga: the attribute palette can be written while it drives the screen, and 0x3c0 gives the index", () => {
+  const { guest } = new MockScreen({ configured: true });
+  guest.in(0x3da);
+  guest.out(0x3c0, 0x23);
+  assert.equal(guest.in(0x3c0), 0, "data are read at 0x3c1 alone");
+  guest.out(0x3c0, 0x2a);
+  assert.deepEqual([guest.in(0x3c0), guest.in(0x3c1)], [0x23, 0x2a]);
 });
 
 Deno.test("vga: the DAC takes a colour when its blue comes, and counts on", () => {
@@ -295,6 +330,7 @@ Deno.test("vga: the Bochs interface shows linear memory in every depth", () => {
   assert.equal(screen.vga.rows().length, 25, "the VGA's own mode is shown");
   screen.dispi(DISPI.ENABLE, 2);
   assert.deepEqual([DISPI.XRES, DISPI.YRES, DISPI.BPP].map((i) => screen.dispiRead(i)), [2560, 1600, 32]);
+  assert.equal(screen.dispiRead(11), 0, "there is no such register");
 });
 
 Deno.test("vga: PCI memory is where the guest puts it, with the registers behind the third base address", () => {
