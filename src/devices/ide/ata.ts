@@ -37,6 +37,8 @@ export const DIAGNOSTIC_PASSED = 0x01;
 export const DEVICE_DEV_BIT = 0x10;
 export const DEVICE_LBA_BIT = 0x40;
 export const DEVICE_HEAD_MASK = 0x0f;
+/** Bits 7 and 5, obsolete since ATA-4: drives give ones, as they were to be written (ATA-3, 7.2.8). */
+export const DEVICE_ONES = 0xa0;
 
 /** Device control. */
 export const CONTROL_NIEN_BIT = 0x02;

@@ -42,6 +42,12 @@ Deno.test("disk: IDENTIFY DEVICE tells size, geometry, names and modes", () => {
   driver.command(C.IDENTIFY_DEVICE);
   assert.deepEqual(driver.pull(256, 1), data.filter((_, i) => i % 2 === 0));
   assert.equal(driver.status, 0x50);
+  // Words that ATA-1 had, which small systems still print: bytes of a track and a sector, the buffer, DMA modes.
+  driver.command(C.IDENTIFY_DEVICE);
+  const old = new DataView(driver.pull(512).buffer);
+  assert.deepEqual([4, 5, 20, 21, 22, 52, 62].map((word) => old.getUint16(2 * word, true)), [
+    ...[63 * 512, 512, 3, 512, 4, 0x200, 7],
+  ]);
 });
 
 Deno.test("disk: READ SECTORS gives a sector for each interrupt, and none after the last", () => {
@@ -57,8 +63,8 @@ Deno.test("disk: READ SECTORS gives a sector for each interrupt, and none after 
   assert.equal(driver.line.level, false);
   assert.equal(driver.status, 0x50);
   assert.deepEqual(Uint8Array.from(data), store.sectors(100, 3));
-  assert.deepEqual(driver.registers, [0, 102, 0, 0, 0x40]);
-  assert.equal(driver.guest.in(0x1f0, 2), 0xffff); // nothing more
+  assert.deepEqual(driver.registers, [0, 102, 0, 0, 0xe0]);
+  assert.equal(driver.guest.in(0x1f0, 2), 0); // nothing more
 });
 
 Deno.test("disk: a count of 0 is 256, and READ MULTIPLE gives blocks", () => {
@@ -196,7 +202,7 @@ Deno.test("disk: a sector that can't be read ends the command there, after what 
   assert.equal(driver.line.level, true);
   assert.equal(driver.status, 0x51);
   assert.equal(driver.error, 0x40);
-  assert.deepEqual(driver.registers, [15, 105, 0, 0, 0x40]);
+  assert.deepEqual(driver.registers, [15, 105, 0, 0, 0xe0]);
   assert.deepEqual(driver.faults, ["disk test: sector 105 is shrunk"]);
   driver.command(C.READ_MULTIPLE, 98, 16); // a block as a whole or not at all
   assert.equal(driver.status, 0x51);
@@ -218,7 +224,7 @@ Deno.test("disk: a store that is full or read-only refuses writes with an error"
   driver.push(new Uint8Array(4 * 512).fill(1));
   assert.equal(driver.status, 0x51);
   assert.equal(driver.error, 0x04);
-  assert.deepEqual(driver.registers, [2, 12, 0, 0, 0x40]);
+  assert.deepEqual(driver.registers, [2, 12, 0, 0, 0xe0]);
   assert.equal(store.bytes[11 * 512], 1);
   driver.command(C.FLUSH_CACHE_EXT);
   assert.equal(driver.status, 0x51);

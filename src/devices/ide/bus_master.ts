@@ -183,8 +183,8 @@ export class BusMaster {
       s.status = s.status & ~STATUS_ACTIVE_BIT | STATUS_ERROR_BIT;
       return false;
     }
-    // The table does not cross 64 KiB: the low half of the address wraps.
-    const at = s.table - s.table % 0x10000 + (s.table + s.fetched * DESCRIPTOR_BYTES) % 0x10000;
+    // A table shall not cross 64 KiB (1.2); QEMU goes on where one does, and what ran there does here.
+    const at = (s.table + s.fetched * DESCRIPTOR_BYTES) % ADDRESS_END;
     host.read(BigInt(at), this.#descriptor);
     s.fetched++;
     const count = this.#view.getUint32(4, true);

@@ -18,6 +18,7 @@ const { BLOCK_BYTES } = answer;
 const PACKET_BYTES = 12;
 const FEATURE_DMA_BIT = 0x01;
 const BLOCKS_LIMIT = 2 ** 32 - 1;
+const KNOWN_FEATURES: ReadonlySet<number> = new Set(Object.values(a.FEATURE));
 /** Media events of GET EVENT STATUS NOTIFICATION. */
 const EVENT_EJECT_REQUEST = 1;
 const EVENT_NEW_MEDIUM = 2;
@@ -153,7 +154,7 @@ export class CdRom extends IdeDrive {
         if ((s.features & 0xff) === a.FEATURE.TRANSFER_MODE) {
           if (!modeFits(s.count & 0xff)) return this.abort();
           this.#cd.mode = s.count & 0xff;
-        }
+        } else if (!KNOWN_FEATURES.has(s.features & 0xff)) return this.abort();
         return this.finish();
       case C.CHECK_POWER_MODE:
         s.count = 0xff;

@@ -37,7 +37,7 @@ function read10(lba: number, blocks: number): number[] {
 
 Deno.test("cd: a packet device identifies itself and refuses what disks do", () => {
   const { driver } = cd();
-  assert.deepEqual([driver.status, ...driver.registers], [0, 1, 1, 0x14, 0xeb, 0]);
+  assert.deepEqual([driver.status, ...driver.registers], [0, 1, 1, 0x14, 0xeb, 0xa0]);
   driver.command(C.IDENTIFY_DEVICE, 0, 0, 0);
   assert.equal(driver.status, 0x51);
   assert.deepEqual(driver.registers.slice(2, 4), [0x14, 0xeb]);
@@ -47,8 +47,14 @@ Deno.test("cd: a packet device identifies itself and refuses what disks do", () 
   assert.deepEqual([data[0], data[1]], [0xc0, 0x85]);
   assert.equal(new TextDecoder().decode(data.slice(54, 66)), "VHHSD DVR-MO".replace("DVR", "DVR"));
   assert.equal(driver.status, 0x50);
+  assert.deepEqual([...driver.pull(4)], [0, 0, 0, 0], "the data register is empty");
   driver.command(C.DEVICE_RESET, 0, 0, 0);
   assert.equal(driver.status, 0);
+  for (const [feature, status] of [[0x02, 0x50], [0x66, 0x50], [0x00, 0x51], [0x11, 0x51]]) {
+    driver.register(a.ERROR_FEATURES, feature);
+    driver.command(C.SET_FEATURES, 0, 0, 0);
+    assert.equal(driver.status, status, `SET FEATURES 0x${feature.toString(16)}`);
+  }
 });
 
 Deno.test("cd: READ gives blocks in parts that the host has room for", () => {

@@ -81,10 +81,9 @@ export class IdeChannel {
   /** The data register, read `size` bytes at a time. It is 16 bits wide: a byte is the low half of a word. */
   readData(data: Uint8Array, size: number): void {
     const drive = this.selected;
-    if (drive === undefined) return;
+    if (drive === undefined) return void data.fill(0);
     if (size > 1) return drive.readData(data);
     for (let i = 0; i < data.length; i++) {
-      this.#word.fill(0xff);
       drive.readData(this.#word);
       data[i] = this.#word[0];
     }
@@ -202,7 +201,8 @@ export class IdeChannel {
 
   /**
    * Without drives every register is 0: drivers take that as "nothing here" at once. A missing drive's registers
-   * are those of the other one, but for status and error, which are 0.
+   * are those of the other one, but for status and error, which are 0, and LBA mid and high, which are ones as in QEMU:
+   * who looks for signatures after a reset without looking at the status would find the other drive's again.
    */
   #readRegister(offset: number): number {
     const { selected } = this;
@@ -212,8 +212,9 @@ export class IdeChannel {
     }
     const drive = selected ?? this.#both[0];
     if (drive === undefined || (offset === a.ERROR_FEATURES && selected === undefined)) return 0;
-    if (offset === a.DEVICE) {
-      return this.selected === undefined ? this.#device : drive.readRegister(offset, false);
+    if (selected === undefined) {
+      if (offset === a.LBA_MID || offset === a.LBA_HIGH) return 0xff;
+      if (offset === a.DEVICE) return this.#device | a.DEVICE_ONES;
     }
     return drive.readRegister(offset, (this.#control & a.CONTROL_HOB_BIT) !== 0);
   }

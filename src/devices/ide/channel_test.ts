@@ -54,18 +54,18 @@ Deno.test("channel: a reset by software ends what goes on and shows the signatur
   assert.equal(driver.line.level, false);
   driver.control(0);
   assert.equal(driver.status, 0x50);
-  assert.deepEqual([driver.error, ...driver.registers], [1, 1, 1, 0, 0, 0]);
+  assert.deepEqual([driver.error, ...driver.registers], [1, 1, 1, 0, 0, 0xa0]);
   driver.register(a.DEVICE, 0x10);
   assert.equal(driver.status, 0x00);
-  assert.deepEqual(driver.registers, [1, 1, 0x14, 0xeb, 0x10]);
+  assert.deepEqual(driver.registers, [1, 1, 0x14, 0xeb, 0xb0]);
   driver.register(a.STATUS_COMMAND, C.EXECUTE_DEVICE_DIAGNOSTIC);
   assert.equal(driver.line.level, true);
   assert.equal(driver.status, 0x50);
-  assert.deepEqual([driver.error, ...driver.registers], [1, 1, 1, 0, 0, 0]);
+  assert.deepEqual([driver.error, ...driver.registers], [1, 1, 1, 0, 0, 0xa0]);
   driver.register(a.DEVICE, 0x10);
   driver.register(a.STATUS_COMMAND, C.IDENTIFY_DEVICE);
   assert.equal(driver.status, 0x51);
-  assert.deepEqual([driver.error, ...driver.registers], [4, 1, 1, 0x14, 0xeb, 0x10]);
+  assert.deepEqual([driver.error, ...driver.registers], [4, 1, 1, 0x14, 0xeb, 0xb0]);
 });
 
 Deno.test("channel: drives that are not there: status 0, commands go nowhere", () => {
@@ -80,7 +80,9 @@ Deno.test("channel: drives that are not there: status 0, commands go nowhere", (
   guest.out(0x1f6, 0x10);
   guest.out(0x1f2, 0x55);
   guest.out(0x1f7, C.IDENTIFY_DEVICE);
-  assert.deepEqual([guest.in(0x1f7), guest.in(0x1f2), guest.in(0x1f6)], [0, 0x55, 0x10]);
+  assert.deepEqual([guest.in(0x1f7), guest.in(0x1f2), guest.in(0x1f6)], [0, 0x55, 0xb0]);
+  assert.deepEqual([guest.in(0x1f4), guest.in(0x1f5)], [0xff, 0xff], "no signature");
+  assert.deepEqual([guest.in(0x1f0, 2), guest.in(0x170, 2)], [0, 0]);
   guest.out(0x1f6, 0);
   assert.equal(guest.in(0x1f7), 0x50);
 });
@@ -94,7 +96,7 @@ Deno.test("channel: a command while data waits is ignored; wide accesses to byte
   const { guest } = driver;
   guest.out(0x1f2, 0x0702_0301 | 0, 4); // count 1, LBA 3, 2, 7
   assert.deepEqual(driver.registers.slice(0, 4), [1, 3, 2, 7]);
-  assert.equal(guest.in(0x1f6, 2), 0x5040);
+  assert.equal(guest.in(0x1f6, 2), 0x50e0);
   guest.out(0x1f4, 0, 2);
   guest.out(0x1f6, C.READ_SECTORS << 8 | 0x40, 2);
   assert.deepEqual(driver.pull(512), store.sectors(3, 1));

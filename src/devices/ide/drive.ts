@@ -165,7 +165,7 @@ export abstract class IdeDrive {
       case a.LBA_HIGH:
         return s.high >> shift & 0xff;
       case a.DEVICE:
-        return s.device;
+        return s.device | a.DEVICE_ONES;
       default:
         return s.status;
     }
@@ -224,7 +224,7 @@ export abstract class IdeDrive {
     return false;
   }
 
-  /** The data register, read: as many bytes as are there; the others of `data` stay as they are. */
+  /** The data register, read: as many bytes as are there; the others of `data` are zeros. */
   readData(data: Uint8Array): void {
     const s = this.state;
     let done = 0;
@@ -237,6 +237,7 @@ export abstract class IdeDrive {
       s.at += n;
       if (s.at >= s.end) this.taken();
     }
+    data.fill(0, done);
   }
 
   /** The data register, written: what the drive does not wait for is lost. */

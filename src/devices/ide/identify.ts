@@ -17,6 +17,7 @@ export interface Identity {
   readonly model: string;
 }
 
+const SECTOR_BYTES = 512;
 const LBA28_LIMIT = 0x0fff_ffff;
 /** Power management, write cache, look-ahead, NOP. */
 const DISK_FEATURES_82 = 0x4068;
@@ -26,6 +27,7 @@ const DISK_FEATURES_83 = 0x7400;
 /** FUA commands. */
 const DISK_FEATURES_84 = 0x4040;
 /** The highest mode of each kind. */
+const SINGLE_WORD_MODES = 0x0007;
 const MULTIWORD_MODES = 0x0007;
 const ULTRA_MODES = 0x003f;
 
@@ -39,9 +41,13 @@ function text(words: Uint16Array, from: number, count: number, value: string): v
 
 function common(words: Uint16Array, identity: Identity, mode: TransferMode): void {
   text(words, 10, 10, identity.serial);
+  words[20] = 3; // ATA-1's: a buffer of both directions with read-ahead, of 512 sectors' bytes, 4 more bytes in READ LONG
+  words[21] = 512;
+  words[22] = 4;
   text(words, 23, 4, identity.firmware);
   text(words, 27, 20, identity.model);
   words[48] = 1; // 32-bit accesses to the data register
+  words[62] = SINGLE_WORD_MODES;
   words[63] = MULTIWORD_MODES | (mode.multiword === undefined ? 0 : 0x100 << mode.multiword);
   words[64] = 0x0003; // PIO modes 3 and 4
   words.fill(120, 65, 69); // cycle times in nanoseconds
@@ -81,11 +87,13 @@ export function identifyDisk(
   words[0] = 0x0040; // fixed
   words[1] = standard.cylinders;
   words[3] = standard.heads;
+  words[4] = standard.sectors * SECTOR_BYTES; // ATA-1's: unformatted bytes of a track and of a sector
+  words[5] = SECTOR_BYTES;
   words[6] = standard.sectors;
   words[47] = 0x8000 | disk.multipleLimit;
   words[49] = 0x0f00; // LBA, DMA, IORDY
   words[50] = 0x4000;
-  words[51] = 0x0200;
+  words[51] = words[52] = 0x0200; // PIO and DMA timing mode 2
   words[53] = 0x0007; // words 54 to 58, 64 to 70 and 88 are valid
   words[54] = current.cylinders;
   words[55] = current.heads;
