@@ -205,7 +205,7 @@ Deno.test("layers: what the prompt loads before anything is asked of it is small
   };
   const prompt = loaded("src/repl/run.ts");
   const heavy = prompt.filter((file) =>
-    !file.startsWith("src/repl/") && !/(printable|host_reason)\.ts$/.test(file)
+    !file.startsWith("src/repl/") && !/(printable|host_reason|signals)\.ts$/.test(file)
   );
   assert.deepEqual(heavy, [], "the library is loaded when it is needed");
   const guest = loaded("src/dsl/open.ts");

@@ -117,7 +117,7 @@ export class Patches implements Iterable<Patch> {
     if (--patch.users > 0) return;
     this.#homeless.delete(patch);
     if (this.#byGpa.delete(patch.gpa)) this.#count[patch.kind]--;
-    return this.lift(patch);
+    return then(this.lift(patch), () => this.#gone(patch));
   }
 
   /** Puts the guest's bytes back for a moment. What the guest wrote over the patch meanwhile is kept. */
@@ -138,7 +138,7 @@ export class Patches implements Iterable<Patch> {
       patch.live.set(patch.code);
       return;
     }
-    return then(this.#memory.read(patch.gpa, patch.original), () => this.#store(patch, patch.code));
+    return then(this.#memory.read(patch.gpa, patch.original), () => this.#putCode(patch));
   }
 
   /**
@@ -153,7 +153,7 @@ export class Patches implements Iterable<Patch> {
       this.#hold();
       const done = then(
         this.#adopt(patch),
-        (changed) => changed ? this.#store(patch, patch.code) : undefined,
+        (changed) => changed ? this.#putCode(patch) : undefined,
       );
       if (done instanceof Promise) pending = pending === undefined ? done : pending.then(() => done);
     }
@@ -247,7 +247,10 @@ export class Patches implements Iterable<Patch> {
     const all = [...this.#byGpa.values()];
     this.#byGpa.clear();
     Object.assign(this.#count, { int3: 0, hlt: 0, out: 0 });
-    return all.reduce<MaybePromise<void>>((done, p) => then(done, () => this.lift(p)), undefined);
+    return all.reduce<MaybePromise<void>>(
+      (done, p) => then(done, () => then(this.lift(p), () => this.#gone(p))),
+      undefined,
+    );
   }
 
   /** Takes over bytes that are not the patch's any more: the guest wrote them. */
@@ -263,6 +266,15 @@ export class Patches implements Iterable<Patch> {
       }
       return changed;
     });
+  }
+
+  #putCode(patch: Patch): MaybePromise<void> {
+    this.#memory.patched?.(patch.gpa, patch.code, patch.original);
+    return this.#store(patch, patch.code);
+  }
+
+  #gone(patch: Patch): void {
+    this.#memory.patched?.(patch.gpa, patch.code, undefined);
   }
 
   #store(patch: Patch, bytes: Uint8Array): MaybePromise<void> {

@@ -135,3 +135,25 @@ Deno.test("a patch outside memory is refused and leaves nothing", () => {
   assert.throws(() => patches.insert(64n, "hlt"), FaultError);
   assert.equal(patches.size, 0);
 });
+
+Deno.test("patches: memory that outlives the debugger hears of each before it is written, and once it is out", async () => {
+  const ram = memory(false);
+  const told: unknown[] = [];
+  const patches = new Patches({
+    ...ram,
+    patched: (at, code, original) => void told.push([at, [...code], original && [...original], ram.bytes[8]]),
+  });
+  const patch = await patches.insert(8n, "int3");
+  await patches.lift(patch);
+  await patches.put(patch);
+  assert.deepEqual(told.splice(0), [[8n, [0xcc], [8], 8], [8n, [0xcc], [8], 8]]);
+  ram.bytes[8] = 0x55;
+  await patches.refresh();
+  assert.deepEqual(told.splice(0), [[8n, [0xcc], [0x55], 0x55]]);
+  await patches.release(patch);
+  assert.deepEqual(told.splice(0), [[8n, [0xcc], undefined, 0x55]]);
+  await patches.insert(8n, "int3");
+  told.length = 0;
+  await patches.clear();
+  assert.deepEqual(told, [[8n, [0xcc], undefined, 0x55]]);
+});

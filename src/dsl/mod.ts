@@ -152,4 +152,6 @@ export {
   hosts,
   open,
   type OpenOptions,
+  repairDomains,
 } from "./open.ts";
+export { dealWithSignals } from "./signals.ts";

@@ -388,6 +388,7 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
   const { attachXen } = await import("../xen/open.ts");
   const backend = attachXen(options.domain, instructionLength);
   const machine = new GuestMachine({ backend });
+  for (const notice of backend.notices ?? []) machine.notice(notice);
   connectConsole(machine, backend);
   return machine;
 }
@@ -409,6 +410,17 @@ export async function domains(): Promise<Domain[]> {
  */
 export async function cleanDomains(): Promise<string[]> {
   return (await import("../xen/open.ts")).cleanXen();
+}
+
+/**
+ * Puts right what a killed hvsh left in the domains of this Xen host that it was attached to, without waiting for the
+ * next `attach`, which does the same.
+ *
+ * @returns A sentence for each: what was put right, or why it could not be.
+ * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
+ */
+export async function repairDomains(): Promise<string[]> {
+  return (await import("../xen/open.ts")).repairXen();
 }
 
 /** Ties the machine's console to that of a guest whose console is the hypervisor's. */

@@ -1,5 +1,7 @@
 /** Every way out of the shell: the terminal is restored and guests are closed, in bounded time. */
 
+import { dealWithSignals } from "../dsl/signals.ts";
+
 /** Milliseconds that closing guests may take before the shell leaves without it. */
 const CLOSE_LIMIT = 3000;
 
@@ -53,6 +55,7 @@ export function guardExits(
   interrupt: () => boolean,
   failed: (error: unknown) => boolean,
 ): void {
+  dealWithSignals();
   for (const signal of ["SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
     Deno.addSignalListener(signal, () => void leave(128 + NUMBERS[signal], parts));
   }

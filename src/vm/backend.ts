@@ -91,6 +91,8 @@ export interface Backend {
   readonly console?: BackendConsole;
   /** What else the hypervisor can be asked for, where it runs the guest by itself. */
   readonly monitor?: HypervisorMonitor;
+  /** What the user should be told of the guest, as it was found; left out: nothing. */
+  readonly notices?: readonly string[];
   /** The recording that it replays; where it does. */
   readonly history?: BackendHistory;
   /** A picture of the hypervisor's own screen; where it has one that can be had. */
@@ -251,6 +253,11 @@ export interface BackendMemory {
    * that is hidden keeps its bytes. A write to what is read-only is a `mmio-write` exit.
    */
   shadow?(at: bigint, length: number, how: Shadow): MaybePromise<void>;
+  /**
+   * Told before a breakpoint's `code` is written over `original`, and with undefined once that is written back: a guest
+   * that outlives the debugger is put right by it, whatever ends the program. It may be lifted for a moment meanwhile.
+   */
+  patched?(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void;
 }
 
 /** One slot of the debug registers. */

@@ -30,10 +30,12 @@ import { DomainInterrupts } from "./interrupts.ts";
 import { IoreqServer } from "./ioreq_server.ts";
 import { closeAtEnd } from "./leaving.ts";
 import { XenMemory } from "./memory.ts";
+import { Marks } from "./marks.ts";
 import { Monitor } from "./monitor.ts";
 import { PhysicalToMachine } from "./p2m.ts";
-import { PvStopper } from "./pv_stopper.ts";
+import { PvStopper, type StopperParts } from "./pv_stopper.ts";
 import { PvVcpu } from "./pv_vcpu.ts";
+import { putBack, repair } from "./repair.ts";
 import { DomainRunner } from "./runner.ts";
 import type { StopStrategy } from "./strategy.ts";
 import type { XenVcpu } from "./vcpu.ts";
@@ -54,6 +56,8 @@ export interface AttachHow {
    * Left out: none.
    */
   readonly devices?: DeviceClaims;
+  /** The folder that it is written down in what is in the domain; left out: the host's own for that. */
+  readonly marks?: string;
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
   readonly memory?: number;
   /** For a domain of our own: what its backend is called, and what ends it when it is closed. */
@@ -77,6 +81,7 @@ export class AttachedDomain implements Backend {
   readonly slow = true;
   /** What it was when it was attached to. */
   readonly domain: DomainRecord;
+  readonly notices: readonly string[];
   readonly #runner: DomainRunner;
   readonly #resources: DisposableStack;
   readonly #own: AttachHow["own"];
@@ -116,6 +121,9 @@ export class AttachedDomain implements Backend {
     const kind = model === undefined
       ? cleanup.use(pvKind(control, store, found, frames))
       : { ...hvmKind({ control, id, frames, foreign, model }, how), [Symbol.dispose]: () => {} };
+    const marks = cleanup.use(
+      new Marks({ domain: id, uuid: found.uuid, name: found.name || `${id}` }, how.marks),
+    );
     let strategy: StopStrategy | undefined;
     const runner = this.#runner = new DomainRunner({
       control,
@@ -123,7 +131,8 @@ export class AttachedDomain implements Backend {
       goesOn: (stepping) => {
         if (!stepping) frames.clear();
       },
-      strategy: () => strategy = kind.strategy(this.vcpus, this.memory),
+      held: (on) => marks.held = on,
+      strategy: () => strategy = kind.strategy(this.vcpus, this.memory, marks),
       own: how.own !== undefined,
       ...(!pv && {
         revived: () => {
@@ -136,7 +145,7 @@ export class AttachedDomain implements Backend {
         },
       }),
     });
-    this.memory = new XenMemory(frames, kind.map, () => runner.alive());
+    this.memory = new XenMemory(frames, kind.map, () => runner.alive(), marks);
     runner.hold();
     // What `xl create -p` paused is paused by us from now on.
     if (how.adopt) control.unpause(id);
@@ -162,6 +171,19 @@ export class AttachedDomain implements Backend {
           server: () => stopper()?.server,
           ...(how.lengthOf && { lengthOf: how.lengthOf }),
         }));
+    // Left by a program that ended in the middle of everything, they would be run into.
+    cleanup.defer(() => {
+      const patches = [...marks.patches];
+      if (patches.length === 0 || !runner.tryHold()) return;
+      for (const patch of patches) putBack(this.memory, patch);
+    });
+    const notices = how.own === undefined ? kind.repair(this.vcpus, this.memory, found) : [];
+    if (marks.trouble !== undefined) {
+      notices.push(
+        `It can't be written down what is put into domain ${id} (${marks.trouble}): if hvsh is killed, nobody takes it out`,
+      );
+    }
+    this.notices = notices;
     if (how.devices !== undefined && model !== undefined) {
       if (how.devices === "everything") void runner.strategy;
       else this.claims = this.#claims(() => stopper()!.server!);
@@ -246,6 +268,10 @@ export class AttachedDomain implements Backend {
   }
 }
 
+function wasPaused({ flags }: DomainRecord): boolean {
+  return (flags & XEN.XEN_DOMINF_paused) !== 0;
+}
+
 /** Where xenstore tells the pseudo-terminal of a domain's console: COM1's, where there is a device model. */
 export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): string {
   return `/local/domain/${id}/${kind === "hvm" ? "serial/0" : "console"}/tty`;
@@ -270,22 +296,26 @@ function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, fram
     frameTypes: (list) => control.frameTypes(id, list),
     owns: (frame) => frames.page(frame) !== undefined,
   });
+  const stopperParts = (vcpus: readonly XenVcpu[], memory: XenMemory): StopperParts => {
+    const all = vcpus as readonly PvVcpu[];
+    const pieces = linearPieces(all[0], memory);
+    return {
+      control,
+      domain: id,
+      vcpus: all.length,
+      read: (vcpu) => all[vcpu].readContext(),
+      change: (vcpu, body) => all[vcpu].changeContext(body),
+      readLinear: (at, into) => pieces(at, into, (gpa, part) => memory.read(gpa, part)),
+      writeLinear: (at, bytes) => void pieces(at, bytes, (gpa, part) => memory.write(gpa, part)),
+    };
+  };
   return {
     p2m,
     map: new PseudoFrames(p2m, count),
-    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory): StopStrategy => {
-      const all = vcpus as readonly PvVcpu[];
-      const pieces = linearPieces(all[0], memory);
-      return new PvStopper({
-        control,
-        domain: id,
-        vcpus: all.length,
-        read: (vcpu) => all[vcpu].readContext(),
-        change: (vcpu, body) => all[vcpu].changeContext(body),
-        readLinear: (at, into) => pieces(at, into, (gpa, part) => memory.read(gpa, part)),
-        writeLinear: (at, bytes) => void pieces(at, bytes, (gpa, part) => memory.write(gpa, part)),
-      });
-    },
+    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory, marks: Marks): StopStrategy =>
+      new PvStopper({ ...stopperParts(vcpus, memory), marks }),
+    repair: (vcpus: readonly XenVcpu[], memory: XenMemory, domain: DomainRecord) =>
+      repair({ control, domain, memory, pv: stopperParts(vcpus, memory) }, wasPaused(domain)),
     [Symbol.dispose]: () => p2m[Symbol.dispose](),
   };
 }
@@ -305,10 +335,15 @@ function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { device
       frames,
       () => ram === undefined ? Number(control.maximumGpfn(id)) : Math.ceil(ram / 4096) - 1,
     ),
-    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory): StopStrategy => {
+    repair: (vcpus: readonly XenVcpu[], memory: XenMemory, domain: DomainRecord) =>
+      repair(
+        { control, domain, memory, hvm: { vcpus: vcpus as readonly HvmVcpu[], model, foreign } },
+        wasPaused(domain),
+      ),
+    strategy: (vcpus: readonly XenVcpu[], memory: XenMemory, marks: Marks): StopStrategy => {
       const all = vcpus as readonly HvmVcpu[];
       const channels = new EventChannels();
-      const common = { domain: id, vcpus: all.length, channels };
+      const common = { domain: id, vcpus: all.length, channels, marks };
       return new HvmStopper({
         channels,
         ...(devices !== undefined && {

@@ -63,11 +63,17 @@ export function cross(parts: CrossingParts): MaybePromise<VmExit | undefined> {
       read(place!, byte);
       return byte;
     });
-    places.forEach((place, i) => parts.memory.write(place!, PATCH.subarray(i, i + 1)));
+    places.forEach((place, i) => {
+      parts.memory.patched?.(place!, PATCH.subarray(i, i + 1), own[i]);
+      parts.memory.write(place!, PATCH.subarray(i, i + 1));
+    });
     try {
       return arrive(parts, next, registers.rip);
     } finally {
-      places.forEach((place, i) => parts.memory.write(place!, own[i]));
+      places.forEach((place, i) => {
+        parts.memory.write(place!, own[i]);
+        parts.memory.patched?.(place!, PATCH.subarray(i, i + 1), undefined);
+      });
     }
   });
 }

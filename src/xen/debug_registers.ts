@@ -28,11 +28,23 @@ export class DebugRegisters {
   readonly #change: Change;
   /** What each vCPU had that has the traps now. */
   readonly #own = new Map<number, ReadonlyMap<RegisterName, bigint>>();
+  readonly #told: (own: ReadonlyMap<number, ReadonlyMap<RegisterName, bigint>>) => void;
   #traps: readonly (HardwareTrap | undefined)[] = [];
 
-  constructor(vcpus: number, change: Change) {
+  /** @param told Hears what is the guest's own: before it is replaced, and once it is back. */
+  constructor(
+    vcpus: number,
+    change: Change,
+    told: (own: ReadonlyMap<number, ReadonlyMap<RegisterName, bigint>>) => void = () => {},
+  ) {
     this.#vcpus = vcpus;
     this.#change = change;
+    this.#told = told;
+  }
+
+  /** Takes over from a debugger that is no more: what the guest has is that debugger's. */
+  takeOver(own: ReadonlyMap<number, ReadonlyMap<RegisterName, bigint>>): void {
+    for (const [vcpu, values] of own) this.#own.set(vcpu, values);
   }
 
   /** Whether traps of the debugger's are in them. */
@@ -85,6 +97,7 @@ export class DebugRegisters {
     this.#change(vcpu, (context) => {
       if (!this.#own.has(vcpu)) {
         this.#own.set(vcpu, new Map(NAMES.map((name) => [name, context.get(name)])));
+        this.#told(this.#own);
       }
       for (let slot = 0; slot < 4; slot++) {
         context.set(NAMES[slot], BigInt.asUintN(64, this.#traps[slot]?.address ?? 0n));
@@ -96,10 +109,12 @@ export class DebugRegisters {
 
   /** Gives the guest its own back. */
   restore(): void {
+    this.#traps = [];
+    if (!this.armed) return;
     for (const [vcpu, own] of this.#own) {
       this.#change(vcpu, (context) => own.forEach((value, name) => context.set(name, value)));
     }
     this.#own.clear();
-    this.#traps = [];
+    this.#told(this.#own);
   }
 }

@@ -37,6 +37,8 @@ export interface Domain {
 
 /** The same with what only the backend needs. */
 export interface DomainRecord extends Domain {
+  /** Who it is, in 32 hexadecimal digits: told apart from another that has its number later. */
+  readonly uuid: string;
   readonly flags: number;
   readonly pages: number;
   readonly maxVcpu: number;
@@ -115,6 +117,7 @@ function decode(view: DataView, at: number, store: XenStore): DomainRecord {
     flags,
     pages,
     maxVcpu: word("max_vcpu_id"),
+    uuid: new Uint8Array(view.buffer, view.byteOffset + at + offsets.handle, 16).toHex(),
   };
 }
 

@@ -6,6 +6,7 @@ import type { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { TRAP_PORT } from "../vm/trap_port.ts";
 import { CROSSING_PORT } from "./crossing.ts";
+import type { Marks } from "./marks.ts";
 import { type Memory, type Request, RequestSlot } from "./requests.ts";
 import type { VcpuEvent } from "./strategy.ts";
 
@@ -28,6 +29,8 @@ export interface ServerParts {
   readonly everything: boolean;
   /** A vCPU's RAX now; the domain is paused. */
   rax(vcpu: number): bigint;
+  /** Where it is written down what is in the domain. */
+  readonly marks?: Marks;
 }
 
 /**
@@ -43,20 +46,27 @@ export class IoreqServer {
   readonly #cleanup: DisposableStack;
   #living = true;
 
-  /** @throws {HostError} If Xen refuses. */
-  constructor(parts: ServerParts) {
+  /**
+   * @param left The number of one whose process is no more: it is taken over, with what waits for an answer of its.
+   * @throws {HostError} If Xen refuses.
+   */
+  constructor(parts: ServerParts, left?: number) {
     this.#parts = parts;
-    const { domain, vcpus, model, foreign, channels } = parts;
+    const { domain, vcpus, model, foreign, channels, marks } = parts;
     using cleanup = new DisposableStack();
-    const id = this.#id = model.createServer(domain);
+    const id = this.#id = left ?? model.createServer(domain);
+    marks?.deviceModel(id);
     cleanup.defer(() => this.#leave());
-    if (parts.everything) {
+    if (left !== undefined) {
+      // It has what it needs.
+    } else if (parts.everything) {
       model.claim(domain, id, "port", 0n, LAST_PORT);
       model.claim(domain, id, "mmio", 0n, LAST_ADDRESS);
     } else for (const port of DEBUGGER_PORTS) model.claim(domain, id, "port", port, port);
     const { view } = cleanup.use(foreign.mapRequests(domain, id));
     model.enableServer(domain, id, true);
     this.#slots = Array.from({ length: vcpus }, (_, vcpu) => new RequestSlot(view, vcpu, parts.memory));
+    if (left !== undefined) { for (const slot of this.#slots) slot.giveBack(); }
     this.#ports = this.#slots.map((slot) => channels.bind(domain, slot.remotePort));
     this.#cleanup = cleanup.move();
   }
@@ -145,6 +155,8 @@ export class IoreqServer {
   }
 
   #leave(): void {
-    if (this.#living) this.#parts.model.destroyServer(this.#parts.domain, this.#id);
+    if (!this.#living) return;
+    this.#parts.model.destroyServer(this.#parts.domain, this.#id);
+    this.#parts.marks?.deviceModel(undefined);
   }
 }

@@ -21,6 +21,7 @@ function server(calls: string[]): IoreqServer {
       channels: { bind: () => 1, notify: tell("notify") },
       memory: { read: () => {}, write: () => {} },
       rax: () => 0n,
+      marks: undefined,
     } satisfies Record<keyof ServerParts, unknown> as unknown as ServerParts,
   );
 }

@@ -4,7 +4,7 @@
 const FOLDER = "/run/hvsh-domains";
 
 /** Who made a domain. A process number comes again; together with its start time it does not. */
-interface Owner {
+export interface Owner {
   readonly pid: number;
   /** When it was started, in clock ticks since the host was (proc(5), starttime). */
   readonly started: string;
@@ -12,9 +12,8 @@ interface Owner {
 
 /** Writes down that this process makes the domain `name`. */
 export function note(name: string, folder: string = FOLDER): void {
-  const { pid } = Deno;
   Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  Deno.writeTextFileSync(`${folder}/${name}`, JSON.stringify({ pid, started: startOf(pid) ?? "" }));
+  Deno.writeTextFileSync(`${folder}/${name}`, JSON.stringify(thisProcess()));
 }
 
 /** Takes the note back: the domain is gone, or shall be kept. Idempotent. */
@@ -37,7 +36,7 @@ export function orphans(folder: string = FOLDER): string[] {
   }
   return names.filter((name) => {
     const owner = read(`${folder}/${name}`);
-    return owner !== undefined && startOf(owner.pid) !== owner.started;
+    return owner !== undefined && !isAlive(owner.pid, owner.started);
   }).sort();
 }
 
@@ -49,6 +48,19 @@ function read(path: string): Owner | undefined {
     if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+let self: Owner | undefined;
+
+/** This process, as an owner. */
+export function thisProcess(): Owner {
+  return self ??= { pid: Deno.pid, started: startOf(Deno.pid) ?? "" };
+}
+
+/** Whether a process is there still: that very one where it is told when it was started. */
+export function isAlive(pid: number, started?: string): boolean {
+  const now = startOf(pid);
+  return now !== undefined && (started === undefined || now === started);
 }
 
 /** When a process was started; undefined if there is none of that number. */

@@ -1,6 +1,7 @@
 import type { BackendMemory, MemoryRegion } from "../vm/backend.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { FrameCache } from "./frames.ts";
+import type { Marks } from "./marks.ts";
 import { MACHINE } from "./p2m.ts";
 
 const PAGE = 4096;
@@ -18,10 +19,15 @@ export class XenMemory implements BackendMemory {
   readonly #frames: FrameCache;
   readonly #map: FrameMap;
   readonly #alive: () => void;
+  readonly #marks: Marks | undefined;
   #regions: readonly MemoryRegion[] | undefined;
 
-  /** @param alive Throws if the machine is closed. */
-  constructor(frames: FrameCache, map: FrameMap, alive: () => void) {
+  /**
+   * @param alive Throws if the machine is closed.
+   * @param marks Where it is written down what is in the domain.
+   */
+  constructor(frames: FrameCache, map: FrameMap, alive: () => void, marks?: Marks) {
+    this.#marks = marks;
     this.#frames = frames;
     this.#map = map;
     this.#alive = alive;
@@ -62,6 +68,10 @@ export class XenMemory implements BackendMemory {
       this.#page(here, true).write(offset, bytes.subarray(done, done + part));
       done += part;
     }
+  }
+
+  patched(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void {
+    this.#marks?.patch(at, code, original);
   }
 
   #readWhole(at: bigint, pages: number, into: Uint8Array): void {

@@ -9,6 +9,7 @@ import { UnsupportedError } from "../vm/errors.ts";
 import { GENERAL, type RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
+import type { Left, Marks } from "./marks.ts";
 import type { VcpuEvent } from "./strategy.ts";
 
 const REGS = vm_event_regs_x86.offsets;
@@ -34,6 +35,8 @@ export interface MonitorParts {
   change(vcpu: number, body: (context: GuestContext) => void): void;
   /** Sets or clears RFLAGS.TF of a vCPU that does not wait in an event; gives what it was. */
   setTrapFlag(vcpu: number, on: boolean): boolean;
+  /** Where it is written down what is in the domain. */
+  readonly marks?: Marks;
 }
 
 /** The one listener to a domain's vm_events. */
@@ -54,9 +57,15 @@ export class Monitor {
   /** @throws {UnsupportedError} If the domain has another monitor, or its processor lacks what is needed. */
   constructor(parts: MonitorParts) {
     this.#parts = parts;
-    this.#debugRegisters = new DebugRegisters(parts.vcpus, parts.change);
+    this.#debugRegisters = new DebugRegisters(
+      parts.vcpus,
+      parts.change,
+      (own) => parts.marks?.debugRegisters(own),
+    );
     const { control, domain } = parts;
     using cleanup = new DisposableStack();
+    parts.marks?.listener(true);
+    cleanup.defer(() => parts.marks?.listener(false));
     const { ring, port } = control.enableMonitor(domain);
     cleanup.defer(() => control.disableMonitor(domain));
     this.#ring = cleanup.use(ring);
@@ -70,6 +79,27 @@ export class Monitor {
       });
     }
     cleanup.move();
+  }
+
+  /**
+   * Takes the place of a listener whose process is no more, to be closed at once: vCPUs that it left waiting are answered
+   * (vm_event_resume of Xen's vm_event.c lets those go that wait, and takes no notice of an answer to the others).
+   */
+  static takeOver(parts: MonitorParts, left: Left): Monitor {
+    // It switches its events off, and lets those go that waited for room in the ring.
+    parts.control.disableMonitor(parts.domain);
+    const monitor = new Monitor(parts);
+    monitor.#debugRegisters.takeOver(left.registers);
+    for (const [vcpu, own] of left.stepped) if (!own) parts.setTrapFlag(vcpu, false);
+    for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
+      const slot = new Uint8Array(VM_EVENT.size);
+      const view = new DataView(slot.buffer);
+      view.setUint32(VM_EVENT.version, XEN.VM_EVENT_INTERFACE_VERSION, true);
+      view.setUint32(VM_EVENT.vcpu_id, vcpu, true);
+      view.setUint32(VM_EVENT.reason, XEN.VM_EVENT_REASON_DEBUG_EXCEPTION, true);
+      monitor.#waiting.set(vcpu, { slot, view, changed: false });
+    }
+    return monitor;
   }
 
   /**
@@ -104,10 +134,13 @@ export class Monitor {
     if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
     const waiting = this.#waiting.get(vcpu);
     if (on) {
+      // Written down before it is set; that it is the guest's own is known only then.
+      this.#parts.marks?.step(vcpu, false);
       const own = waiting === undefined
         ? this.#parts.setTrapFlag(vcpu, true)
         : this.#setWaitingFlag(waiting, true);
       this.#stepping.set(vcpu, own);
+      if (own) this.#parts.marks?.step(vcpu, true);
       return;
     }
     const own = this.#stepping.get(vcpu) ?? false;
@@ -165,6 +198,7 @@ export class Monitor {
     cleanup.use(this.#ring);
     cleanup.defer(() => channels.unbind(this.#port));
     if (!living) return;
+    cleanup.defer(() => this.#parts.marks?.listener(false));
     cleanup.defer(() => control.disableMonitor(domain));
     if (this.#int3) control.monitor(domain, "software-breakpoint", false);
     control.monitor(domain, "debug-exception", false);

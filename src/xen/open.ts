@@ -3,13 +3,14 @@
 import { XenControl } from "../host/xen/control.ts";
 import { XenStore } from "../host/xen/store.ts";
 import type { Backend } from "../vm/backend.ts";
-import { UnsupportedError } from "../vm/errors.ts";
+import { HvshError, UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import type { InstructionLength } from "./crossing.ts";
 import { type Domain, type DomainKind, listDomains } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
+import { leftMarks, remove } from "./marks.ts";
 import { clearSpares, openDomain } from "./own.ts";
 import { cleanDomains } from "./xl.ts";
 
@@ -59,15 +60,56 @@ export function cleanXen(): string[] {
 }
 
 /**
+ * Puts right what killed debuggers left in domains that others made.
+ *
+ * @returns A sentence for each.
+ * @throws {UnsupportedError} If Xen can't be used here.
+ */
+export function repairXen(folder?: string): string[] {
+  needXen();
+  const domains = new Map(withXen(listDomains).map((domain) => [domain.id, domain]));
+  const done = new Set<number>();
+  return leftMarks(undefined, folder).flatMap(({ path, domain: id, left, problem }) => {
+    if (!domains.has(id)) {
+      remove(path);
+      const name = left?.name ?? id;
+      return [
+        `Domain ${name}, which a killed hvsh was attached to, is gone: nothing was left to be put right`,
+      ];
+    }
+    if (done.has(id)) return [];
+    done.add(id);
+    try {
+      const domain = new AttachedDomain(id, {
+        capabilities: () => new Map(),
+        ...(folder !== undefined && { marks: folder }),
+      });
+      domain.close();
+      return [...domain.notices];
+    } catch (error) {
+      if (!(error instanceof HvshError)) throw error;
+      const what = problem === undefined ? "" : ` (its journal: ${problem})`;
+      return [
+        `What a killed hvsh left in ${domains.get(id)!.name}${what} can't be put right: ${error.message}`,
+      ];
+    }
+  });
+}
+
+function withXen<T>(ask: (control: XenControl, store: XenStore) => T): T {
+  using control = new XenControl();
+  using store = new XenStore();
+  return ask(control, store);
+}
+
+/**
  * Every domain, dom0 included.
  *
  * @throws {UnsupportedError} If Xen can't be used here.
  */
 export function xenDomains(): Domain[] {
   needXen();
-  using control = new XenControl();
-  using store = new XenStore();
-  return listDomains(control, store).map(({ id, name, kind, vcpus, memory, state, cpuTime }) => ({
+  return withXen(listDomains).map(({ id, name, kind, vcpus, memory, state, cpuTime }) => ({
     id,
     name,
     kind,

@@ -9,6 +9,7 @@ import type { RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
 import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import type { Left, Marks } from "./marks.ts";
 import { MASK_EVENTS, type Trap } from "./trap_table.ts";
 import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
 
@@ -32,6 +33,8 @@ export interface StopperParts {
   readLinear(at: bigint, into: Uint8Array): boolean;
   /** Writes there, read-only pages too. */
   writeLinear(at: bigint, bytes: Uint8Array): void;
+  /** Where it is written down what is in the domain. */
+  readonly marks?: Marks;
 }
 
 /** A vCPU that waits in the stub. */
@@ -48,7 +51,7 @@ interface Waiting {
 export class PvStopper implements StopStrategy {
   readonly #parts: StopperParts;
   readonly #channels = new EventChannels();
-  readonly #port: number;
+  readonly #port: number | undefined;
   readonly #place: bigint;
   readonly #original = new Uint8Array(STUB_SIZE);
   readonly #traps: [Trap, Trap][] = [];
@@ -58,22 +61,42 @@ export class PvStopper implements StopStrategy {
   readonly #debugRegisters: DebugRegisters;
   #closed = false;
 
-  /** @throws {UnsupportedError} If the guest's kernel has no room for the stub. */
-  constructor(parts: StopperParts) {
+  /**
+   * @param left Given where one is in the guest whose debugger is no more: it is taken over, to be closed at once.
+   * @throws {UnsupportedError} If the guest's kernel has no room for the stub.
+   */
+  constructor(parts: StopperParts, left?: Left) {
     this.#parts = parts;
-    this.#debugRegisters = new DebugRegisters(parts.vcpus, parts.change);
+    const { marks } = parts;
+    this.#debugRegisters = new DebugRegisters(
+      parts.vcpus,
+      parts.change,
+      (own) => marks?.debugRegisters(own),
+    );
     using cleanup = new DisposableStack();
     cleanup.use(this.#channels);
+    if (left?.stub !== undefined) {
+      const { place, original, traps } = left.stub;
+      this.#place = place;
+      this.#original.set(original);
+      this.#traps.push(...traps.map(([debug, breakpoint]): [Trap, Trap] => [debug, breakpoint]));
+      for (const [vcpu, own] of left.stepped) this.#stepping.set(vcpu, own);
+      this.#debugRegisters.takeOver(left.registers);
+      cleanup.move();
+      return;
+    }
     this.#place = this.#findPlace();
     const port = parts.control.allocateUnbound(parts.domain);
     this.#port = this.#channels.bind(parts.domain, port);
     parts.readLinear(this.#place, this.#original);
+    for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
+      const context = parts.read(vcpu);
+      this.#traps.push([context.trap(1), context.trap(3)]);
+    }
+    this.#mark();
     parts.writeLinear(this.#place, stubCode(port));
     for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
-      parts.change(vcpu, (context) => {
-        this.#traps.push([context.trap(1), context.trap(3)]);
-        for (const vector of VECTORS) this.#point(context, vector);
-      });
+      parts.change(vcpu, (context) => VECTORS.forEach((vector) => this.#point(context, vector)));
     }
     cleanup.move();
   }
@@ -113,17 +136,17 @@ export class PvStopper implements StopStrategy {
       const context = this.#parts.read(vcpu);
       if (VECTORS.every((vector) => this.covers(context.trap(vector).address))) continue;
       this.#parts.change(vcpu, (now) => {
-        for (const [i, vector] of VECTORS.entries()) {
-          if (this.covers(now.trap(vector).address)) continue;
-          this.#traps[vcpu][i] = now.trap(vector);
-          this.#point(now, vector);
-        }
+        const anew = VECTORS.filter((vector) => !this.covers(now.trap(vector).address));
+        for (const vector of anew) this.#traps[vcpu][VECTORS.indexOf(vector)] = now.trap(vector);
+        this.#mark();
+        for (const vector of anew) this.#point(now, vector);
       });
     }
   }
 
   setStepping(vcpu: number, on: boolean, execute = false): void {
     if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
+    if (on) this.#parts.marks?.step(vcpu, false);
     const flag = on || (this.#stepping.get(vcpu) ?? false);
     const waiting = this.#waiting.get(vcpu);
     let before = 0n;
@@ -136,7 +159,9 @@ export class PvStopper implements StopStrategy {
         context.set("rflags", flag ? before | TF : before & ~TF);
       });
     }
-    if (on) this.#stepping.set(vcpu, (before & TF) !== 0n);
+    const own = (before & TF) !== 0n;
+    if (on && own) this.#parts.marks?.step(vcpu, true);
+    if (on) this.#stepping.set(vcpu, own);
     else this.#stepping.delete(vcpu);
   }
 
@@ -213,6 +238,7 @@ export class PvStopper implements StopStrategy {
     if (!living) return;
     const { vcpus } = this.#parts;
     this.gather();
+    for (const vcpu of [...this.#stepping.keys()]) this.setStepping(vcpu, false);
     this.#debugRegisters.restore();
     for (let vcpu = 0; vcpu < vcpus; vcpu++) {
       this.#parts.change(vcpu, (context) => {
@@ -220,8 +246,14 @@ export class PvStopper implements StopStrategy {
         this.#restore(vcpu, context);
       });
     }
-    this.#channels.unbind(this.#port);
+    if (this.#port !== undefined) this.#channels.unbind(this.#port);
     this.#parts.writeLinear(this.#place, this.#original);
+    this.#parts.marks?.stopStub(undefined);
+  }
+
+  /** Before it is changed. */
+  #mark(): void {
+    this.#parts.marks?.stopStub({ place: this.#place, original: this.#original, traps: this.#traps });
   }
 
   /** Takes a waiting vCPU out of the stub by its context, so that the stub's bytes may go. */

@@ -9,7 +9,7 @@ const { addr, data, count, size, bits, type } = ioreq.offsets;
 const MOST_BYTES = 4096;
 
 /** The memory that string instructions go through. */
-export type Memory = Pick<BackendMemory, "read" | "write">;
+export type Memory = Pick<BackendMemory, "read" | "write" | "patched">;
 
 /** One request, from when it is taken until it is answered. */
 export interface Request {
@@ -61,6 +61,12 @@ export class RequestSlot {
   /** Whether there is a request that was not taken. */
   get ready(): boolean {
     return (this.#view.getUint8(this.#at + bits) & IOREQ_STATE_MASK) === XEN.STATE_IOREQ_READY;
+  }
+
+  /** Makes a request that somebody took and never answered one that was not taken. */
+  giveBack(): void {
+    const state = this.#view.getUint8(this.#at + bits) & IOREQ_STATE_MASK;
+    if (state === XEN.STATE_IOREQ_INPROCESS) this.#setState(XEN.STATE_IOREQ_READY);
   }
 
   /** The request that is being answered. */

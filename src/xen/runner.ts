@@ -18,6 +18,8 @@ export interface RunParts {
   readonly domain: number;
   /** Made when the guest shall first report something: looking at it, and letting it go, touches nothing. */
   strategy(): StopStrategy;
+  /** Told whether the pause of ours is in the domain, or may be. */
+  held?(on: boolean): void;
   /** Called before the guest goes on: what was read of it is of the past. */
   goesOn(stepping: boolean): void;
   /** Whether the domain is one of our own. */
@@ -73,9 +75,22 @@ export class DomainRunner {
 
   /** As `hold`, for a domain that has shut down and is about to be brought back. */
   holdAgain(): void {
-    if (this.#held) return;
-    this.#parts.control.pause(this.#parts.domain);
+    if (!this.#held) this.#addPause();
+  }
+
+  /** Our pause is told of before it is there, and until it is gone: who is killed between the two is not forgotten. */
+  #addPause(): void {
+    const { control, domain, held } = this.#parts;
+    held?.(true);
+    control.pause(domain);
     this.#held = true;
+  }
+
+  #takePauseBack(): void {
+    const { control, domain, held } = this.#parts;
+    this.#held = false;
+    control.unpause(domain);
+    held?.(false);
   }
 
   /** Brings back a domain that shut down as its last vCPU executed HLT for good; false if it has not. */
@@ -93,9 +108,8 @@ export class DomainRunner {
   #pause(): void {
     if (this.#held) return;
     this.needLiving();
-    const { control, domain } = this.#parts;
-    control.pause(domain);
-    this.#held = true;
+    const { domain } = this.#parts;
+    this.#addPause();
     this.#gather();
     // Some instructions of the stub's are before or behind it: it is let go until it stands where it can be looked at.
     const end = performance.now() + SETTLE_MS;
@@ -105,12 +119,10 @@ export class DomainRunner {
           remedy: "somebody else may hold it paused: see `domains`, and try again",
         });
       }
-      control.unpause(domain);
-      this.#held = false;
+      this.#takePauseBack();
       this.#strategy.wait(1);
       this.needLiving();
-      control.pause(domain);
-      this.#held = true;
+      this.#addPause();
       this.#gather();
     }
   }
@@ -238,7 +250,7 @@ export class DomainRunner {
       this.#strategy?.close(living);
     } finally {
       this.#closed = true;
-      if (this.#held && this.#living) this.#parts.control.unpause(this.#parts.domain);
+      if (this.#held && this.#living) this.#takePauseBack();
       this.#held = false;
     }
   }
@@ -255,8 +267,7 @@ export class DomainRunner {
     this.#parts.goesOn(stepping);
     if (!stepping) strategy?.refresh();
     strategy?.release(new Set(this.#stash.keys()));
-    this.#held = false;
-    this.#parts.control.unpause(this.#parts.domain);
+    this.#takePauseBack();
   }
 
   /** Why the domain will report nothing more, if so. */

@@ -11,9 +11,9 @@ import type { PvVcpu } from "../../src/xen/pv_vcpu.ts";
 import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
 
 /** 1: inc eax; mov [0x8000], eax; jmp 1b; cpuid; jmp 1b */
-const LOOP = [0x40, 0xa3, 0x00, 0x80, 0x00, 0x00, 0xeb, 0xf8, 0x0f, 0xa2, 0xeb, 0xf4];
-const STORE = BigInt(ENTRY) + 1n;
-const JUMP = BigInt(ENTRY) + 6n;
+export const LOOP = [0x40, 0xa3, 0x00, 0x80, 0x00, 0x00, 0xeb, 0xf8, 0x0f, 0xa2, 0xeb, 0xf4];
+export const STORE = BigInt(ENTRY) + 1n;
+export const JUMP = BigInt(ENTRY) + 6n;
 const CPUID = BigInt(ENTRY) + 8n;
 /** Free memory of the same guest, for an IN. */
 const IN = 0x9000n;
@@ -22,7 +22,7 @@ const PRESERVE = ["crash", "reboot", "poweroff"].map((event) => `on_${event}="pr
 /** Where the fixture's kernel lies in guest-physical memory, below its linear addresses. */
 const BELOW = 0xffff_ffff_8000_0000n;
 /** The kernel with a way in for each kind of guest. */
-const IMAGE = new URL("../../fixtures/three_ways.bin", import.meta.url).pathname;
+export const IMAGE = new URL("../../fixtures/three_ways.bin", import.meta.url).pathname;
 
 /** Nothing here takes that long, unless it never comes. */
 const PATIENCE_MS = 120_000;
@@ -41,13 +41,13 @@ if (import.meta.main) {
   if (only === undefined) say("all of it");
 }
 
-function pvhImage(): string {
+export function pvhImage(): string {
   const path = Deno.makeTempFileSync();
   Deno.writeFileSync(path, pvhElf(LOOP));
   return path;
 }
 
-async function withDomain(
+export async function withDomain(
   name: string,
   lines: string[],
   use: (name: string) => Promise<void>,
@@ -87,7 +87,7 @@ async function pvh(name: string): Promise<void> {
 }
 
 /** Whether it counts on, after a moment: a vCPU left with RFLAGS.TF would have died of that. */
-async function runs(name: string): Promise<void> {
+export async function runs(name: string): Promise<void> {
   const counted = async () => {
     await using vm = await attach({ backend: "xen", domain: name });
     return (await vm.vcpus[0].registers()).rax;
@@ -185,7 +185,7 @@ async function pv(name: string): Promise<void> {
 }
 
 /** Its kernel sets the trap table first, and prints. */
-async function untilItLoops(name: string): Promise<void> {
+export async function untilItLoops(name: string): Promise<void> {
   for (let tries = 0;; tries++) {
     await using vm = await attach({ backend: "xen", domain: name });
     vm.symbols.add("pv", Deno.readFileSync(IMAGE));
@@ -316,7 +316,7 @@ async function pvLeft(name: string, before: string): Promise<void> {
 }
 
 /** All of a PV guest that must not change: its image in front of the data, and the vectors of #DB and #BP. */
-function traces(name: string): string {
+export function traces(name: string): string {
   const domain = new AttachedDomain(name, { capabilities: () => new Map() });
   try {
     const text = new Uint8Array(0x350);
@@ -329,7 +329,7 @@ function traces(name: string): string {
   }
 }
 
-function symbol(vm: GuestMachine, name: string) {
+export function symbol(vm: GuestMachine, name: string) {
   const found = vm.symbols.lookup(name);
   if (found === undefined) throw new RangeError(`The fixture has no symbol ${name}.`);
   return gva(found);

@@ -5,6 +5,7 @@ import {
   type Domain,
   domains as listDomains,
   InputError,
+  repairDomains,
 } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { showPosition } from "../render/stop.ts";
@@ -27,8 +28,15 @@ export async function attach(session: Session, rest: string): Promise<Answer> {
   const position = await showPosition(session);
   const count = vm.vcpus.length === 1 ? "1 vCPU" : `${vm.vcpus.length} vCPUs`;
   return {
-    text: `Attached to ${rest}: ${count}, paused.\n${position.text}`,
-    data: { backend: vm.backend, vcpus: vm.vcpus.length, ...(position.data as object) },
+    text: `${
+      vm.notices.map((notice) => `${notice}.\n`).join("")
+    }Attached to ${rest}: ${count}, paused.\n${position.text}`,
+    data: {
+      backend: vm.backend,
+      vcpus: vm.vcpus.length,
+      notices: vm.notices,
+      ...(position.data as object),
+    },
   };
 }
 
@@ -41,12 +49,17 @@ export async function detach(session: Session): Promise<Answer> {
   return { text: `Detached from the guest on ${backend}.\n`, data: { backend } };
 }
 
-/** `domains [clean]`: the domains of this Xen host; destroys those that a killed hvsh left. */
+/** `domains [clean]`: the domains of this Xen host; destroys or puts right what a killed hvsh left. */
 export async function domains(session: Session, rest: string): Promise<Answer> {
   if (rest === "clean") {
     const names = await cleanDomains();
-    const text = names.length === 0 ? "No hvsh left any." : `Destroyed ${names.join(", ")}.`;
-    return { text: `${text}\n`, data: names };
+    const repaired = await repairDomains();
+    const lines = [
+      ...(names.length > 0 ? [`Destroyed ${names.join(", ")}.`] : []),
+      ...repaired.map((sentence) => `${sentence}.`),
+    ];
+    const text = lines.length === 0 ? "No hvsh left any." : lines.join("\n");
+    return { text: `${text}\n`, data: { destroyed: names, repaired } };
   }
   if (rest !== "") {
     throw new InputError(`domains does not know "${rest}"`, { remedy: "domains, domains clean" });

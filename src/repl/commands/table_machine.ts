@@ -386,7 +386,7 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["domains"],
     group: "guest",
-    summary: "lists the domains of this Xen host, or destroys those that a killed hvsh left",
+    summary: "lists the domains of this Xen host, or takes away what a killed hvsh left",
     usage: ["domains", "domains clean"],
     needsGuest: false,
     run: async (s, { rest }) => (await import("./attach.ts")).domains(s, rest),
