@@ -302,6 +302,7 @@ function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, fram
     return {
       control,
       domain: id,
+      uuid: domain.uuid,
       vcpus: all.length,
       read: (vcpu) => all[vcpu].readContext(),
       change: (vcpu, body) => all[vcpu].changeContext(body),

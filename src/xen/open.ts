@@ -1,5 +1,6 @@
 /** The door of the Xen backend: what the layers above import. */
 
+import { HostError } from "../host/error.ts";
 import { XenControl } from "../host/xen/control.ts";
 import { XenStore } from "../host/xen/store.ts";
 import type { Backend } from "../vm/backend.ts";
@@ -87,7 +88,7 @@ export function repairXen(folder?: string): string[] {
       domain.close();
       return [...domain.notices];
     } catch (error) {
-      if (!(error instanceof HvshError)) throw error;
+      if (!(error instanceof HvshError || error instanceof HostError)) throw error;
       const what = problem === undefined ? "" : ` (its journal: ${problem})`;
       return [
         `What a killed hvsh left in ${domains.get(id)!.name}${what} can't be put right: ${error.message}`,

@@ -12,6 +12,7 @@ import type { StopStrategy, VcpuEvent } from "./strategy.ts";
 import type { Left, Marks } from "./marks.ts";
 import { MASK_EVENTS, type Trap } from "./trap_table.ts";
 import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
+import { connectPort } from "./stub_port.ts";
 
 const TF = 1n << 8n;
 const PAGE = 4096n;
@@ -24,6 +25,8 @@ const VECTORS = [1, 3] as const;
 export interface StopperParts {
   readonly control: XenControl;
   readonly domain: number;
+  /** Who it is, as in its record. */
+  readonly uuid: string;
   readonly vcpus: number;
   /** A vCPU's context now. */
   read(vcpu: number): GuestContext;
@@ -86,15 +89,20 @@ export class PvStopper implements StopStrategy {
       return;
     }
     this.#place = this.#findPlace();
-    const port = parts.control.allocateUnbound(parts.domain);
-    this.#port = this.#channels.bind(parts.domain, port);
+    const port = connectPort({
+      domain: parts.domain,
+      uuid: parts.uuid,
+      allocate: () => parts.control.allocateUnbound(parts.domain),
+      bind: (guest) => this.#channels.bind(parts.domain, guest),
+    });
+    this.#port = port.ours;
     parts.readLinear(this.#place, this.#original);
     for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
       const context = parts.read(vcpu);
       this.#traps.push([context.trap(1), context.trap(3)]);
     }
     this.#mark();
-    parts.writeLinear(this.#place, stubCode(port));
+    parts.writeLinear(this.#place, stubCode(port.guest));
     for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
       parts.change(vcpu, (context) => VECTORS.forEach((vector) => this.#point(context, vector)));
     }

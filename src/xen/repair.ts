@@ -1,5 +1,6 @@
 /** Putting a domain right whose debugger was killed, by what that one had written down. */
 
+import { HostError } from "../host/error.ts";
 import type { XenControl } from "../host/xen/control.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import { EventChannels } from "../host/xen/event_channels.ts";
@@ -73,7 +74,7 @@ function mend(parts: RepairParts, { path, left, problem }: Found, paused: boolea
     if (parts.pv !== undefined) mendPv(parts.control, id, parts.pv, left, done);
     else if (parts.hvm !== undefined) mendHvm(parts, parts.hvm, left, done);
   } catch (error) {
-    if (!(error instanceof HvshError)) throw error;
+    if (!(error instanceof HvshError || error instanceof HostError)) throw error;
     return `What a killed hvsh (process ${left.owner.pid}) left in ${name} could be put right in part only ` +
       `(${done.join(", ") || "nothing"}): ${error.message}`;
   }

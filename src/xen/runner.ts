@@ -1,6 +1,7 @@
+import { HostError } from "../host/error.ts";
 import type { XenControl } from "../host/xen/control.ts";
 import type { MaybePromise, StepOptions, Traps } from "../vm/backend.ts";
-import { StateError } from "../vm/errors.ts";
+import { HvshError, StateError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { isTripleFault, readFlags, stateOf } from "./domain.ts";
 import type { StopStrategy } from "./strategy.ts";
@@ -151,7 +152,21 @@ export class DomainRunner {
 
   /** Lets the domain run for a slice; gives what the vCPU stopped for. */
   run(vcpu: number): MaybePromise<VmExit> {
+    return this.#unlessGone(() => this.#run(vcpu));
+  }
+
+  /** A domain may be destroyed between any two calls: then that is what is told, and not which of them failed. */
+  #unlessGone<T>(body: () => T): T | VmExit {
     this.alive();
+    try {
+      return body();
+    } catch (error) {
+      if (!(error instanceof HvshError || error instanceof HostError) || this.#living) throw error;
+      return this.#over() ?? SLICE;
+    }
+  }
+
+  #run(vcpu: number): MaybePromise<VmExit> {
     if (this.#stepping !== undefined && !this.tryHold()) return this.#over() ?? SLICE;
     const more = this.#take(vcpu) ?? this.#strategy?.advance?.(vcpu);
     if (more !== undefined) return more;
@@ -179,7 +194,10 @@ export class DomainRunner {
 
   /** Runs one instruction of a vCPU; the others run meanwhile, which Xen has no way to forbid. */
   step(vcpu: number, options: StepOptions = {}): VmExit {
-    this.alive();
+    return this.#unlessGone(() => this.#step(vcpu, options));
+  }
+
+  #step(vcpu: number, options: StepOptions): VmExit {
     const more = this.#take(vcpu) ?? this.#strategy?.advance?.(vcpu);
     if (more !== undefined) return more;
     if (!this.#living) return this.#over() ?? SLICE;
@@ -210,7 +228,10 @@ export class DomainRunner {
    * @returns Undefined if it has not within `ms`; the domain is paused again then.
    */
   runOn(vcpu: number, ms: number): VmExit | undefined {
-    this.alive();
+    return this.#unlessGone(() => this.#runOn(vcpu, ms));
+  }
+
+  #runOn(vcpu: number, ms: number): VmExit | undefined {
     if (this.#stepping !== undefined) this.hold();
     const end = performance.now() + ms;
     for (;;) {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { XEN, xen_domctl_getdomaininfo } from "../abi/xen.ts";
+import { HostError } from "../host/error.ts";
 import { DomainRunner } from "./runner.ts";
 import type { VmExit } from "../vm/exit.ts";
 import type { StopStrategy, VcpuEvent } from "./strategy.ts";
@@ -15,6 +16,8 @@ class Scene {
   /** How many looks find a vCPU on its way. */
   unsettled = 0;
   gone = false;
+  /** Whether it is destroyed while a vCPU is let go. */
+  goes = false;
   /** What reports once the domain is let go: one list for each time. */
   readonly script: VcpuEvent[][] = [];
   #ready: VcpuEvent[] = [];
@@ -40,7 +43,12 @@ class Scene {
       },
       gather: () => this.#ready.splice(0),
       unsettled: () => this.unsettled-- > 0,
-      release: (kept) => void this.calls.push(`release but ${[...kept]}`),
+      release: (kept) => {
+        this.calls.push(`release but ${[...kept]}`);
+        if (!this.goes) return;
+        this.gone = true;
+        throw new HostError("xc_vcpu_setcontext", 3);
+      },
       refresh: () => void this.calls.push("refresh"),
       setStepping: (vcpu, on) => {
         assert.ok(this.pauses > 0);
@@ -160,6 +168,19 @@ Deno.test("runner: nothing of a domain that is being destroyed is touched", () =
   assert.equal(other.run(0).kind, "gone");
   other.runner.close();
   assert.equal(other.pauses, 1); // there is nobody to let go
+});
+
+Deno.test("runner: a domain that is destroyed between two calls is gone, and no call is said to have failed", () => {
+  for (const act of ["run", "step"] as const) {
+    const scene = new Scene();
+    scene.arm();
+    scene.goes = true;
+    assert.deepEqual(
+      act === "run" ? scene.run(0) : scene.runner.step(0),
+      { kind: "gone", reason: `domain ${ID} was destroyed` },
+    );
+    scene.runner.close();
+  }
 });
 
 Deno.test("runner: a vCPU on its way into the stub, or out of it, is let go until it can be looked at", () => {

@@ -14,6 +14,25 @@ const SYMBOLS = {
   xs_directory: { parameters: ["pointer", "u32", "buffer", "buffer"], result: "pointer" },
 } as const;
 
+/** Where a xenstored of dom0's own listens. One in a domain of its own has no socket, and is asked through the kernel. */
+const SOCKET = "/var/run/xenstored/socket";
+/** XS_OPEN_SOCKETONLY of xenstore.h. */
+const SOCKET_ONLY = 2n;
+
+/**
+ * How xenstored is asked. Where it had a socket the kernel is no way round it: a request to a xenstored that is no more
+ * waits there for ever.
+ */
+export function openFlags(socket: string = SOCKET): bigint {
+  try {
+    Deno.lstatSync(socket);
+    return SOCKET_ONLY;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return 0n;
+    throw error;
+  }
+}
+
 let functions: Functions<typeof SYMBOLS> | undefined;
 
 /** A connection to xenstored. */
@@ -26,10 +45,13 @@ export class XenStore implements Disposable {
     libc();
     functions ??= openLibrary("libxenstore", ["libxenstore.so.4", "libxenstore.so.3.0"], SYMBOLS);
     this.#f = functions;
-    this.#handle = functions.xs_open(0n);
+    this.#handle = functions.xs_open(openFlags());
     const failed = errno();
     if (this.#handle === null) {
-      throw new HostError("xs_open", failed, { remedy: "Start xenstored: systemctl start xenstored." });
+      throw new HostError("xs_open", failed, {
+        remedy:
+          "Is xenstored there? Start it (systemctl start xenstored); one that died can't be brought back: restart the host.",
+      });
     }
   }
 
