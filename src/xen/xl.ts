@@ -10,7 +10,8 @@ export const NAME_PREFIX = "hvsh-";
 export function xl(...args: string[]): string {
   let result: Deno.CommandOutput;
   try {
-    result = new Deno.Command("xl", { args, stdin: "null" }).outputSync();
+    // In a process group of its own: Ctrl-C in the middle of it would leave a domain that is made or ended by half.
+    result = new Deno.Command("xl", { args, stdin: "null", detached: true }).outputSync();
   } catch (cause) {
     throw new HvshError("xl can't be run", { cause, remedy: "install it: Debian's package xen-utils" });
   }

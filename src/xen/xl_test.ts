@@ -1,0 +1,17 @@
+import assert from "node:assert/strict";
+import { xl } from "./xl.ts";
+
+Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end it in the middle of its work", () => {
+  const folder = Deno.makeTempDirSync();
+  const path = Deno.env.get("PATH");
+  try {
+    Deno.writeTextFileSync(`${folder}/xl`, "#!/bin/sh\ncut -d' ' -f5 /proc/$$/stat\n", { mode: 0o755 });
+    Deno.env.set("PATH", `${folder}:${path}`);
+    const group = Deno.readTextFileSync("/proc/self/stat").replace(/^.*\) /, "").split(" ")[2];
+    assert.match(xl("list"), /^\d+$/);
+    assert.notEqual(xl("list"), group);
+  } finally {
+    if (path !== undefined) Deno.env.set("PATH", path);
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
