@@ -6,15 +6,22 @@ import { note, orphans, strike } from "./journal.ts";
 /** What every domain of hvsh's own is called by first. */
 export const NAME_PREFIX = "hvsh-";
 
+/** How setsid(1) ends where the program can't be executed. */
+const NOT_EXECUTED = [126, 127];
+
 /** Runs `xl`; gives what it wrote. @throws {HvshError} If it fails, with what it said, or is not here. */
 export function xl(...args: string[]): string {
   let result: Deno.CommandOutput;
+  const missing = (cause?: unknown) =>
+    new HvshError("xl can't be run", { cause, remedy: "install it: Debian's package xen-utils" });
   try {
-    // In a process group of its own: Ctrl-C in the middle of it would leave a domain that is made or ended by half.
-    result = new Deno.Command("xl", { args, stdin: "null", detached: true }).outputSync();
+    // In a session of its own: Ctrl-C in the middle of it would leave a domain that is made or ended by half. setsid(1)
+    // executes it in its own place.
+    result = new Deno.Command("setsid", { args: ["xl", ...args], stdin: "null" }).outputSync();
   } catch (cause) {
-    throw new HvshError("xl can't be run", { cause, remedy: "install it: Debian's package xen-utils" });
+    throw missing(cause);
   }
+  if (NOT_EXECUTED.includes(result.code)) throw missing();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   if (result.success) return text(result.stdout);
   throw new HvshError(`xl ${args[0]} failed: ${toldBy(text(result.stderr))}`, {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { xl } from "./xl.ts";
 
-Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end it in the middle of its work", () => {
+Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end it in the middle of its work, and what goes wrong is told", () => {
   const folder = Deno.makeTempDirSync();
   const path = Deno.env.get("PATH");
   try {
@@ -10,6 +10,12 @@ Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end 
     const group = Deno.readTextFileSync("/proc/self/stat").replace(/^.*\) /, "").split(" ")[2];
     assert.match(xl("list"), /^\d+$/);
     assert.notEqual(xl("list"), group);
+    Deno.writeTextFileSync(`${folder}/xl`, "#!/bin/sh\necho no such domain >&2; exit 3\n");
+    assert.throws(() => xl("destroy", "web"), /xl destroy failed: no such domain/);
+    Deno.removeSync(`${folder}/xl`);
+    Deno.symlinkSync("/usr/bin/setsid", `${folder}/setsid`);
+    Deno.env.set("PATH", folder);
+    assert.throws(() => xl("list"), /xl can't be run/);
   } finally {
     if (path !== undefined) Deno.env.set("PATH", path);
     Deno.removeSync(folder, { recursive: true });
