@@ -87,12 +87,56 @@ for (const name of [...REGISTER_GROUPS.fpu, ...REGISTER_GROUPS.vector]) {
 
 /** Names whose values a snapshot takes at once, and those that it promises only until the guest goes on. */
 const EAGER: readonly RegisterName[] = [...REGISTER_GROUPS.general, ...REGISTER_GROUPS.segment, ...CONTROL];
-const LAZY: readonly RegisterName[] = [...DEBUG, ...REGISTER_GROUPS.fpu, ...REGISTER_GROUPS.vector];
 const LAZY_GROUPS: readonly (readonly RegisterName[])[] = [
   DEBUG,
   REGISTER_GROUPS.fpu,
   REGISTER_GROUPS.vector,
 ];
+const READ_EAGER = EAGER.map((name) => [name, ACCESS.get(name)!] as const);
+
+/**
+ * Registers of one moment: those taken at once are plain properties, the others are worked out by the prototype, since
+ * a client that steps has one of these made for each step.
+ */
+class Snapshot {
+  [name: string]: bigint;
+  #lazy: Map<RegisterName, bigint> | undefined;
+  readonly #state: State;
+  readonly #current: () => boolean;
+
+  constructor(state: State, current: () => boolean) {
+    this.#state = state;
+    this.#current = current;
+    for (const [name, access] of READ_EAGER) this[name] = access.get(state);
+  }
+
+  /** One of a group that is taken as a whole when the first of it is read. */
+  #read(name: RegisterName, group: readonly RegisterName[]): bigint {
+    const known = this.#lazy?.get(name);
+    if (known !== undefined) return known;
+    if (!this.#current()) {
+      throw new StateError(`${name} was not read before the guest went on`, "stale", {
+        remedy: "call registers() again, or read the register before the guest goes on",
+      });
+    }
+    const values = this.#lazy ??= new Map();
+    for (const other of group) values.set(other, ACCESS.get(other)!.get(this.#state));
+    return values.get(name)!;
+  }
+
+  static {
+    for (const group of LAZY_GROUPS) {
+      for (const name of group) {
+        Object.defineProperty(Snapshot.prototype, name, {
+          get(this: Snapshot): bigint {
+            return this.#read(name, group);
+          },
+          enumerable: true,
+        });
+      }
+    }
+  }
+}
 
 /**
  * The state's registers as they are now.
@@ -100,28 +144,7 @@ const LAZY_GROUPS: readonly (readonly RegisterName[])[] = [
  * @param current Whether the guest still stands where it stood; asked when a lazy group is first read.
  */
 export function snapshot(state: State, current: () => boolean): Registers {
-  const values = new Map<RegisterName, bigint>();
-  const out: Record<string, bigint> = {};
-  for (const name of EAGER) out[name] = ACCESS.get(name)!.get(state);
-  for (const name of LAZY) {
-    Object.defineProperty(out, name, {
-      enumerable: true,
-      get: () => {
-        let value = values.get(name);
-        if (value !== undefined) return value;
-        if (!current()) {
-          throw new StateError(`${name} was not read before the guest went on`, "stale", {
-            remedy: "call registers() again, or read the register before the guest goes on",
-          });
-        }
-        const group = LAZY_GROUPS.find((g) => g.includes(name)) ?? [];
-        for (const other of group) values.set(other, ACCESS.get(other)!.get(state));
-        value = values.get(name);
-        return value ?? 0n;
-      },
-    });
-  }
-  return out as Registers;
+  return new Snapshot(state, current) as unknown as Registers;
 }
 
 /**
