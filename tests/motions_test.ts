@@ -36,6 +36,28 @@ for (const backend of backends) {
     assert.equal([...vm.breakpoints].length, 0, "its own breakpoint is gone");
   });
 
+  Deno.test(`${backend}: steps to the next call, return, jump or system call`, async () => {
+    await using vm = await open({ backend, boot: elf(KERNEL) });
+    await at(vm, "outer");
+    await vm.stepTo("call", LIMIT);
+    assert.equal(await where(vm), "outer+0xc");
+    await vm.stepTo("call", { ...LIMIT, into: true });
+    assert.equal(await where(vm), "middle+0xb");
+    // Of the calls on the way only the last is left to see: inner is gone over, with its return.
+    await vm.stepTo("jump", LIMIT);
+    assert.equal(await where(vm), "middle+0x13");
+    await vm.stepTo("return", { ...LIMIT, into: true });
+    assert.equal(await where(vm), "inner+0xc");
+    await vm.stepTo("return", LIMIT);
+    assert.equal(await where(vm), "middle+0x17", "a return is run, and the next one is another function's");
+    const inner = await vm.breakpoints.add(gva(vm.symbols.lookup("puts")!));
+    assert.equal((await vm.stepTo("system", LIMIT)).kind, "breakpoint", "what stops before is told");
+    await inner.remove();
+    // Nothing of the kind comes any more: the time limit ends it, or the guest's own exit.
+    assert.equal((await vm.stepTo("system", LIMIT)).kind, "exit");
+    await assert.rejects(vm.stepTo("nothing" as "call"), /no kind of instruction "nothing"/);
+  });
+
   Deno.test(`${backend}: a breakpoint inside the call stops the step over`, async () => {
     await using vm = await open({ backend, boot: elf(KERNEL) });
     await at(vm, "outer");

@@ -1,11 +1,11 @@
 import type { Backend, BackendVcpu } from "../vm/backend.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
-import type { RunLimit, Vcpu } from "../vm/machine.ts";
+import type { RunLimit, StepTarget, Vcpu } from "../vm/machine.ts";
 import { breather } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import { checkAddress } from "../vm/check.ts";
-import { FaultError } from "../vm/errors.ts";
+import { FaultError, InputError } from "../vm/errors.ts";
 import { bitness, linearRip, linearStack } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
 import type { RunControl } from "./control.ts";
@@ -41,6 +41,19 @@ export class Motions {
   out(options: MotionOptions = {}): Promise<Stop> {
     const vcpu = this.#vcpu(options);
     return this.#parts.control.run("step out", () => this.#out(vcpu, options), options);
+  }
+
+  /** Until the next instruction is of `kind`; calls on the way are one step unless `into` says otherwise. */
+  async to(kind: StepTarget, options: MotionOptions & { into?: boolean } = {}): Promise<Stop> {
+    if (!Object.hasOwn(TARGETS, kind)) {
+      throw new InputError(`there is no kind of instruction "${String(kind)}" to step to`, {
+        remedy: `take ${Object.keys(TARGETS).join(", ")}`,
+      });
+    }
+    const { into = false, ...limit } = options;
+    const vcpu = this.#vcpu(limit);
+    const step = () => into ? this.#one(vcpu, limit) : this.#over(vcpu, limit);
+    return await this.#parts.control.run("step to", () => this.#to(vcpu, TARGETS[kind], step), limit);
   }
 
   /** Until `address` is reached, however often that takes leaving breakpoints aside. */
@@ -79,6 +92,22 @@ export class Motions {
       if (this.#parts.loop.request !== undefined) return { vcpu, cause: this.#parts.loop.request };
       // A RET while more is on the stack than at the start belongs to code that pushed its own return address.
       if (instruction?.flow === "return" && before >= entry) return stopped;
+    }
+  }
+
+  async #to(
+    vcpu: BackendVcpu,
+    wanted: (instruction: Instruction) => boolean,
+    step: () => Promise<VcpuStop>,
+  ): Promise<VcpuStop> {
+    const breathe = breather();
+    for (;;) {
+      await breathe();
+      const stopped = await step();
+      if (stopped.cause.kind !== "step") return stopped;
+      if (this.#parts.loop.request !== undefined) return { vcpu, cause: this.#parts.loop.request };
+      const instruction = await this.#instruction(vcpu, await vcpu.registers());
+      if (instruction !== undefined && wanted(instruction)) return stopped;
     }
   }
 
@@ -126,6 +155,14 @@ export class Motions {
     return new Uint8Array();
   }
 }
+
+/** iced-x86 counts SYSCALL, VMCALL and their like among the calls: what is no `call` leaves for another level. */
+const TARGETS: Readonly<Record<StepTarget, (instruction: Instruction) => boolean>> = {
+  call: ({ flow, mnemonic }) => flow === "call" && mnemonic === "call",
+  return: ({ flow }) => flow === "return",
+  jump: ({ flow }) => flow === "jump" || flow === "conditional",
+  system: ({ flow, mnemonic }) => flow === "interrupt" || (flow === "call" && mnemonic !== "call"),
+};
 
 /** Whether one "next" of a user is many steps of the processor. */
 function isOneOfMany(instruction: Instruction): boolean {

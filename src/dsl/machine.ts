@@ -11,6 +11,7 @@ import type {
   PhysicalMemory,
   RunLimit,
   StepRequest,
+  StepTarget,
   Vcpu,
 } from "../vm/machine.ts";
 import type { Device } from "../vm/device.ts";
@@ -330,6 +331,13 @@ export class GuestMachine implements Machine {
 
   stepOut(options?: { vcpu?: number } & RunLimit): Promise<Stop> {
     return this.#debugger.motions.out(options);
+  }
+
+  stepTo(
+    kind: StepTarget,
+    options?: { vcpu?: number; interrupts?: boolean; into?: boolean } & RunLimit,
+  ): Promise<Stop> {
+    return this.#debugger.motions.to(kind, options);
   }
 
   runUntil(address: Gva | Gpa | BareAddress, options?: { vcpu?: number } & RunLimit): Promise<Stop> {

@@ -10,6 +10,11 @@ const MEANT: Readonly<Record<string, string>> = {
   watchpoint: "watch",
   registers: "regs",
   memory: "x",
+  bp: "break",
+  bl: "info breakpoints",
+  bc: "delete",
+  xinfo: "pt",
+  distance: "print",
 };
 
 /** Words of gdb and QEMU's monitor for what hvsh does not do, and what there is instead. */

@@ -342,6 +342,9 @@ export interface MachineInterrupts {
   nmi(vcpu?: number): Promise<void>;
 }
 
+/** The kind of instruction that `stepTo` looks for. */
+export type StepTarget = "call" | "return" | "jump" | "system";
+
 /** How `step` goes. */
 export interface StepRequest {
   /** How many instructions; 1 by default. */
@@ -431,6 +434,28 @@ export interface Machine extends AsyncDisposable {
   stepOver(options?: { vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop>;
   /** Until the present function has returned, found by its RET. @throws {StateError} As `step`. */
   stepOut(options?: { vcpu?: number } & RunLimit): Promise<Stop>;
+  /**
+   * Steps until the next instruction is of a kind: a `step` stop before it, unless something else stops earlier. At
+   * least one instruction is run.
+   *
+   * @param kind "call" and "return" (IRET too) of functions, "jump" (conditional ones too), or "system": INT n, SYSCALL,
+   * SYSENTER, VMCALL and their like.
+   * @param options `into` follows calls and software interrupts, which are one step otherwise.
+   * @throws {StateError} As `step`. @throws {InputError} If there is no such kind.
+   * @example
+   * ```ts
+   * import { flat, open } from "hvsh";
+   * import assert from "node:assert/strict";
+   *
+   * const code = Uint8Array.of(0x40, 0x40, 0xe9, 0, 0, 0xf4); // inc ax, twice; jmp to what follows; hlt
+   * await using vm = await open({ backend: "fake", boot: flat(code, { at: 0x1000 }) });
+   * assert.equal((await vm.stepTo("jump")).rip, 0x1002n);
+   * ```
+   */
+  stepTo(
+    kind: StepTarget,
+    options?: { vcpu?: number; interrupts?: boolean; into?: boolean } & RunLimit,
+  ): Promise<Stop>;
   /**
    * Until one vCPU reaches `address`: a `step` stop, unless something else stops before.
    *

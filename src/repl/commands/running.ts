@@ -1,5 +1,5 @@
 /** continue, step, next, finish, until, advance, run and what else lets the guest go on. */
-import { type GuestMachine, gva, InputError, type Stop } from "../../dsl/mod.ts";
+import { type GuestMachine, gva, InputError, type StepTarget, type Stop } from "../../dsl/mod.ts";
 import { linear } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
@@ -69,6 +69,19 @@ export async function next(session: Session, { rest, format }: Invocation): Prom
       if (stop.kind !== "step" || left <= 1) return stop;
     }
   });
+}
+
+const TARGETS: Readonly<Record<string, StepTarget>> = {
+  call: "call",
+  ret: "return",
+  jmp: "jump",
+  syscall: "system",
+};
+
+/** `nextcall`, `nextret`, `nextjmp`, `nextsyscall`, and with step in place of next: to the next such instruction. */
+export async function stepTo(session: Session, { name }: Invocation): Promise<void> {
+  const [, how, what] = /^(next|step)(\w+)$/.exec(name) ?? [];
+  await go(session, (vm) => vm.stepTo(TARGETS[what], { vcpu: session.vcpu, into: how === "step" }));
 }
 
 /** `finish`: until the selected frame's function has returned. */

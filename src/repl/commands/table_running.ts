@@ -55,6 +55,19 @@ export const RUNNING: readonly Command[] = [
     run: async (s, i) => (await import("./running.ts")).next(s, i),
   },
   {
+    names: [
+      ...["nextcall", "nextret", "nextjmp", "nextsyscall"],
+      ...["stepcall", "stepret", "stepjmp", "stepsyscall"],
+    ],
+    group,
+    summary: "runs to the next call, return, jump or way into a kernel or hypervisor",
+    usage: ["nextcall", "nextret", "nextjmp", "nextsyscall", "stepcall", "stepret", "stepjmp", "stepsyscall"],
+    details: "With next, calls and software interrupts on the way are one step; with step they are followed.",
+    needsGuest,
+    repeats: true,
+    run: async (s, i) => (await import("./running.ts")).stepTo(s, i),
+  },
+  {
     names: ["finish", "fin"],
     group,
     summary: "runs until the present function has returned",
@@ -73,7 +86,7 @@ export const RUNNING: readonly Command[] = [
     run: async (s, { rest }) => (await import("./frames.ts")).popFrame(s, rest),
   },
   {
-    names: ["until", "u"],
+    names: ["until", "u", "xuntil"],
     group,
     summary: "runs until a location is reached; alone, until the instruction behind this one",
     usage: ["until", "until LOCATION"],
