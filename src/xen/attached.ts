@@ -355,6 +355,7 @@ function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { device
             memory,
             everything: devices === "everything",
             rax: (vcpu) => all[vcpu].rax,
+            rewind: (vcpu, port) => all[vcpu].rewind(port),
           }),
         }),
         monitor: () =>

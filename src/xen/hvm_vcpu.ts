@@ -43,6 +43,10 @@ const PROTECTED = 1n;
 const DR6_BS = 1n << 14n;
 /** A vCPU of a busy host may wait that long for its turn. */
 const HALT_MS = 2000;
+/** OUT imm8, AL with its operand, and OUT DX, AL (SDM vol. 2B). */
+const OUT_BYTES = 2n;
+const OUT_IMMEDIATE = 0xe6;
+const OUT_DX = 0xee;
 const SLICE: VmExit = { kind: "slice" };
 const { pending_event: PENDING, error_code: ERROR_CODE } = hvm_hw_cpu.offsets;
 
@@ -165,7 +169,10 @@ export class HvmVcpu extends XenVcpu {
       memory: this.#hvm.memory(),
       lengthOf: this.#hvm.lengthOf!,
       registers: () => super.registers(),
-      setRip: (rip) => this.change((context) => context.set("rip", rip)),
+      setRip: (rip) => {
+        this.#sentElsewhere();
+        this.change((context) => context.set("rip", rip));
+      },
       runOn: (ms) => runner.runOn(this.index, ms),
       settle: () => {
         this.#server!.advance(this.index);
@@ -357,9 +364,30 @@ export class HvmVcpu extends XenVcpu {
 
   /** Who sends it elsewhere wants the instruction there to run: HLT's sleep ends. */
   #wake(): void {
+    this.#sentElsewhere();
     this.#halted = false;
     const { control, domain } = this.parts;
     wake({ control, model: this.#hvm.model, domain, vcpu: this.index });
+  }
+
+  #sentElsewhere(): void {
+    const request = this.#request;
+    if (request !== undefined) request.moved = true;
+  }
+
+  /** For a vCPU behind an OUT to `port` that is answered: back to it, unless it is the guest's own and stands there still. */
+  rewind(port: number): void {
+    const registers = super.registers();
+    const memory = this.#hvm.memory();
+    const code = [OUT_BYTES, 1n].map((back) => {
+      const found = walk(registers, linearRip(registers) - back, (gpa, into) => memory.read(gpa, into));
+      const byte = new Uint8Array(1);
+      if (!(found instanceof Promise) && found.ok) memory.read(found.gpa, byte);
+      return byte[0];
+    });
+    const own = (code[0] === OUT_IMMEDIATE && code[1] === port) ||
+      (code[1] === OUT_DX && (registers.rdx & 0xffffn) === BigInt(port));
+    if (!own) this.change((context) => context.set("rip", registers.rip - OUT_BYTES));
   }
 
   /** Changes the context, if it has one. */

@@ -31,6 +31,8 @@ export interface ServerParts {
   rax(vcpu: number): bigint;
   /** Where it is written down what is in the domain. */
   readonly marks?: Marks;
+  /** Sends a vCPU back that executed an OUT of the debugger's to `port`, where that stands no more. */
+  rewind?(vcpu: number, port: number): void;
 }
 
 /**
@@ -149,9 +151,19 @@ export class IoreqServer {
     this.#living = living;
     if (living) {
       for (let event = this.take(); event !== undefined; event = this.take());
+      this.#rewind();
       this.release(new Set());
     }
     this.#cleanup.dispose();
+  }
+
+  /** Breakpoints that were hit and that nobody has heard of: the guest's own instruction there was not run yet. */
+  #rewind(): void {
+    for (const [vcpu, { request }] of this.#slots.entries()) {
+      if (request === undefined || request.moved || request.exit.kind !== "io-out") continue;
+      const { port } = request.exit;
+      if (DEBUGGER_PORTS.includes(BigInt(port))) this.#parts.rewind?.(vcpu, port);
+    }
   }
 
   #leave(): void {

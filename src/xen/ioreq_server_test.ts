@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { ioreq, XEN } from "../abi/xen.ts";
 import { IoreqServer, type ServerParts } from "./ioreq_server.ts";
 
 /** A server of a domain that is not there; `calls` tells what was asked of Xen. */
-function server(calls: string[]): IoreqServer {
+function server(calls: string[], view = new DataView(new ArrayBuffer(4096)), left?: number): IoreqServer {
   const tell = (name: string) => () => void calls.push(name);
   return new IoreqServer(
     {
@@ -16,13 +17,15 @@ function server(calls: string[]): IoreqServer {
         destroyServer: tell("destroy"),
       },
       foreign: {
-        mapRequests: () => ({ view: new DataView(new ArrayBuffer(4096)), [Symbol.dispose]: tell("unmap") }),
+        mapRequests: () => ({ view, [Symbol.dispose]: tell("unmap") }),
       },
       channels: { bind: () => 1, notify: tell("notify") },
       memory: { read: () => {}, write: () => {} },
       rax: () => 0n,
       marks: undefined,
+      rewind: (vcpu: number, port: number) => void calls.push(`rewind ${vcpu} 0x${port.toString(16)}`),
     } satisfies Record<keyof ServerParts, unknown> as unknown as ServerParts,
+    left,
   );
 }
 
@@ -38,4 +41,35 @@ Deno.test("ioreq server: the page of a domain that is gone is unmapped, or Xen w
   const calls: string[] = [];
   server(calls).close(false);
   assert.deepEqual(calls, ["unmap"]);
+});
+
+Deno.test("ioreq server: closed, it sends back who executed an OUT of the debugger's that nobody has heard of", () => {
+  const out = (port: number) => {
+    const view = new DataView(new ArrayBuffer(4096));
+    const { addr, count, size, bits, type } = ioreq.offsets;
+    view.setBigUint64(addr, BigInt(port), true);
+    view.setUint32(count, 1, true);
+    view.setUint32(size, 1, true);
+    view.setUint8(type, XEN.IOREQ_TYPE_PIO);
+    view.setUint8(bits, XEN.STATE_IOREQ_READY);
+    return view;
+  };
+  const calls: string[] = [];
+  server(calls, out(0xee)).close(true);
+  assert.deepEqual(calls.splice(0), ["rewind 0 0xee", "notify", "unmap", "destroy"]);
+  server(calls, out(0x80)).close(true);
+  assert.deepEqual(calls.splice(0), ["notify", "unmap", "destroy"]);
+  // The debugger has put it back to the breakpoint already.
+  const it = server(calls, out(0xee));
+  it.take();
+  it.request(0)!.moved = true;
+  it.close(true);
+  assert.deepEqual(calls.splice(0), ["notify", "unmap", "destroy"]);
+  // Taken over from a process that is no more, with its request.
+  const view = out(0x80);
+  view.setUint8(ioreq.offsets.bits, XEN.STATE_IOREQ_INPROCESS);
+  const left = server(calls, view, 3);
+  assert.equal(left.take()?.exit.kind, "io-out");
+  left.close(true);
+  assert.deepEqual(calls, ["notify", "unmap", "destroy"]);
 });

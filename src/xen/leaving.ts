@@ -7,11 +7,13 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 const open = new Set<() => void>();
 let listening = false;
+let closing = false;
 /** Listeners for signals, while something is open. */
 let answers: { readonly signal: Deno.Signal; readonly answer: () => void }[] = [];
 
 /** Lets go of everything that is left; one failure does not keep the rest. */
 function closeAll(): void {
+  closing = true;
   // What closing one adds has its turn, too: a machine may leave its domain to the spares.
   for (const close of open) {
     open.delete(close);
@@ -21,6 +23,7 @@ function closeAll(): void {
       console.error(error);
     }
   }
+  closing = false;
   hear();
 }
 
@@ -36,8 +39,9 @@ function answer(signal: Deno.Signal): void {
   Deno.kill(Deno.pid, signal);
 }
 
-/** Listens for signals while something is open, and no longer. */
+/** Listens for signals while something is open, or is being closed, and no longer: a second Ctrl-C ends nothing by half. */
 function hear(): void {
+  if (closing) return;
   if (open.size > 0 === answers.length > 0) return;
   if (answers.length > 0) {
     for (const { signal, answer } of answers.splice(0)) Deno.removeSignalListener(signal, answer);

@@ -13,7 +13,7 @@ import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
 import { leftMarks, remove } from "./marks.ts";
 import { clearSpares, openDomain } from "./own.ts";
-import { cleanDomains } from "./xl.ts";
+import { cleanDomains, NAME_PREFIX } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
 export type { ToolstackKernel, XenGuest } from "./config.ts";
@@ -73,7 +73,9 @@ export function repairXen(folder?: string): string[] {
   return leftMarks(undefined, folder).flatMap(({ path, domain: id, left, problem }) => {
     if (!domains.has(id)) {
       remove(path);
-      const name = left?.name ?? id;
+      const name = left?.name ?? `${id}`;
+      // `cleanXen` tells of those that were hvsh's own.
+      if (name.startsWith(NAME_PREFIX)) return [];
       return [
         `Domain ${name}, which a killed hvsh was attached to, is gone: nothing was left to be put right`,
       ];

@@ -125,11 +125,13 @@ function mendHvm(
 ): void {
   using channels = new EventChannels();
   const common = { domain: id, vcpus: vcpus.length, channels };
-  if (left.server !== undefined) {
-    const server = new IoreqServer(
+  const server = left.server === undefined ? undefined : found(() =>
+    new IoreqServer(
       { ...common, model, foreign, memory, everything: false, rax: (vcpu) => vcpus[vcpu].rax },
       left.server,
-    );
+    )
+  );
+  if (server !== undefined) {
     for (let event = server.take(); event !== undefined; event = server.take()) {
       const { vcpu, exit } = event;
       if (exit.kind === "io-out" && [TRAP_PORT, CROSSING_PORT].includes(exit.port)) {
@@ -145,6 +147,16 @@ function mendHvm(
   Monitor.takeOver({ ...common, control, change, setTrapFlag }, left).close(true);
   done.push("the vm_event listener");
   tellRegisters(left, done);
+}
+
+/** Undefined where Xen has none of that number any more. */
+function found(make: () => IoreqServer): IoreqServer | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof HostError) return undefined;
+    throw error;
+  }
 }
 
 /** A vCPU that executed a breakpoint's OUT stands behind it: the guest's own instruction there was not run yet. */

@@ -23,6 +23,8 @@ export interface Request {
   complete: boolean;
   /** Whether what the debugger sees, RAX, has the answer in it already: then the answer is what RAX has. */
   settled: boolean;
+  /** Whether the vCPU was sent elsewhere since. */
+  moved: boolean;
 }
 
 interface Fields {
@@ -99,7 +101,14 @@ export class RequestSlot {
     };
     this.#element = 0;
     const exit = port ? this.#portExit(fields, read) : this.#mmioExit(fields, read);
-    return this.#request = { exit, simple: port && !pointer, read, complete: false, settled: false };
+    return this.#request = {
+      exit,
+      simple: port && !pointer,
+      read,
+      complete: false,
+      settled: false,
+      moved: false,
+    };
   }
 
   /** Takes the answer to the last exit; gives the next one of the same request, undefined if there is none. */
