@@ -30,6 +30,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/dsl/gdb.ts": { imports: ["vm", "gdb", "host"] },
   "src/dsl/disks.ts": { imports: ["backing"] },
   "src/dsl/networks.ts": { imports: ["backing"] },
+  "src/dsl/print_files.ts": { imports: ["backing"] },
   "src/dsl/sockets.ts": { imports: ["backing"] },
   "src/dsl/qemu_drives.ts": { imports: ["vm", "remote"] },
   "src/dsl/programs.ts": { imports: ["host"] },

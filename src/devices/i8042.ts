@@ -4,6 +4,7 @@
  * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
  */
 import { type DeviceHost, type DeviceRange, type InterruptLine, NO_LINE } from "../vm/device.ts";
+import { A20Gate } from "./a20_gate.ts";
 import { ByteDevice } from "./byte_device.ts";
 import type { Cancel, Timebase } from "./device_clock.ts";
 import type { RegisterBits } from "../vm/register_bits.ts";
@@ -89,8 +90,8 @@ export interface I8042Options {
   readonly auxIrq?: number | InterruptLine;
   /** The guest pulsed the reset line. */
   readonly onReset: () => void;
-  /** The guest opened or closed the A20 gate. */
-  readonly onA20?: (open: boolean) => void;
+  /** The gate that bit 1 of the output port opens. */
+  readonly a20?: A20Gate;
 }
 
 /** The controller at ports 0x60 and 0x64. */
@@ -102,11 +103,12 @@ export class I8042 extends ByteDevice {
   /** Names of the bits of what `inspect` shows. */
   readonly bits: Readonly<Record<string, RegisterBits>> = r.BITS;
   /** The keyboard: `type`, `press`, `key`. */
-  readonly keyboard = new Ps2Keyboard();
+  readonly keyboard: Ps2Keyboard;
   /** The mouse: `move`, `setButtons`. */
   readonly mouse = new Ps2Mouse();
   readonly #options: I8042Options;
   readonly #lines: Record<"keyboard" | "aux", { line: InterruptLine; raised: boolean }>;
+  readonly #a20: A20Gate;
   #state: Omit<State, "keyboard" | "mouse">;
   /** Until when the wire is busy with the last scan code. */
   #busyUntil = 0n;
@@ -117,7 +119,13 @@ export class I8042 extends ByteDevice {
     super();
     this.#options = options;
     this.name = options.name ?? "i8042";
+    this.keyboard = new Ps2Keyboard(options.time);
     this.#state = powerOn(options.configured);
+    this.#a20 = options.a20 ?? new A20Gate();
+    this.#a20.register((open) => {
+      const { outputPort } = this.#state;
+      this.#state.outputPort = outputPort & ~r.PORT_A20_BIT | (open ? r.PORT_A20_BIT : 0);
+    });
     const line = (given: number | InterruptLine | undefined) => typeof given === "object" ? given : NO_LINE;
     this.#lines = {
       keyboard: { line: line(options.irq), raised: false },
@@ -138,6 +146,7 @@ export class I8042 extends ByteDevice {
   detach(): void {
     this.#timer?.();
     this.#timer = undefined;
+    this.keyboard.stop();
     for (const side of Object.values(this.#lines)) {
       if (side.raised) side.line.lower();
       side.raised = false;
@@ -176,6 +185,7 @@ export class I8042 extends ByteDevice {
     this.#timer = undefined;
     this.#busyUntil = 0n;
     this.#state = powerOn(this.#options.configured);
+    this.#a20.set(true);
     this.keyboard.reset();
     this.mouse.reset();
     this.#update();
@@ -194,6 +204,7 @@ export class I8042 extends ByteDevice {
   restore(saved: unknown): void {
     const { keyboard, mouse, ...state } = restoreRecord("i8042", VERSION, SHAPE, saved, UPGRADES);
     this.#state = state;
+    this.#a20.set((state.outputPort & r.PORT_A20_BIT) !== 0);
     this.keyboard.state = keyboard;
     this.mouse.state = mouse;
     this.#busyUntil = (this.#options.time?.now() ?? 0n) + BYTE_NS;
@@ -312,9 +323,8 @@ export class I8042 extends ByteDevice {
   }
 
   #writeOutputPort(value: number): void {
-    const changed = value ^ this.#state.outputPort;
     this.#state.outputPort = (value & r.PORT_IDLE) | r.PORT_RESET_BIT;
-    if (changed & r.PORT_A20_BIT) this.#options.onA20?.((value & r.PORT_A20_BIT) !== 0);
+    this.#a20.set((value & r.PORT_A20_BIT) !== 0);
     if ((value & r.PORT_RESET_BIT) === 0) this.#options.onReset();
   }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { anySequence, refusesForeign } from "./device_contract.ts";
+import { A20Gate } from "./a20_gate.ts";
 import { I8042 } from "./i8042.ts";
 import { MockGuest } from "./mock_guest.ts";
 
@@ -11,7 +12,7 @@ function controller(options: { timed?: boolean; configured?: boolean } = {}) {
       time: options.timed ? guest.clock : undefined,
       configured: options.configured,
       onReset: () => events.push("reset"),
-      onA20: (open) => events.push(`a20 ${open}`),
+      a20: new A20Gate((open) => events.push(`a20 ${open}`)),
     }),
   );
   const command = (value: number, ...parameters: number[]) => {
@@ -284,4 +285,49 @@ Deno.test("i8042: any sequence, saved states", () => {
   const { device } = controller();
   device.keyboard.type("queued");
   refusesForeign(device);
+});
+
+Deno.test("i8042: a held key repeats after the delay, at the rate that command 0xf3 sets, until it is let go", () => {
+  const { guest, device, keyboard, drain } = controller({ timed: true });
+  const during = (ms: number) => {
+    const bytes: number[] = [];
+    for (let i = 0; i < ms; i++) {
+      guest.run(1_000_000);
+      bytes.push(...drain());
+    }
+    return bytes;
+  };
+  const makes = (count: number, code: number) => new Array<number>(count).fill(code);
+  assert.equal(device.keyboard.hold("shift-a"), true);
+  assert.deepEqual(during(490), [0x12, 0x1c], "500 ms at first");
+  assert.deepEqual(during(1000), makes(11, 0x1c), "10.9 a second");
+  device.keyboard.key("b", true);
+  assert.deepEqual(during(600), [0x32, ...makes(2, 0x32)], "the last one that was pressed");
+  device.keyboard.key("a", false);
+  assert.equal(during(500).filter((code) => code === 0x32).length, 5, "another one is let go");
+  device.keyboard.key("b", false);
+  assert.deepEqual(during(1000), [0xf0, 0x32]);
+  keyboard(0xf3, 0x00);
+  device.keyboard.key("left", true);
+  assert.equal(during(1250).filter((code) => code === 0xe0).length, 31, "250 ms, then 30 a second");
+  device.keyboard.press("left");
+  device.keyboard.key("pause", true);
+  during(2);
+  guest.run(3_000_000_000n);
+  assert.ok(drain().length < 12, "a guest that reads nothing finds one repeat");
+  keyboard(0xf5);
+  assert.deepEqual(during(1000), [], "scanning is off");
+});
+
+Deno.test("i8042: repeating ends with a reset, a restored state and when the controller is unplugged", () => {
+  const { guest, device } = controller({ timed: true });
+  const saved = device.save();
+  for (const end of [() => device.reset(), () => device.restore(saved), () => device.detach()]) {
+    device.keyboard.hold("x");
+    guest.run(600_000_000n);
+    assert.notEqual(guest.clock.next, undefined, "the next repeat is due");
+    end();
+    guest.run(5_000_000n);
+    assert.equal(guest.clock.next, undefined);
+  }
 });

@@ -3,6 +3,7 @@
  *
  * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "Keyboard, Commands from the System".
  */
+import type { Timebase } from "./device_clock.ts";
 import { bits, flag, integer, list, type Shape } from "./state.ts";
 import {
   ACK,
@@ -15,6 +16,7 @@ import {
 } from "./ps2_device.ts";
 import { keyName, keysFor, scanCode, type ScanCodeSet } from "./scancodes.ts";
 import { ALL_SET_3_CODES } from "./scancodes_set3.ts";
+import { DEFAULT_TYPEMATIC, Typematic } from "./typematic.ts";
 
 const SET_LEDS = 0xed;
 const ECHO = 0xee;
@@ -36,8 +38,9 @@ const KEY_MAKE = 0xfd;
 /** Commands begin here; key codes are below. */
 const FIRST_COMMAND = 0xed;
 const RESET = 0xff;
+/** The codes of Pause begin so: it does not repeat. */
+const PAUSE = 0xe1;
 const IDENTITY = [0xab, 0x83];
-const DEFAULT_TYPEMATIC = 0x2b;
 
 /** A keyboard's state. */
 export interface KeyboardState extends Ps2Queues {
@@ -74,6 +77,12 @@ export class Ps2Keyboard implements Ps2Device {
   /** Called when the guest switches the lights: bit 0 Scroll Lock, 1 Num Lock, 2 Caps Lock. */
   onLeds: (leds: number) => void = () => {};
   #state: KeyboardState = powerOn();
+  readonly #typematic: Typematic;
+
+  /** @param time The clock by which held keys repeat; without it they do not. */
+  constructor(time?: Timebase) {
+    this.#typematic = new Typematic(time, (key) => this.#repeat(key));
+  }
 
   /** A copy of the state. */
   get state(): KeyboardState {
@@ -81,6 +90,7 @@ export class Ps2Keyboard implements Ps2Device {
   }
 
   set state(state: KeyboardState) {
+    this.#typematic.stop();
     this.#state = state;
   }
 
@@ -95,12 +105,15 @@ export class Ps2Keyboard implements Ps2Device {
   }
 
   /**
-   * A key goes down or up. Says whether the guest will see it: not while scanning is off or the queue is full.
+   * A key goes down or up; while it is down it repeats. Says whether the guest will see it: not while scanning is off or the queue is full.
    *
    * @throws {InputError} If there is no such key.
    */
   key(name: string, down: boolean): boolean {
-    return this.#send(this.#codes(keyName(name), down));
+    const key = keyName(name);
+    const sent = this.#send(this.#codes(key, down));
+    if (sent) this.#moved(key, down);
+    return sent;
   }
 
   /**
@@ -113,12 +126,15 @@ export class Ps2Keyboard implements Ps2Device {
   }
 
   /**
-   * Presses keys together and keeps them down until `release`. All or nothing is sent.
+   * Presses keys together and keeps them down until `release`: the last one repeats. All or nothing is sent.
    *
    * @throws {InputError} If a key is not there.
    */
   hold(chord: string): boolean {
-    return this.#send(keysOf(chord).flatMap((key) => this.#codes(key, true)));
+    const keys = keysOf(chord);
+    const sent = this.#send(keys.flatMap((key) => this.#codes(key, true)));
+    if (sent) { for (const key of keys) this.#moved(key, true); }
+    return sent;
   }
 
   /**
@@ -127,7 +143,10 @@ export class Ps2Keyboard implements Ps2Device {
    * @throws {InputError} If a key is not there.
    */
   release(chord: string): boolean {
-    return this.#send(keysOf(chord).toReversed().flatMap((key) => this.#codes(key, false)));
+    const keys = keysOf(chord).toReversed();
+    const sent = this.#send(keys.flatMap((key) => this.#codes(key, false)));
+    if (sent) { for (const key of keys) this.#moved(key, false); }
+    return sent;
   }
 
   /**
@@ -191,10 +210,27 @@ export class Ps2Keyboard implements Ps2Device {
     return (kind === "reply" ? this.#state.replies : this.#state.events).length > 0;
   }
 
+  /** No key repeats any more, whichever are held: the machine goes away. */
+  stop(): void {
+    this.#typematic.stop();
+  }
+
   /** Power-on state, without the self-test's message. */
   reset(): void {
+    this.#typematic.stop();
     this.#state = powerOn();
     this.onLeds(0);
+  }
+
+  #moved(key: string, down: boolean): void {
+    if (!down) this.#typematic.release(key);
+    else if (this.#codes(key, true)[0] !== PAUSE) this.#typematic.press(key, () => this.#state.typematic);
+  }
+
+  /** A key is still held. Its repeats wait for nobody: while the guest has something to read there is none. */
+  #repeat(key: string): void {
+    if (!this.#state.scanning) this.#typematic.stop();
+    else if (this.#state.events.length === 0) this.#send(this.#codes(key, true));
   }
 
   /** What the keyboard sends for a key, by its set and what was said of that key. */

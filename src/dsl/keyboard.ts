@@ -20,7 +20,8 @@ export interface Keyboard {
    * Presses keys together and lets them go: "a", "ctrl-alt-del", "shift-f1".
    *
    * @param options `holdMs` is how many milliseconds they are down, as games ask that look which keys are; default 0:
-   *   the guest reads that they are let go right after that they are pressed. Keys that are held do not repeat.
+   *   the guest reads that they are let go right after that they are pressed. The last key repeats while it is held:
+   *   after 500 ms 10.9 times a second, unless the guest asked for another rate.
    * @throws {InputError} If there is no such key, or `holdMs` is no time.
    * @throws {TimeoutError} If the guest does not take it within `timeoutMs` (default 30 s).
    */

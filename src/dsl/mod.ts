@@ -131,6 +131,8 @@ export type { Keyboard } from "./keyboard.ts";
 export type { Sound, Tone } from "../devices/speaker.ts";
 export { Screen } from "./screen.ts";
 export { ByteDevice } from "../devices/byte_device.ts";
+export { ParallelPort, type ParallelPortOptions, type Printer } from "../devices/parallel_port.ts";
+export { parallelPort } from "./parallel.ts";
 export { PcTestdev } from "../devices/pc_testdev.ts";
 export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";
 export type { Host } from "./hosts.ts";

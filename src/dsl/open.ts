@@ -1,6 +1,7 @@
 import type { Bitness } from "../x86/mode.ts";
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
+import { can } from "../vm/capabilities.ts";
 import { checkOptions, show } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
@@ -80,6 +81,9 @@ export type AttachOptions =
   };
 
 const DEFAULT_MEMORY = 128 * 1024 * 1024;
+/** What is the first megabyte again while the A20 gate is closed. */
+const WRAPPED = 0x10_0000n;
+const WRAPPED_BYTES = 0x10_0000;
 
 /** A backend that can be opened: whether it works here, and how a guest is made. Loaded when it is needed. */
 interface Opener {
@@ -319,6 +323,12 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
         ...ends,
         stop,
         shadow: machine.shadow.bind(machine),
+        ...(backend.memory.hidden && {
+          onHidden: (at: number, bytes: Uint8Array) => backend.memory.hidden!(BigInt(at), bytes),
+        }),
+        ...(can(backend.capabilities, "a20") && {
+          onA20: (open: boolean) => void machine.shadow(WRAPPED, WRAPPED_BYTES, open ? "ram" : "below"),
+        }),
         notice: machine.notice.bind(machine),
         onFault: ({ message, remedy }: BlockFault) => machine.notice(`${message}: ${remedy}`),
       };

@@ -1,3 +1,4 @@
+import { A20Gate } from "../devices/a20_gate.ts";
 import { Cmos } from "../devices/cmos.ts";
 import { DebugConsole } from "../devices/debug_console.ts";
 import { DebugExit } from "../devices/debug_exit.ts";
@@ -69,6 +70,10 @@ export interface PcOptions {
   readonly stop: (cause: StopCause) => void;
   /** Changes what the guest meets in a stretch of its RAM. */
   readonly shadow: (at: bigint, length: number, how: Shadow) => void;
+  /** Writes RAM, whatever lies over it. */
+  readonly onHidden?: (at: number, bytes: Uint8Array) => void;
+  /** Opens or closes the gate of address line 20; undefined where memory can't wrap. */
+  readonly onA20?: (open: boolean) => void;
   /** Tells the user something. */
   readonly notice: (text: string) => void;
   /** The host's side of a drive failed. */
@@ -94,12 +99,14 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
     onReset,
     onPowerOff: () => stop({ kind: "shutdown", reason: "poweroff" }),
     onPam: (area) => options.shadow(BigInt(area.start), area.length, shadowOf(area)),
+    onHidden: options.onHidden,
   });
   const ide = await ideOf(options);
   pci.host.plug({ slot: 1, function: 1 }, ide);
   const vga = options.vga && await vgaOf(options.vga, options);
   if (vga !== undefined) pci.host.plug({ slot: 2 }, vga);
   const dma = new Dma8237();
+  const a20 = new A20Gate((open) => options.onA20?.(open));
   return [
     ...await timerAndInterrupts(options),
     uart,
@@ -113,9 +120,8 @@ export async function pcDevices(options: PcOptions): Promise<Device[]> {
       onPanic: () => stop({ kind: "shutdown", reason: "crash", detail: "its kernel panicked" }),
       onCrashLoaded: () => options.notice("the guest's kernel panicked, and its crash kernel takes over"),
     }),
-    new Port92({ onReset }),
-    // A20 is always open under a hypervisor; what the guest sets can be read back.
-    new I8042({ time, onReset, onA20: () => {}, configured }),
+    new Port92({ onReset, a20 }),
+    new I8042({ time, onReset, a20, configured }),
     ...pci.devices,
     ide,
     ...(vga ? [vga] : []),
@@ -206,7 +212,7 @@ function openFirmwarePath(name: DriveName): string {
   return `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
 }
 
-/** What the guest meets in an area of the bridge; a mode that reads ROM and writes RAM does not write. */
+/** What the guest meets in an area of the bridge; the mode that reads ROM and writes RAM has its writes done by it. */
 function shadowOf({ readRam, writeRam }: PamArea): Shadow {
   return !readRam ? "rom" : writeRam ? "ram" : "read-only";
 }

@@ -20,6 +20,7 @@ const TOLD: readonly [
   ["events", "VCPU_EVENTS", "KVM_GET_VCPU_EVENTS"],
   ["msrs", "USER_MEMORY", "KVM_GET_MSRS"],
   ["reset", "VCPU_EVENTS", "the power-on state is saved when the guest is made, and put back"],
+  ["a20", "USER_MEMORY", "memory slots that show the first megabyte again"],
   ["sync-regs", "SYNC_REGS", "KVM_CAP_SYNC_REGS: registers are read from the shared page"],
   ["doorbells", "IOEVENTFD", "KVM_IOEVENTFD; where each vCPU has a thread"],
   ["immediate-exit", "IMMEDIATE_EXIT", "KVM_CAP_IMMEDIATE_EXIT: an instruction can be finished alone"],

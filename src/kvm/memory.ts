@@ -137,6 +137,11 @@ export class KvmMemory implements BackendMemory, Disposable {
         from,
         to,
         offset: area.offset + from - area.from,
+      }), (area, by) => ({
+        ...area,
+        start: area.start + BigInt(by),
+        from: area.from + by,
+        to: area.to + by,
       }));
     });
   }
@@ -326,6 +331,19 @@ export class KvmMemory implements BackendMemory, Disposable {
       from = end;
     }
     for (const [{ mapping }, offset, part] of parts) mapping.discard(offset, part);
+  }
+
+  hidden(at: bigint, bytes: Uint8Array): void {
+    if (this.#closed) throw machineClosed();
+    const from = Number(at);
+    const ram = this.#given.find((a) => !a.readOnly && from >= a.from && from + bytes.length <= a.to);
+    if (ram === undefined) {
+      throw new FaultError(`There is no RAM at guest-physical 0x${at.toString(16)}.`, {
+        address: at,
+        space: "gpa",
+      }, { remedy: `Memory lies at ${this.#describe()}.` });
+    }
+    put(ram.mapping, ram.offset + from - ram.from, bytes);
   }
 
   shadow(at: bigint, length: number, how: Shadow): void {

@@ -21,7 +21,7 @@ export function wantsGuest(line: CommandLine): boolean {
     line.cpus !== undefined || line.cpu !== undefined || line.backend !== undefined ||
     line.irqchip !== undefined || line.record !== undefined || line.replay !== undefined ||
     line.vga !== undefined || line.testdev !== undefined || line.cards !== undefined ||
-    line.plug !== undefined;
+    line.plug !== undefined || line.parallel !== undefined;
 }
 
 /**
@@ -40,6 +40,10 @@ export async function planGuest(line: CommandLine): Promise<GuestPlan> {
   if (line.irqchip !== undefined) options.irqchip = line.irqchip;
   if (line.vga !== undefined) options.vga = line.vga;
   if (line.testdev) options.devices = [new (await import("../dsl/mod.ts")).PcTestdev()];
+  if (line.parallel !== undefined) {
+    const { parallelPort } = await import("../dsl/mod.ts");
+    options.devices = [...options.devices ?? [], parallelPort(line.parallel)];
+  }
   const path = line.file ?? line.kernel;
   const plug = [...diskLines(line), ...cardLines(line), ...line.plug ?? []];
   if (bootOptions(line).length === 0 && !hasDrives(line)) return { options, plug };

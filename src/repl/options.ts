@@ -44,6 +44,8 @@ export interface CommandLine {
   cpu?: string;
   /** Whether it has what kvm-unit-tests drive (`-device pc-testdev`). */
   testdev?: boolean;
+  /** The file that LPT1 prints to (`-parallel file:PATH`). */
+  parallel?: string;
   /** Whether it has a VGA (`-vga`). */
   vga?: boolean;
   backend?: string;

@@ -96,6 +96,11 @@ Deno.test("options: QEMU's command lines can be pasted", async () => {
   }]);
   const alone = await planGuest(parseOptions(["-device", "pc-testdev"]));
   assert.deepEqual(alone.options.devices?.map(({ name }) => name), ["pc-testdev"]);
+  const file = await Deno.makeTempFile();
+  const printing = await planGuest(parseOptions(["-parallel", `file:${file}`]));
+  assert.deepEqual(printing.options.devices?.map(({ name }) => name), ["lpt1"]);
+  await Deno.remove(file);
+  assert.match(refused("-parallel", "vc"), /-parallel vc can't be had here\. It takes file:PATH/);
   assert.equal(parseOptions(["-accel", "tcg"]).backend, "qemu");
   assert.equal(parseOptions(["-M", "pc,accel=kvm:tcg"]).backend, undefined);
   assert.equal(parseOptions(["-smp", "sockets=2,cores=3"]).cpus, 6);

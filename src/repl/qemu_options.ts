@@ -110,6 +110,15 @@ function device(line: CommandLine, value: string): void {
   }
 }
 
+/** `-parallel file:PATH`. */
+function parallel(line: CommandLine, value: string): void {
+  const [, path] = /^file:([^]+)$/.exec(value) ?? [];
+  if (path !== undefined) line.parallel = path;
+  else if (value !== "none") {
+    throw new ShellError(`-parallel ${value} can't be had here`, "It takes file:PATH, or none.");
+  }
+}
+
 /** The rows, none of them in `--help`. */
 export const QEMU_OPTIONS: readonly OptionRow[] = [
   ...["-nographic", "-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-no-hpet"].map(given),
@@ -121,7 +130,7 @@ export const QEMU_OPTIONS: readonly OptionRow[] = [
   only("-vnc", /^none$/, DISPLAY),
   only("-serial", /^(?:stdio|mon:stdio|chardev:\w+)$/, SERIAL),
   only("-monitor", /^none$/, "Leave it out: the prompt is the monitor."),
-  only("-parallel", /^none$/, "Leave it out: there is no parallel port."),
+  { names: ["-parallel"], value: "file:PATH", take: parallel },
   only("-debugcon", /^stdio$/, "Leave it out: what is written to port 0xe9 is on the console."),
   only("-net", /^none$/, NET),
   { names: ["-netdev"], value: "user|tap,id=ID[,SETTING=VALUE]", take: netdevValue },

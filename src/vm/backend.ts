@@ -32,9 +32,10 @@ export interface Rom {
 
 /**
  * What a guest meets where RAM lies under ROM or a bus (a PC's attributes of the memory below 1 MiB): the RAM, the
- * RAM for reads only, or the ROM over it; without a ROM there, nothing.
+ * RAM for reads only, or the ROM over it; without a ROM there, nothing. "below" is what it meets 1 MiB below, as with
+ * the A20 gate closed.
  */
-export type Shadow = "ram" | "read-only" | "rom";
+export type Shadow = "ram" | "read-only" | "rom" | "below";
 
 /** What interrupt controllers and timer are like when a guest starts. */
 export interface ChipsAtStart {
@@ -258,6 +259,8 @@ export interface BackendMemory {
    * that outlives the debugger is put right by it, whatever ends the program. It may be lifted for a moment meanwhile.
    */
   patched?(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void;
+  /** Writes `bytes` into RAM, whatever lies over it. @throws {FaultError} If there is none. */
+  hidden?(at: bigint, bytes: Uint8Array): void;
 }
 
 /** One slot of the debug registers. */

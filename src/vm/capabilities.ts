@@ -29,6 +29,7 @@ export interface Capability {
  * - `emulation-failure-bytes`: the bytes of an instruction the hypervisor can't emulate are told.
  * - `vector`: FPU, SSE and AVX registers; `lapic`, `events`, `msrs`: those groups.
  * - `reset`: the machine can be put back to its power-on state.
+ * - `a20`: memory wraps at 1 MiB while the A20 gate is closed.
  */
 export type CapabilityName =
   | "single-step"
@@ -53,7 +54,8 @@ export type CapabilityName =
   | "lapic"
   | "events"
   | "msrs"
-  | "reset";
+  | "reset"
+  | "a20";
 
 /** Capability by name. A missing name means: not usable, and nobody looked. */
 export type Capabilities = ReadonlyMap<string, Capability>;

@@ -183,7 +183,7 @@ class Walk {
 /**
  * Translates a linear address as the CPU would. Answers at once when `read` does. Takes at most five reads.
  *
- * A20 is not modelled. The PDPTEs of PAE paging are read from memory, where the CPU uses what it loaded at the
+ * The A20 gate is the backend's, where memory wraps (capability "a20"). The PDPTEs of PAE paging are read from memory, where the CPU uses what it loaded at the
  * last MOV to CR3.
  *
  * @param address Linear; cut to 32 bits outside IA-32e paging.

@@ -45,6 +45,7 @@ export function toldCapabilities(kind: DomainKind, devices?: DeviceClaims, reset
     ["breakpoint-out", no("ports of this domain do not come to hvsh", "use another kind")],
     ["step-beside", no("a domain's other vCPUs are paused for a step", "use the kvm backend")],
     ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
+    ["a20", no("a domain's memory does not wrap: its map is Xen's", "use the kvm backend")],
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
     ...(kind === "pv" ? PV : HVM),
     ...(devices === undefined ? [] : devices === "everything" ? ALONE : BESIDE),

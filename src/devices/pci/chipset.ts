@@ -18,6 +18,8 @@ export interface ChipsetOptions {
   readonly onSuspend?: () => void;
   /** The guest changed what an area below 1 MiB reads from and writes to. */
   readonly onPam?: (area: PamArea) => void;
+  /** The guest wrote RAM below 1 MiB that a ROM hides from reads. */
+  readonly onHidden?: (at: number, bytes: Uint8Array) => void;
   /**
    * Whether the power management registers are where firmware puts them, and all memory below 1 MiB is RAM, for a
    * guest without it.
@@ -42,10 +44,10 @@ export interface Chipset {
 
 /** Makes the chipset. 00:01.1 is left free for the IDE function. */
 export function chipset(options: ChipsetOptions): Chipset {
-  const { time, onReset, onPowerOff, onSuspend, onPam, configured, ecam } = options;
+  const { time, onReset, onPowerOff, onSuspend, onPam, onHidden, configured, ecam } = options;
   const isa = new Piix3({ configured });
   const host = new PciHost({ onReset, router: isa, configured, ecam });
-  const bridge = new I440fx({ onPam, configured });
+  const bridge = new I440fx({ onPam, onHidden, configured });
   const power = new Piix4Pm({ time, onPowerOff, onSuspend, configured });
   host.plug({ slot: 0 }, bridge);
   host.plug({ slot: 1 }, isa);

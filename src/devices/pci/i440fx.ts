@@ -3,11 +3,11 @@
  *
  * Data sheet: Intel 440FX PCIset 82441FX, May 1996, 3.2.19 "PAM[6:0] - Programmable Attribute Map Registers".
  */
-import type { DeviceHost } from "../../vm/device.ts";
+import type { DeviceHost, DeviceRange } from "../../vm/device.ts";
 import type { RegisterBits } from "../../vm/register_bits.ts";
 import { BRIDGE_BITS } from "./pci_bits.ts";
 import { COMMAND, COMMAND_CONFIGURED } from "./config_space.ts";
-import { PciFunction } from "./pci_function.ts";
+import { type BarRange, PciFunction } from "./pci_function.ts";
 
 const PAM0 = 0x59;
 const PAM_REGISTERS = 7;
@@ -39,6 +39,11 @@ export interface I440fxOptions {
    * behave alike are one area: a hypervisor takes long to change its map of memory.
    */
   readonly onPam?: (area: PamArea) => void;
+  /**
+   * The guest writes to an area that reads from ROM and writes RAM: `bytes` belong into the RAM at `at` that the ROM
+   * hides. BIOSes copy themselves so. Without it such writes are lost.
+   */
+  readonly onHidden?: (at: number, bytes: Uint8Array) => void;
   /** Whether all areas are RAM from the start, as firmware leaves most of them, for a guest without it. */
   readonly configured?: boolean;
 }
@@ -48,6 +53,7 @@ export class I440fx extends PciFunction {
   /** Names of the bits of its registers. */
   override readonly bits: Readonly<Record<string, RegisterBits>> = BRIDGE_BITS;
   readonly #onPam: ((area: PamArea) => void) | undefined;
+  readonly #onHidden: I440fxOptions["onHidden"];
   #areas: readonly PamArea[];
 
   /** @param options What it is made of. */
@@ -61,6 +67,7 @@ export class I440fx extends PciFunction {
       subsystem: 0x1100,
     });
     this.#onPam = options.onPam;
+    this.#onHidden = options.onHidden;
     // PAM0's low nibble is reserved.
     this.config.allow(PAM0, 0x30, 1);
     for (let i = 1; i < PAM_REGISTERS; i++) this.config.allow(PAM0 + i, 0x33, 1);
@@ -97,6 +104,26 @@ export class I440fx extends PciFunction {
   override attach(host: DeviceHost): void {
     super.attach(host);
     this.#tell(this.#areas.filter(({ readRam, writeRam }) => !readRam || !writeRam));
+  }
+
+  /** Nothing answers on the PCI bus where no ROM is. */
+  read(_offset: number, data: Uint8Array): void {
+    data.fill(0xff);
+  }
+
+  /** A write to RAM that is hidden from reads. */
+  write(offset: number, data: Uint8Array, range: DeviceRange): void {
+    this.#onHidden?.(Number(range.start) + offset, data);
+  }
+
+  /** The areas whose writes and reads part: the ROM there takes no writes, so that they come here. */
+  protected override extraRanges(): {
+    readonly io: readonly BarRange[];
+    readonly memory: readonly BarRange[];
+  } {
+    const memory = this.areas.filter(({ readRam, writeRam }) => !readRam && writeRam)
+      .map(({ start, length }) => ({ bar: -1, start, length }));
+    return { io: [], memory: this.#onHidden === undefined ? [] : memory };
   }
 
   /** The guest wrote configuration space. */

@@ -138,6 +138,24 @@ Deno.test("pci: PAM registers tell which areas below 1 MiB are RAM", () => {
   assert.deepEqual(pam.slice(1).map(({ start }) => start), [0xc8000, 0xf0000]);
 });
 
+Deno.test("pci: what writes RAM but reads ROM has its writes done by the bridge, and reads nothing where no ROM is", () => {
+  const written: [number, number[]][] = [];
+  const bridge = new I440fx({ onHidden: (at, bytes) => written.push([at, [...bytes]]) });
+  const guest = new MockGuest([bridge]);
+  guest.store(0xd4001n, 1, 1);
+  bridge.configWrite(0x5c, 0x20, 1); // 0xd4000
+  guest.store(0xd4001n, 0x1234, 2);
+  guest.store(0xd0000n, 1, 1);
+  assert.equal(guest.load(0xd4001n, 2), 0xffff);
+  bridge.configWrite(0x5c, 0x30, 1);
+  guest.store(0xd4001n, 2, 1);
+  bridge.configWrite(0x59, 0x20, 1);
+  guest.store(0xffffcn, 0x01020304, 4);
+  bridge.reset();
+  guest.store(0xffffcn, 5, 4);
+  assert.deepEqual(written, [[0xd4001, [0x34, 0x12]], [0xffffc, [4, 3, 2, 1]]]);
+});
+
 Deno.test("pci: interrupt pins lead through the PIRQ routes, shared levels count", () => {
   const { guest, host, set, probe } = machine();
   const other = new Probe("other");

@@ -85,5 +85,6 @@ export function qemuCapabilities(version: string, accelerator: string): Map<stri
     ["pit", yes("QEMU's 8254")],
     ["nmi", yes("QMP inject-nmi")],
     ["reset", yes("QMP system_reset")],
+    ["a20", yes("QEMU's own gate")],
   ]);
 }

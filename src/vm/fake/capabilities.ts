@@ -33,4 +33,5 @@ export const FAKE_CAPABILITIES: ReadonlyMap<string, Capability> = new Map<Capabi
   ["events", yes()],
   ["msrs", yes()],
   ["reset", yes()],
+  ["a20", { ...yes(), how: "the second megabyte shows the first" }],
 ]);

@@ -100,6 +100,13 @@ export class PhysicalMemory implements BackendMemory {
     this.#last = this.#lay();
   }
 
+  hidden(at: bigint, bytes: Uint8Array): void {
+    const from = Number(at);
+    const ram = this.#given.find((a) => !a.readOnly && from >= a.from && from + bytes.length <= a.to);
+    if (ram === undefined) throw fault(at, "no RAM is there");
+    ram.bytes.set(bytes, from - ram.from);
+  }
+
   /** The guest reads `size` bytes that lie in one page; undefined if no memory is there. */
   load(at: number, size: number): bigint | undefined {
     const a = this.#find(at);
@@ -200,7 +207,7 @@ export class PhysicalMemory implements BackendMemory {
       area(a.name, from, a.bytes.subarray(from - a.from, to - a.from), readOnly);
     this.#areas = this.#given.flatMap((a) => {
       const over = this.#over.filter((rom) => rom.from < a.to && a.from < rom.to);
-      return a.readOnly ? [a] : this.#shadows.lay(a, over, part);
+      return a.readOnly ? [a] : this.#shadows.lay(a, over, part, moved);
     }).sort((a, b) => a.from - b.from);
     this.#regions = this.#areas.map(({ name, from, to, readOnly }) => {
       return { name, start: BigInt(from), size: BigInt(to - from), readOnly };
@@ -214,6 +221,11 @@ const NOWHERE = area("nowhere", 0, new Uint8Array(0), true);
 function area(name: string, from: number, bytes: Uint8Array, readOnly: boolean): Area {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return { name, from, to: from + bytes.length, bytes, view, readOnly };
+}
+
+/** The same bytes `by` bytes further up. */
+function moved(a: Area, by: number): Area {
+  return { ...a, from: a.from + by, to: a.to + by };
 }
 
 function fault(address: bigint, why: string): FaultError {
