@@ -112,12 +112,19 @@ export const xen_domctl_getvcpuinfo = struct({
   cpu: u32,
 });
 
-/** `struct vm_event_regs_x86` (xen/vm_event.h), up to what hvsh reads of it. */
+/**
+ * `struct vm_event_regs_x86` (xen/vm_event.h), up to what hvsh reads of it. `cs` and its like: bits 0 to 19 are the limit,
+ * in pages where G is set, 20 to 31 the access rights as `hvm_hw_cpu` has them.
+ */
 // deno-fmt-ignore: rows as in the header
 export const vm_event_regs_x86 = struct({
   rax: u64, rcx: u64, rdx: u64, rbx: u64, rsp: u64, rbp: u64, rsi: u64, rdi: u64,
   r8: u64, r9: u64, r10: u64, r11: u64, r12: u64, r13: u64, r14: u64, r15: u64,
   rflags: u64, dr6: u64, dr7: u64, rip: u64, cr0: u64, cr2: u64, cr3: u64, cr4: u64,
+  sysenter_cs: u64, sysenter_esp: u64, sysenter_eip: u64, msr_efer: u64, msr_star: u64, msr_lstar: u64,
+  gdtr_base: u64, npt_base: u64, vmtrace_pos: u64,
+  cs_base: u32, ss_base: u32, ds_base: u32, es_base: u32, fs_base: u64, gs_base: u64,
+  cs: u32,
 });
 
 /** Where the parts of `vm_event_request_t` lie, and its size: a slot of the ring between Xen and a monitor. */

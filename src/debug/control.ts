@@ -1,9 +1,10 @@
-import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
+import type { Backend, BackendVcpu, MaybePromise, StepBurst, StepOptions } from "../vm/backend.ts";
 import { checkOptions, checkTimeout } from "../vm/check.ts";
 import { HvshError, InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
-import { then, turn } from "../vm/promise.ts";
+import type { VmExit } from "../vm/exit.ts";
+import { breather, then, turn } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
 import { linearRip } from "../x86/mode.ts";
@@ -333,10 +334,65 @@ export class RunControl {
     options: StepOptions,
     each: StepRequest["each"],
   ): MaybePromise<VcpuStop> {
+    if (vcpu.burst !== undefined) return this.#bursts(vcpu, count, options, each);
     // Where a step is slow the limit is for `each` alone: it would end what the backend does in the middle.
     return each === undefined || this.#parts.backend.slow
       ? this.#batch(vcpu, count, options, each)
       : guarded(() => this.#batch(vcpu, count, options, each));
+  }
+
+  /** The same where a step takes long: one by one, or in bursts where there is nothing to look after between them. */
+  async #bursts(
+    vcpu: BackendVcpu,
+    count: number,
+    options: StepOptions,
+    each: StepRequest["each"],
+  ): Promise<VcpuStop> {
+    const { loop, breakpoints } = this.#parts;
+    const breathe = breather();
+    for (let left = count; left > 0;) {
+      const burst = breakpoints.all.size === 0 ? vcpu.burst!(options) : undefined;
+      let cause: StopCause | undefined;
+      let one = true;
+      if (burst === undefined) cause = await this.one(vcpu, options);
+      else {
+        const { exit, refused } = this.#burst(burst, left, each);
+        left -= burst.done;
+        if (refused) return { vcpu, cause: STEPPED };
+        if (exit !== undefined) cause = await loop.finishStep(vcpu, exit, options);
+        else one = false;
+      }
+      cause ??= loop.request;
+      if (one) {
+        left--;
+        if (cause === undefined && each !== undefined) cause = await this.#shown(vcpu, each);
+      }
+      if (cause !== undefined) return { vcpu, cause };
+      await breathe();
+    }
+    return { vcpu, cause: STEPPED };
+  }
+
+  /** One burst: one limit for all that `each` does in it, since setting one takes longer than a step. */
+  #burst(burst: StepBurst, count: number, each: StepRequest["each"]): { exit?: VmExit; refused: boolean } {
+    const { loop, breakpoints } = this.#parts;
+    const end = performance.now() + BURST_MS;
+    let refused = false;
+    const run = () =>
+      burst.run(count, (registers) => {
+        refused = each !== undefined && this.#ask(each, registers) !== undefined;
+        return !refused && loop.request === undefined && breakpoints.all.size === 0 &&
+          performance.now() < end;
+      });
+    if (each === undefined) return { exit: run(), refused };
+    try {
+      return { exit: guarded(run), refused };
+    } catch (error) {
+      burst.mend();
+      // A host that stood still for two seconds: no callback is to blame, and nothing is lost.
+      if (isRunaway(error) && !this.#showing) return { refused: false };
+      throw error;
+    }
   }
 
   #batch(
@@ -501,6 +557,8 @@ const LONGEST_TIMER_MS = 0x7fff_ffff;
 
 /** How long the event loop may wait for its turn while instructions are stepped. */
 const TURN_MS = 5;
+/** The same where each step takes a good part of a millisecond. */
+const BURST_MS = 20;
 /** Steps that took less than this in all are quick. */
 const QUICK_MS = 1;
 /** How many steps may go without a look at the clock: each may take a tenth of a second and `each` not be ended. */

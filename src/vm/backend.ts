@@ -337,6 +337,21 @@ export interface StepRun {
   readonly exit?: VmExit;
 }
 
+/** Steps in a row on a slow backend, under one limit on the user code that looks at them. */
+export interface StepBurst {
+  /** Steps done since `BackendVcpu.burst` gave it. */
+  readonly done: number;
+  /**
+   * Steps up to `count` times, until `watch` gives false for the registers after one. It may be ended anywhere, as
+   * `guarded` does: `mend` is called then.
+   *
+   * @returns What came in the middle of a step, as `step` gives it; else undefined.
+   */
+  run(count: number, watch: (registers: Registers) => boolean): VmExit | undefined;
+  /** Puts right what was ended in the middle, so that the same can be asked for again. Harmless else. */
+  mend(): void;
+}
+
 /** One vCPU. Everything here is for a machine that is not running, but for `kick`. */
 export interface BackendVcpu {
   readonly index: number;
@@ -357,6 +372,11 @@ export interface BackendVcpu {
    * gives true for the registers after it. Left out where `step` is no slower.
    */
   steps?(count: number, options: StepOptions, watch?: (registers: Registers) => boolean): StepRun;
+  /**
+   * Makes ready for steps in a row by the shortest way, where `steps` can't be had since what is called takes long.
+   * Undefined if the next instruction has to be left to `step`. Left out where there is no shorter way at all.
+   */
+  burst?(options: StepOptions): StepBurst | undefined;
   /**
    * Finishes an access instruction that `run` or `step` left half done, without running another one. Gives
    * the next exit of that same instruction if it has more (answer it and call again), undefined when done or

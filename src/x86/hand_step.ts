@@ -44,6 +44,11 @@ export function enterHandler(guest: HandStepGuest, vector: number, returnTo: big
 /** What the instruction under RIP asks of a step in real mode. */
 export type HandStep = "done" | "hide-flag" | "processor";
 
+/** Whether `code` begins with an instruction that a step leaves to the processor, flags on the stack and all. Real mode. */
+export function stepsByProcessor(code: Uint8Array, rflags: bigint): boolean {
+  return code[0] !== PUSHF && interruptInstruction(code, rflags) === undefined;
+}
+
 /** Does the instruction under RIP if it enters a handler; else says who has to. Real mode alone. */
 export function stepByHand(guest: HandStepGuest): HandStep {
   const { rip, cs_base, rflags } = guest.registers();

@@ -347,6 +347,7 @@ function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { device
       const common = { domain: id, vcpus: all.length, channels, marks };
       return new HvmStopper({
         channels,
+        alone: all.length === 1,
         ...(devices !== undefined && {
           server: new IoreqServer({
             ...common,

@@ -16,8 +16,8 @@ const SAME = [
   "gdtr_base", "idtr_base",
 ] as const;
 
-/** How access rights stand in `arbytes`: bits 8..11 of VMX' form are the record's 8..11, the rest is moved down. */
-function rightsOf(arbytes: number, limit: number): bigint {
+/** Access rights of a segment (see `Registers`) from `arbytes`: its bits 8..11 are bits 12..15 of them. */
+export function rightsOf(arbytes: number, limit: number): bigint {
   // Xen keeps the VMCB's form (AMD APM vol. 2, 15.5.1): type and P in 0..7, AVL, L, D/B, G in 8..11.
   const rights = (arbytes & 0xff) | (arbytes & 0xf00) << 4;
   return BigInt(rights | ((arbytes & 0x80) === 0 && limit === 0 ? 1 << 16 : 0));

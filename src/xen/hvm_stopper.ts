@@ -5,11 +5,13 @@ import type { Traps } from "../vm/backend.ts";
 import type { VmExit } from "../vm/exit.ts";
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { Monitor } from "./monitor.ts";
-import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import type { QuickSteps, StopStrategy, VcpuEvent } from "./strategy.ts";
 
 /** How they are made, when they are first needed. */
 export interface HvmStopperParts {
   readonly channels: EventChannels;
+  /** Whether the domain has one vCPU. */
+  readonly alone: boolean;
   /** The vm_event listener: for what has to be stepped or trapped. */
   monitor(): Monitor;
   /** The device model, where hvsh is one. */
@@ -20,6 +22,7 @@ export interface HvmStopperParts {
 export class HvmStopper implements StopStrategy {
   readonly #parts: HvmStopperParts;
   #monitor: Monitor | undefined;
+  #quick: QuickSteps | undefined;
 
   constructor(parts: HvmStopperParts) {
     this.#parts = parts;
@@ -36,13 +39,31 @@ export class HvmStopper implements StopStrategy {
   }
 
   wait(ms: number): boolean {
-    const end = performance.now() + ms;
+    if (this.#reported) return true;
+    if (this.#parts.channels.wait(ms) === undefined) return this.#reported;
+    if (this.#reported) return true;
     // An event may be told of what was taken already: then it is waited for again.
-    for (let left = ms; !this.#reported;) {
-      if (this.#parts.channels.wait(left) === undefined) return this.#reported;
-      left = Math.max(0, Math.ceil(end - performance.now()));
+    for (const end = performance.now() + ms;;) {
+      const left = Math.max(0, Math.ceil(end - performance.now()));
+      if (this.#parts.channels.wait(left) === undefined || this.#reported) return this.#reported;
     }
-    return true;
+  }
+
+  /** By the monitor alone: what comes to the device model is left to a pause. */
+  get quick(): QuickSteps | undefined {
+    if (!this.#parts.alone) return undefined;
+    const monitor = this.#ready;
+    const { channels } = this.#parts;
+    return this.#quick ??= {
+      release: (vcpu) => monitor.answer(vcpu),
+      tell: () => monitor.tell(),
+      wait: (ms) => this.wait(ms),
+      take: () => monitor.take()?.exit,
+      mend: () => {
+        channels.unmask();
+        monitor.tell();
+      },
+    };
   }
 
   access(): VcpuEvent | undefined {

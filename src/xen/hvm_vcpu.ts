@@ -1,24 +1,25 @@
 import { ERRNO } from "../abi/errno.ts";
-import { hvm_hw_cpu, HVM_SAVE } from "../abi/xen.ts";
+import { hvm_hw_cpu, HVM_SAVE, vm_event_regs_x86 } from "../abi/xen.ts";
 import { HostError } from "../host/error.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
-import type { MaybePromise, StepOptions, VcpuEvents } from "../vm/backend.ts";
+import type { MaybePromise, StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { StateError, UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { GENERAL, type RegisterName, type Registers, type RegisterValues } from "../vm/registers.ts";
-import { hideTrapFlag, stepByHand } from "../x86/hand_step.ts";
+import { hideTrapFlag, stepByHand, stepsByProcessor } from "../x86/hand_step.ts";
 import { bitness, linearRip } from "../x86/mode.ts";
 import { walk } from "../x86/paging.ts";
 import { cross, type InstructionLength } from "./crossing.ts";
 import { finishedByXen, LOOK_AT } from "./emulated.ts";
 import type { GuestContext } from "./guest_context.ts";
-import { readRecord, RECORD_MSRS, recordIn, writeRecord } from "./hvm_record.ts";
+import { readRecord, RECORD_MSRS, recordIn, rightsOf, writeRecord } from "./hvm_record.ts";
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { XenMemory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
 import { NotStarted } from "./not_started.ts";
-import { snapshot } from "./registers.ts";
+import { snapshot, StepSnapshot, type StepSource } from "./registers.ts";
+import type { SteppedGuest } from "./step_burst.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
 import { wake } from "./waking.ts";
 
@@ -35,6 +36,12 @@ export interface HvmParts extends VcpuParts {
   readonly lengthOf?: InstructionLength;
 }
 
+/** What it takes to find the instruction under RIP. */
+type CodeRegisters = Pick<
+  Registers,
+  "rip" | "rflags" | "cr0" | "cr3" | "cr4" | "efer" | "cs_base" | "cs_attributes"
+>;
+
 const GENERAL_NAMES: ReadonlySet<RegisterName> = new Set(GENERAL);
 const IF = 1n << 9n;
 /** CR0.PE. */
@@ -50,6 +57,14 @@ const OUT_DX = 0xee;
 const SLICE: VmExit = { kind: "slice" };
 const { pending_event: PENDING, error_code: ERROR_CODE } = hvm_hw_cpu.offsets;
 
+/** Where registers stand in an event, in 64-bit words. */
+const WORD = (name: keyof typeof vm_event_regs_x86.offsets) => vm_event_regs_x86.offsets[name] >> 3;
+const GENERAL_WORDS = GENERAL.map(WORD);
+/** Where CS's access rights begin in the word of an event that has them; `hvm_hw_cpu` has the same twelve bits. */
+const RIGHTS_SHIFT = BigInt(20 + 8 * (vm_event_regs_x86.offsets.cs & 7));
+/** The base of CS shares a word with that of SS. */
+const BASE_SHIFT = BigInt(8 * (vm_event_regs_x86.offsets.cs_base & 7));
+
 /** A vCPU of an HVM or PVH domain. */
 export class HvmVcpu extends XenVcpu {
   readonly #hvm: HvmParts;
@@ -60,10 +75,22 @@ export class HvmVcpu extends XenVcpu {
   #hideFlag = false;
   /** While it waits to be started, and was looked at. */
   #waiting: NotStarted | undefined;
+  /** When `#record` was fetched, and what was made of it. */
+  #recordMoment = -1;
+  #snapshot: { readonly moment: number; readonly registers: Registers } | undefined;
+  readonly #code = new Uint8Array(LOOK_AT);
+  readonly #source: StepSource;
 
   constructor(index: number, parts: HvmParts) {
     super(index, parts);
     this.#hvm = parts;
+    const moments = () => this.moment;
+    this.#source = {
+      get moments() {
+        return moments();
+      },
+      all: () => this.read(),
+    };
   }
 
   /** Whether it runs, or did. The first vCPU always is; others wait for INIT and SIPI, and for their kernel's again after it. */
@@ -84,18 +111,21 @@ export class HvmVcpu extends XenVcpu {
   protected read(): Registers {
     if (!this.started) return (this.#waiting ??= new NotStarted()).registers();
     const { moment } = this;
+    if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
     const values = this.#read();
     const monitor = this.#hvm.monitor();
     // What was set for the answer to an event is not in the record yet.
     if (monitor?.holds(this.index)) {
       for (const name of GENERAL) values.set(name, monitor.register(this.index, name)!);
     }
-    return snapshot({
+    const registers = snapshot({
       values,
       later: { names: ["cr8", "apic_base"], fetch: () => this.#lapicRegisters() },
       extended: () => this.extended(),
       fresh: () => this.moment === moment,
     });
+    this.#snapshot = { moment, registers };
+    return registers;
   }
 
   override run(): MaybePromise<VmExit> {
@@ -108,6 +138,7 @@ export class HvmVcpu extends XenVcpu {
   override step(options?: StepOptions): MaybePromise<VmExit> {
     if (this.#halted) return { kind: "halt" };
     const { runner } = this.parts;
+    runner.stand();
     const bare = () => then(super.step(options), (exit) => this.#noticed(exit));
     if (!runner.held) return bare();
     const request = this.#request;
@@ -135,6 +166,50 @@ export class HvmVcpu extends XenVcpu {
       };
     }
     return then(this.#cross(), (exit) => exit ?? this.#stepped());
+  }
+
+  burst(options: StepOptions): StepBurst | undefined {
+    if (this.#halted || this.#request !== undefined) return undefined;
+    return this.parts.runner.burst(this.index, options, this.#guest);
+  }
+
+  /** What a step's event tells is enough for the next one: a look at the vCPU is a hypercall. */
+  readonly #guest: SteppedGuest = {
+    plain: (standing) => this.#plain(standing),
+    registers: () => {
+      const monitor = this.#hvm.monitor()!;
+      const flags = monitor.flagsOf(this.index);
+      return new StepSnapshot(
+        this.#source,
+        monitor.words(this.index)!,
+        GENERAL_WORDS,
+        flags,
+      ) as unknown as Registers;
+    },
+  };
+
+  /** Whether the processor steps over the instruction under RIP, and what it does then is all there is to it. */
+  #plain(standing: boolean): boolean {
+    const now = standing ? this.#inEvent() : this.registers();
+    const instruction = this.#underRip(now);
+    return instruction === undefined &&
+      ((now.cr0 & PROTECTED) !== 0n || stepsByProcessor(this.#code, now.rflags));
+  }
+
+  /** The registers that say where RIP is, as the event tells them that the vCPU waits in. */
+  #inEvent(): CodeRegisters {
+    const words = this.#hvm.monitor()!.words(this.index)!;
+    const cs = words[WORD("cs")];
+    return {
+      rip: words[WORD("rip")],
+      rflags: words[WORD("rflags")],
+      cr0: words[WORD("cr0")],
+      cr3: words[WORD("cr3")],
+      cr4: words[WORD("cr4")],
+      efer: words[WORD("msr_efer")],
+      cs_base: words[WORD("cs_base")] >> BASE_SHIFT & 0xffff_ffffn,
+      cs_attributes: rightsOf(Number(cs >> RIGHTS_SHIFT & 0xfffn), 0xffff),
+    };
   }
 
   override settle(): MaybePromise<VmExit | undefined> {
@@ -249,14 +324,18 @@ export class HvmVcpu extends XenVcpu {
     this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
   }
 
-  #underRip(registers: Registers): string | undefined {
-    const code = new Uint8Array(LOOK_AT);
+  #underRip(registers: CodeRegisters): string | undefined {
+    const code = this.#code;
     const at = linearRip(registers);
     // As far as the page goes: what lies behind may not be there.
     const part = Math.min(LOOK_AT, 4096 - Number(at & 0xfffn));
+    code.fill(0, part);
     const { memory } = this.#hvm;
     const found = walk(registers, at, (gpa, into) => memory().read(gpa, into));
-    if (found instanceof Promise || !found.ok) return undefined;
+    if (found instanceof Promise || !found.ok) {
+      code.fill(0);
+      return undefined;
+    }
     memory().read(found.gpa, code.subarray(0, part));
     return finishedByXen(code, bitness(registers) === 64);
   }
@@ -326,6 +405,7 @@ export class HvmVcpu extends XenVcpu {
     this.parts.runner.needLiving();
     this.#needStarted();
     this.#hvm.model.injectException(this.parts.domain, this.index, vector, errorCode);
+    this.writes++;
   }
 
   protected write(values: readonly (readonly [RegisterName, bigint])[]): void {
@@ -423,8 +503,12 @@ export class HvmVcpu extends XenVcpu {
   }
 
   #fetch(): void {
+    if (this.#recordMoment === this.moment) return;
     const { control, domain, runner } = this.parts;
-    const get = () => control.getRecord(domain, HVM_SAVE.CPU, this.index, this.#record);
+    const get = () => {
+      control.getRecord(domain, HVM_SAVE.CPU, this.index, this.#record);
+      this.#recordMoment = this.moment;
+    };
     try {
       get();
     } catch (error) {

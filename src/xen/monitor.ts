@@ -18,10 +18,13 @@ const TF = 1n << 8n;
 const SLOTS = 8;
 
 /** A vCPU that reported and waits for its answer. */
-interface Waiting {
-  readonly slot: Uint8Array<ArrayBuffer>;
-  readonly view: DataView;
-  changed: boolean;
+class Waiting {
+  /** What it reported, changed to what it shall be answered. */
+  readonly slot = new Uint8Array(VM_EVENT.size);
+  readonly view = new DataView(this.slot.buffer);
+  /** `struct vm_event_regs_x86` in it, as 64-bit words. */
+  readonly words = new BigUint64Array(this.slot.buffer, VM_EVENT.data, vm_event_regs_x86.size >> 3);
+  changed = false;
 }
 
 /** What the monitor needs of the domain. */
@@ -45,7 +48,10 @@ export class Monitor {
   readonly #ring: Mapping;
   readonly #view: DataView;
   readonly #port: number;
+  readonly #slots: readonly Uint8Array<ArrayBuffer>[];
   readonly #waiting = new Map<number, Waiting>();
+  /** Of vCPUs that do not wait, for the next time: they report without end. */
+  readonly #idle: Waiting[] = [];
   /** vCPUs that are stepped, and whether the guest itself had TF set. */
   readonly #stepping = new Map<number, boolean>();
   readonly #debugRegisters: DebugRegisters;
@@ -70,6 +76,11 @@ export class Monitor {
     cleanup.defer(() => control.disableMonitor(domain));
     this.#ring = cleanup.use(ring);
     this.#view = new DataView(ring.buffer);
+    const { ring: first } = VM_EVENT_RING;
+    this.#slots = Array.from(
+      { length: SLOTS },
+      (_, i) => new Uint8Array(ring.buffer, first + VM_EVENT.size * i, VM_EVENT.size),
+    );
     this.#port = parts.channels.bind(domain, port);
     cleanup.defer(() => parts.channels.unbind(this.#port));
     this.#initialise();
@@ -92,12 +103,12 @@ export class Monitor {
     monitor.#debugRegisters.takeOver(left.registers);
     for (const [vcpu, own] of left.stepped) if (!own) parts.setTrapFlag(vcpu, false);
     for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
-      const slot = new Uint8Array(VM_EVENT.size);
-      const view = new DataView(slot.buffer);
+      const waiting = new Waiting();
+      const { view } = waiting;
       view.setUint32(VM_EVENT.version, XEN.VM_EVENT_INTERFACE_VERSION, true);
       view.setUint32(VM_EVENT.vcpu_id, vcpu, true);
       view.setUint32(VM_EVENT.reason, XEN.VM_EVENT_REASON_DEBUG_EXCEPTION, true);
-      monitor.#waiting.set(vcpu, { slot, view, changed: false });
+      monitor.#waiting.set(vcpu, waiting);
     }
     return monitor;
   }
@@ -126,7 +137,11 @@ export class Monitor {
 
   /** Answers every vCPU that waits but for those in `kept`. */
   release(kept: ReadonlySet<number> = NONE): void {
-    for (const vcpu of [...this.#waiting.keys()]) if (!kept.has(vcpu)) this.#answer(vcpu);
+    for (const vcpu of [...this.#waiting.keys()]) {
+      if (kept.has(vcpu)) continue;
+      this.answer(vcpu);
+      this.tell();
+    }
   }
 
   /** Makes a vCPU report its next instruction, or no longer. The domain is paused. */
@@ -169,6 +184,7 @@ export class Monitor {
   register(vcpu: number, name: RegisterName): bigint | undefined {
     const waiting = this.#waiting.get(vcpu);
     const offset = offsetOf(name);
+    if (name === "rflags" && waiting !== undefined) return this.flagsOf(vcpu);
     return waiting === undefined || offset === undefined
       ? undefined
       : waiting.view.getBigUint64(offset, true);
@@ -217,46 +233,76 @@ export class Monitor {
     this.release();
   }
 
-  /** The next report, whose vCPU waits from now on. */
+  /** The next report, whose vCPU waits from now on. Nothing is called once it is taken: see step_burst.ts. */
   #next(): VcpuEvent | undefined {
     if (!this.reported) return undefined;
-    const at = VM_EVENT_RING.ring + VM_EVENT.size * (this.#consumed % SLOTS);
-    const slot = new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).slice();
-    this.#consumed = this.#consumed + 1 >>> 0;
-    this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 1);
-    const view = new DataView(slot.buffer);
+    // Xen tells of the one behind it.
+    this.#setWord(VM_EVENT_RING.req_event, this.#consumed + 2);
+    const waiting = this.#idle.pop() ?? new Waiting();
+    const { slot, view, words } = waiting;
+    slot.set(this.#slots[this.#consumed % SLOTS]);
     const version = view.getUint32(VM_EVENT.version, true);
     if (version !== XEN.VM_EVENT_INTERFACE_VERSION) {
       throw new UnsupportedError("single-step", `this Xen reports events of version ${version}, not 7`);
     }
     const vcpu = view.getUint32(VM_EVENT.vcpu_id, true);
-    this.#waiting.set(vcpu, { slot, view, changed: false });
     const int3 = view.getUint32(VM_EVENT.reason, true) === XEN.VM_EVENT_REASON_SOFTWARE_BREAKPOINT;
     const pending = view.getBigUint64(VM_EVENT.u + vm_event_debug.offsets.pending_dbg, true);
-    const dr6 = view.getBigUint64(VM_EVENT.data + REGS.dr6, true);
-    const pc = view.getBigUint64(VM_EVENT.data + REGS.rip, true);
+    const pc = words[REGS.rip >> 3];
     // B0..B3 of a DR6 that the guest never cleared would look like watchpoints where none are armed.
-    const cause = int3 ? 0n : (dr6 | pending) & (this.#debugRegisters.armed ? ~0n : ~0xfn);
-    return { vcpu, exit: { kind: "debug", exception: int3 ? 3 : 1, dr6: cause, pc } };
+    const cause = int3 ? 0n : (words[REGS.dr6 >> 3] | pending) & (this.#debugRegisters.armed ? ~0n : ~0xfn);
+    const event: VcpuEvent = { vcpu, exit: { kind: "debug", exception: int3 ? 3 : 1, dr6: cause, pc } };
+    waiting.changed = false;
+    this.#waiting.set(vcpu, waiting);
+    this.#consumed = this.#consumed + 1 >>> 0;
+    return event;
   }
 
-  #answer(vcpu: number): void {
-    const { slot, view, changed } = this.#waiting.get(vcpu)!;
-    this.#waiting.delete(vcpu);
-    const flags = XEN.VM_EVENT_FLAG_VCPU_PAUSED | (changed ? XEN.VM_EVENT_FLAG_SET_REGISTERS : 0);
+  /** Takes the report of the one vCPU that may have one. */
+  take(): VcpuEvent | undefined {
+    return this.#next();
+  }
+
+  /** Answers a vCPU that waits; it goes on once `tell` is called. Nothing is called once that is done: see step_burst.ts. */
+  answer(vcpu: number): void {
+    const waiting = this.#waiting.get(vcpu)!;
+    const { slot, view } = waiting;
+    // POPF and IRET may have taken it out.
+    if (this.#stepping.has(vcpu) && (waiting.words[REGS.rflags >> 3] & TF) === 0n) {
+      this.#setWaitingFlag(waiting, true);
+    }
+    const flags = XEN.VM_EVENT_FLAG_VCPU_PAUSED | (waiting.changed ? XEN.VM_EVENT_FLAG_SET_REGISTERS : 0);
     view.setUint32(VM_EVENT.flags, flags, true);
-    const at = VM_EVENT_RING.ring + VM_EVENT.size * (this.#produced % SLOTS);
-    new Uint8Array(this.#ring.buffer, at, VM_EVENT.size).set(slot);
-    this.#produced = this.#produced + 1 >>> 0;
-    this.#setWord(VM_EVENT_RING.rsp_prod, this.#produced);
+    this.#slots[this.#produced % SLOTS].set(slot);
+    const produced = this.#produced + 1 >>> 0;
+    this.#idle.push(waiting);
+    this.#view.setUint32(VM_EVENT_RING.rsp_prod, produced, true);
+    this.#produced = produced;
+    this.#waiting.delete(vcpu);
+  }
+
+  /** Has Xen look for answers. */
+  tell(): void {
     this.#parts.channels.notify(this.#port);
+  }
+
+  /** What a vCPU that waits in an event reported: `struct vm_event_regs_x86`, in 64-bit words. */
+  words(vcpu: number): BigUint64Array | undefined {
+    return this.#waiting.get(vcpu)?.words;
+  }
+
+  /** Of a vCPU that is stepped: RFLAGS with the guest's own TF. */
+  flagsOf(vcpu: number): bigint {
+    const flags = this.#waiting.get(vcpu)!.words[REGS.rflags >> 3];
+    const own = this.#stepping.get(vcpu);
+    return own === undefined ? flags : own ? flags | TF : flags & ~TF;
   }
 
   /** Gives what TF was. */
   #setWaitingFlag(waiting: Waiting, on: boolean): boolean {
-    const at = VM_EVENT.data + REGS.rflags;
-    const rflags = waiting.view.getBigUint64(at, true);
-    waiting.view.setBigUint64(at, on ? rflags | TF : rflags & ~TF, true);
+    const at = REGS.rflags >> 3;
+    const rflags = waiting.words[at];
+    waiting.words[at] = on ? rflags | TF : rflags & ~TF;
     waiting.changed = true;
     return (rflags & TF) !== 0n;
   }

@@ -3,6 +3,7 @@
 import { StateError } from "../vm/errors.ts";
 import {
   FPU,
+  GENERAL,
   type MachinePaging,
   REGISTER_NAMES,
   type RegisterName,
@@ -35,6 +36,94 @@ export interface SnapshotSource {
 }
 
 const EXTENDED: ReadonlySet<RegisterName> = new Set([...FPU, ...VECTOR]);
+const REST = REGISTER_NAMES.filter((name) => !(GENERAL as readonly string[]).includes(name));
+
+/** Where the rest of a `StepSnapshot` comes from. */
+export interface StepSource {
+  /** Grows with each step, and each register that is set. */
+  readonly moments: number;
+  /** All registers now. */
+  all(): Registers;
+}
+
+/** The general registers behind a step, as what stopped it tells them; the rest is fetched when one of it is read. */
+export class StepSnapshot {
+  declare readonly rax: bigint;
+  declare readonly rbx: bigint;
+  declare readonly rcx: bigint;
+  declare readonly rdx: bigint;
+  declare readonly rsi: bigint;
+  declare readonly rdi: bigint;
+  declare readonly rsp: bigint;
+  declare readonly rbp: bigint;
+  declare readonly r8: bigint;
+  declare readonly r9: bigint;
+  declare readonly r10: bigint;
+  declare readonly r11: bigint;
+  declare readonly r12: bigint;
+  declare readonly r13: bigint;
+  declare readonly r14: bigint;
+  declare readonly r15: bigint;
+  declare readonly rip: bigint;
+  declare readonly rflags: bigint;
+  readonly #source: StepSource;
+  readonly #moment: number;
+  #all: Registers | undefined;
+
+  /**
+   * @param words Where the general registers stand, among others.
+   * @param places Which word is which, in the order of `GENERAL`.
+   */
+  constructor(source: StepSource, words: BigUint64Array, places: readonly number[], rflags: bigint) {
+    this.#source = source;
+    this.#moment = source.moments;
+    this.rax = words[places[0]];
+    this.rbx = words[places[1]];
+    this.rcx = words[places[2]];
+    this.rdx = words[places[3]];
+    this.rsi = words[places[4]];
+    this.rdi = words[places[5]];
+    this.rsp = words[places[6]];
+    this.rbp = words[places[7]];
+    this.r8 = words[places[8]];
+    this.r9 = words[places[9]];
+    this.r10 = words[places[10]];
+    this.r11 = words[places[11]];
+    this.r12 = words[places[12]];
+    this.r13 = words[places[13]];
+    this.r14 = words[places[14]];
+    this.r15 = words[places[15]];
+    this.rip = words[places[16]];
+    this.rflags = rflags;
+  }
+
+  #rest(name: RegisterName): bigint {
+    if (this.#all === undefined) {
+      if (this.#source.moments !== this.#moment) {
+        throw new StateError(
+          `These registers are of an earlier step, and ${name} was not read then.`,
+          "stale",
+          {
+            remedy: "Read one that is none of the general ones before the next step, or ask for registers().",
+          },
+        );
+      }
+      this.#all = this.#source.all();
+    }
+    return this.#all[name];
+  }
+
+  static {
+    for (const name of REST) {
+      Object.defineProperty(StepSnapshot.prototype, name, {
+        get(this: StepSnapshot) {
+          return this.#rest(name);
+        },
+        enumerable: true,
+      });
+    }
+  }
+}
 
 /** One vCPU's registers at one moment; see `Registers`. */
 export function snapshot(source: SnapshotSource): Registers {

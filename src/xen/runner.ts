@@ -4,6 +4,7 @@ import type { MaybePromise, StepOptions, Traps } from "../vm/backend.ts";
 import { HvshError, StateError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { isTripleFault, readFlags, stateOf } from "./domain.ts";
+import { type SteppedGuest, Steps } from "./step_burst.ts";
 import type { StopStrategy } from "./strategy.ts";
 
 /** A time slice: the longest that the event loop waits for a guest that reports nothing. */
@@ -43,6 +44,8 @@ export class DomainRunner {
   #stash = new Map<number, VmExit>();
   /** The vCPU whose step is under way. */
   #stepping: number | undefined;
+  /** Steps of it without a pause between them. */
+  #burst: Steps | undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
@@ -59,6 +62,11 @@ export class DomainRunner {
     this.alive();
     this.#pause();
     if (this.#stepping !== undefined) this.#endStep();
+  }
+
+  /** Pauses the domain where its vCPU is held behind a step of `burst` already: the next one begins anew. */
+  stand(): void {
+    if (this.#burst?.standing) this.tryHold();
   }
 
   /** Whether the domain is paused by us. */
@@ -161,9 +169,13 @@ export class DomainRunner {
     try {
       return body();
     } catch (error) {
-      if (!(error instanceof HvshError || error instanceof HostError) || this.#living) throw error;
+      if (!this.#isGone(error)) throw error;
       return this.#over() ?? SLICE;
     }
+  }
+
+  #isGone(error: unknown): boolean {
+    return (error instanceof HvshError || error instanceof HostError) && !this.#living;
   }
 
   #run(vcpu: number): MaybePromise<VmExit> {
@@ -198,9 +210,17 @@ export class DomainRunner {
   }
 
   #step(vcpu: number, options: StepOptions): VmExit {
+    this.stand();
     const more = this.#take(vcpu) ?? this.#strategy?.advance?.(vcpu);
     if (more !== undefined) return more;
     if (!this.#living) return this.#over() ?? SLICE;
+    if (this.#burst !== undefined) {
+      // It may have stopped meanwhile, where only a pause tells of it.
+      this.#burst = undefined;
+      this.#pause();
+      const exit = this.#take(vcpu);
+      if (exit !== undefined) return this.#stepped(vcpu, exit);
+    }
     if (this.#stepping !== vcpu) {
       this.hold();
       this.strategy.setStepping(vcpu, true, options.execute === true);
@@ -216,10 +236,55 @@ export class DomainRunner {
       const exit = this.#take(vcpu);
       // Another vCPU stopped: it waits until its turn, and this one goes on.
       if (exit === undefined) continue;
-      this.#stepping = undefined;
-      this.#strategy!.setStepping(vcpu, false);
-      return exit.kind === "debug" && exit.exception === 1 ? { ...exit, dr6: exit.dr6 | DR6_BS } : exit;
+      return this.#stepped(vcpu, exit);
     }
+  }
+
+  #stepped(vcpu: number, exit: VmExit): VmExit {
+    this.#stepping = undefined;
+    this.#strategy!.setStepping(vcpu, false);
+    return exit.kind === "debug" && exit.exception === 1 ? { ...exit, dr6: exit.dr6 | DR6_BS } : exit;
+  }
+
+  /**
+   * Steps in a row of the domain's only vCPU, the first of which begins here. The domain is not paused between them, and
+   * not behind them, until somebody looks (`hold`).
+   *
+   * @returns Undefined where `step` has to be called.
+   */
+  burst(vcpu: number, options: StepOptions, guest: SteppedGuest): Steps | undefined {
+    this.alive();
+    try {
+      return this.#begin(vcpu, options, guest);
+    } catch (error) {
+      if (!this.#isGone(error)) throw error;
+      return undefined;
+    }
+  }
+
+  #begin(vcpu: number, options: StepOptions, guest: SteppedGuest): Steps | undefined {
+    const burst = this.#burst;
+    if (burst !== undefined) {
+      if (burst.standing && !guest.plain(true)) return undefined;
+      burst.done = 0;
+      return burst;
+    }
+    if (this.#stepping !== undefined || this.#stash.size > 0 || !this.tryHold() || !guest.plain(false)) {
+      return undefined;
+    }
+    const { strategy } = this;
+    const { quick } = strategy;
+    if (quick === undefined) return undefined;
+    strategy.setStepping(vcpu, true, options.execute === true);
+    this.#stepping = vcpu;
+    this.#letGo(true);
+    return this.#burst = new Steps({
+      vcpu,
+      quick,
+      guest,
+      moves: () => this.#moves(true),
+      gone: (error) => this.#isGone(error),
+    });
   }
 
   /**
@@ -284,11 +349,15 @@ export class DomainRunner {
   #letGo(stepping: boolean): void {
     if (!this.#held) return;
     const strategy = stepping ? this.#ready : this.#strategy;
-    this.generation++;
-    this.#parts.goesOn(stepping);
+    this.#moves(stepping);
     if (!stepping) strategy?.refresh();
     strategy?.release(new Set(this.#stash.keys()));
     this.#takePauseBack();
+  }
+
+  #moves(stepping: boolean): void {
+    this.generation++;
+    this.#parts.goesOn(stepping);
   }
 
   /** Why the domain will report nothing more, if so. */
@@ -327,6 +396,7 @@ export class DomainRunner {
   #endStep(): void {
     const vcpu = this.#stepping!;
     this.#stepping = undefined;
+    this.#burst = undefined;
     // It may have come to its end just before the pause; then its stop is no news.
     this.#stash.delete(vcpu);
     this.#strategy?.setStepping(vcpu, false);

@@ -7,6 +7,20 @@ export interface VcpuEvent {
   readonly exit: VmExit;
 }
 
+/** The parts of a step, for a domain with one vCPU, which is armed to be stepped and not paused. */
+export interface QuickSteps {
+  /** Lets the vCPU go on with its next instruction once `tell` is called. It is done when this returns. */
+  release(vcpu: number): void;
+  /** Has it notice; once too often is harmless. */
+  tell(): void;
+  /** As `StopStrategy.wait`. */
+  wait(ms: number): boolean;
+  /** What the vCPU stopped for, and holds it; undefined where it takes a pause to tell. It is taken when this returns. */
+  take(vcpu: number): VmExit | undefined;
+  /** After one of these was ended in its middle. */
+  mend(): void;
+}
+
 /** A way to stop and step the vCPUs of a domain; which one works is found by probing. */
 export interface StopStrategy {
   /** Waits at most `ms` milliseconds until a vCPU has stopped; false if none did. For a domain that is let go. */
@@ -37,6 +51,8 @@ export interface StopStrategy {
    * @param execute Whether execute traps stay armed meanwhile.
    */
   setStepping(vcpu: number, on: boolean, execute?: boolean): void;
+  /** For steps without a pause between them; left out where there are none. */
+  readonly quick?: QuickSteps;
   /** What else shall be reported. The domain is paused. */
   setTraps(traps: Traps): void;
   /**

@@ -171,8 +171,8 @@ export abstract class XenVcpu implements BackendVcpu {
     this.writes++;
   }
 
-  /** A number that is the same as long as the vCPU has not moved and nothing of it was set. */
-  protected get moment(): string {
-    return `${this.parts.runner.generation} ${this.writes}`;
+  /** A number that is the same as long as the vCPU has not moved and nothing of it was set: both only ever grow. */
+  protected get moment(): number {
+    return this.parts.runner.generation + this.writes;
   }
 }

@@ -3,7 +3,7 @@
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary } from "../library.ts";
-import { waitReadable } from "../poll.ts";
+import { readableWait } from "../poll.ts";
 
 const SYMBOLS = {
   // xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *, unsigned open_flags)
@@ -28,7 +28,8 @@ let functions: Functions<typeof SYMBOLS> | undefined;
 export class EventChannels implements Disposable {
   #handle: Deno.PointerValue;
   readonly #f: Functions<typeof SYMBOLS>;
-  readonly #fd: number;
+  readonly #readable: (ms: number) => boolean;
+  readonly #bound = new Set<number>();
 
   /** @throws {HostError} If the library or /dev/xen/evtchn is missing. */
   constructor() {
@@ -40,7 +41,7 @@ export class EventChannels implements Disposable {
     if (this.#handle === null) {
       throw new HostError("xenevtchn_open", failed, { remedy: "Load it: modprobe xen-evtchn." });
     }
-    this.#fd = functions.xenevtchn_fd(this.#handle);
+    this.#readable = readableWait(functions.xenevtchn_fd(this.#handle));
   }
 
   get #open(): Deno.PointerValue {
@@ -50,11 +51,15 @@ export class EventChannels implements Disposable {
 
   /** Binds to `port` of `domain`; gives our port. @throws {HostError} */
   bind(domain: number, port: number): number {
-    return check("xenevtchn_bind_interdomain", this.#f.xenevtchn_bind_interdomain(this.#open, domain, port));
+    const call = "xenevtchn_bind_interdomain";
+    const ours = check(call, this.#f.xenevtchn_bind_interdomain(this.#open, domain, port));
+    this.#bound.add(ours);
+    return ours;
   }
 
   /** Closes one of our ports. */
   unbind(port: number): void {
+    this.#bound.delete(port);
     check("xenevtchn_unbind", this.#f.xenevtchn_unbind(this.#open, port));
   }
 
@@ -65,10 +70,15 @@ export class EventChannels implements Disposable {
 
   /** Waits at most `ms` milliseconds (0: not at all) for an event; gives the port, undefined if none came. */
   wait(ms: number): number | undefined {
-    if (!waitReadable(this.#fd, ms)) return undefined;
+    if (!this.#readable(ms)) return undefined;
     const port = check("xenevtchn_pending", this.#f.xenevtchn_pending(this.#open));
     check("xenevtchn_unmask", this.#f.xenevtchn_unmask(this.#open, port));
     return port;
+  }
+
+  /** Lets every port tell of events: after a `wait` that was ended in its middle. */
+  unmask(): void {
+    for (const port of this.#bound) check("xenevtchn_unmask", this.#f.xenevtchn_unmask(this.#open, port));
   }
 
   /** Closes the handle and every port of it; doing it twice is harmless. */
