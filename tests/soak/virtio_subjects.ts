@@ -32,7 +32,9 @@ export const SUBJECTS: Readonly<Record<string, () => Subject>> = {
   entropy,
   console,
   balloon,
-  net,
+  net: () => net(0),
+  // Over TAP: a header comes before each frame.
+  "net, unfinished frames": () => net(12),
   socket,
 };
 
@@ -102,13 +104,18 @@ function balloon(): Subject {
   };
 }
 
-function net(): Subject {
+function net(header: number): Subject {
   let last = 0;
   const coming: Uint8Array[] = [];
+  const wire = {
+    send: (frame: Uint8Array) => void (last = frame.length - header),
+    receive: () => coming.shift(),
+  };
+  const unfinished = { ...wire, accept: () => {} };
   const backing = {
     name: "wire",
-    send: (frame: Uint8Array) => void (last = frame.length),
-    receive: () => coming.shift(),
+    ...wire,
+    ...(header > 0 && { unfinished }),
     [Symbol.dispose]: () => {},
   };
   const type = new VirtioNet({ backing });
@@ -116,7 +123,9 @@ function net(): Subject {
     type,
     host(what) {
       if (what === 7) type.up = !type.up;
-      else if (coming.length < 10) coming.push(new Uint8Array([14, 60, 1514, 9000, 65549, 0, 1][what]));
+      else if (coming.length < 10) {
+        coming.push(new Uint8Array(header + [14, 60, 1514, 9000, 65549, 0, 1][what]));
+      }
     },
     works(driver) {
       type.up = true;

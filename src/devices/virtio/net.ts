@@ -5,7 +5,7 @@ import type { NetBacking, UnfinishedFrames } from "../../vm/net.ts";
 import { flag, record } from "../state.ts";
 import type { Chain } from "./chain.ts";
 import { readConfigBytes } from "./config_bytes.ts";
-import { takeChain } from "./queue.ts";
+import { takeChain, type VirtQueue } from "./queue.ts";
 import { DEVICE_ID } from "./spec.ts";
 import type { VirtioLink, VirtioType } from "./virtio_type.ts";
 
@@ -18,6 +18,7 @@ const FEATURE = {
   GUEST_TSO6: 1n << 8n,
   HOST_TSO4: 1n << 11n,
   HOST_TSO6: 1n << 12n,
+  MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
 } as const;
 /** Those for networks that finish frames; on others a frame is what is on the wire. */
@@ -33,6 +34,7 @@ const FEATURE_NAMES = new Map([
   [8, "GUEST_TSO6"],
   [11, "HOST_TSO4"],
   [12, "HOST_TSO6"],
+  [15, "MRG_RXBUF"],
   [16, "STATUS"],
 ]);
 
@@ -40,6 +42,9 @@ const FEATURE_NAMES = new Map([
 const CONFIG = { mac: 0, status: 6 } as const;
 const CONFIG_BYTES = 8;
 const LINK_UP = 1;
+
+/** No chains behind the first one. */
+const ALONE: readonly Chain[] = [];
 
 const RECEIVE = 0;
 const TRANSMIT = 1;
@@ -88,6 +93,8 @@ export class VirtioNet implements VirtioType {
   #cancel: (() => void) | undefined;
   #link: VirtioLink | undefined;
   #up = true;
+  /** Whether a frame may take several of the driver's buffers (5.1.6.4: MRG_RXBUF). */
+  #merges = false;
   /** A frame (behind its header, if unfinished) that the driver had no buffer for: the next one it gets. */
   #held: Uint8Array | undefined;
   /** The unfinished packet that is being sent. */
@@ -116,7 +123,8 @@ export class VirtioNet implements VirtioType {
 
   /** What it can do, which depends on the network. */
   get features(): bigint {
-    return FEATURE.MAC | FEATURE.STATUS | (this.#unfinished === undefined ? 0n : OFFLOADS);
+    return FEATURE.MAC | FEATURE.STATUS | FEATURE.MRG_RXBUF |
+      (this.#unfinished === undefined ? 0n : OFFLOADS);
   }
 
   /** Whether the cable is plugged in; the guest is told of a change. */
@@ -167,11 +175,17 @@ export class VirtioNet implements VirtioType {
     this.#cancel = undefined;
   }
 
-  request(chain: Chain, index: number): void | "wait" {
+  request(chain: Chain, index: number): void | "later" | "wait" {
     if (index === RECEIVE) {
+      const queue = this.#link?.queue(RECEIVE);
       const frame = this.#next();
-      if (frame === undefined) return "wait";
-      this.#receive(chain, frame);
+      if (frame === undefined || queue === undefined) return "wait";
+      const behind = this.#behind(queue, chain, frame);
+      if (behind === undefined) return "wait";
+      this.#receive(chain, behind, frame);
+      if (behind.length === 0) return;
+      this.#link?.complete(RECEIVE, chain, behind);
+      return "later";
     } else if (index === TRANSMIT) {
       this.#send(chain);
       if (this.#told === undefined) this.#deliver();
@@ -197,8 +211,9 @@ export class VirtioNet implements VirtioType {
     return this.#backing?.unfinished;
   }
 
-  /** What frames may lack, by what the driver took; large ones want its checksums (5.1.3.1). */
+  /** What the driver took: large buffers or many; what frames may lack; large ones want its checksums (5.1.3.1). */
   #accept(features: bigint): void {
+    this.#merges = (features & FEATURE.MRG_RXBUF) !== 0n;
     const checksum = (features & FEATURE.GUEST_CSUM) !== 0n;
     this.#unfinished?.accept({
       checksum,
@@ -240,27 +255,62 @@ export class VirtioNet implements VirtioType {
           this.#held = frame.slice();
           return;
         }
-        this.#receive(chain, frame);
-        this.#link?.complete(RECEIVE, chain);
+        const behind = this.#behind(queue, chain, frame);
+        if (behind === undefined) {
+          queue.unpop(chain);
+          if (this.#held !== undefined) return;
+          continue;
+        }
+        this.#receive(chain, behind, frame);
+        this.#link?.complete(RECEIVE, chain, behind);
       }
     });
   }
 
-  /** A buffer that is too small loses the frame, and comes back empty (5.1.6.3: 1526 bytes would do). */
-  #receive(chain: Chain, frame: Uint8Array): void {
-    const behind = this.#unfinished === undefined ? 0 : HEADER_BYTES;
-    const length = frame.length - behind;
-    if (chain.writableBytes < HEADER_BYTES + length) {
+  /** Bytes of a frame's header where the network gives one. */
+  get #headerBytes(): number {
+    return this.#unfinished === undefined ? 0 : HEADER_BYTES;
+  }
+
+  /**
+   * The buffers that `frame` needs beside that of `first` (5.1.6.4). If there are too few so far, they stay where they
+   * are and the frame is held; it is lost if a whole queue of them does not do.
+   */
+  #behind(queue: VirtQueue, first: Chain, frame: Uint8Array): readonly Chain[] | undefined {
+    let missing = HEADER_BYTES + frame.length - this.#headerBytes - first.writableBytes;
+    if (missing <= 0 || !this.#merges || first.writableBytes < HEADER_BYTES) return ALONE;
+    const chains: Chain[] = [];
+    while (missing > 0) {
+      const chain = chains.length < queue.size - 1 ? takeChain(queue) : undefined;
+      if (chain === undefined) {
+        if (chains.length < queue.size - 1) this.#held = frame.slice();
+        else this.#counts.dropped++;
+        while (chains.length > 0) queue.unpop(chains.pop()!);
+        return undefined;
+      }
+      chains.push(chain);
+      missing -= chain.writableBytes;
+    }
+    return chains;
+  }
+
+  /** Buffers that are too small lose the frame, and come back empty (5.1.6.3: 1526 bytes would do). */
+  #receive(chain: Chain, behind: readonly Chain[], frame: Uint8Array): void {
+    const from = this.#headerBytes;
+    const length = frame.length - from;
+    if (behind.length === 0 && chain.writableBytes < HEADER_BYTES + length) {
       this.#counts.dropped++;
       return;
     }
     const header = this.#header;
-    if (behind > 0) header.set(frame.subarray(0, behind));
+    if (from > 0) header.set(frame.subarray(0, from));
     else header.fill(0);
-    header[NUM_BUFFERS] = 1;
-    header[NUM_BUFFERS + 1] = 0;
+    const buffers = 1 + behind.length;
+    header[NUM_BUFFERS] = buffers & 0xff;
+    header[NUM_BUFFERS + 1] = buffers >> 8;
     chain.write(0, header);
-    chain.write(HEADER_BYTES, behind > 0 ? frame.subarray(behind) : frame);
+    let done = from + chain.write(HEADER_BYTES, from > 0 ? frame.subarray(from) : frame);
+    for (const each of behind) done += each.write(0, frame.subarray(done));
     this.#counts.received++;
     this.#counts.receivedBytes += length;
   }

@@ -46,12 +46,16 @@ class Finisher extends Wire {
   };
 }
 
-function machine(features = 0n, wire = new Wire()) {
+/** Device features that machines' drivers take, if offered; most have no mergeable buffers. */
+const ALL = (1n << 24n) - 1n;
+const MRG_RXBUF = 1n << 15n;
+
+function machine(features = 0n, wire = new Wire(), take = ALL & ~MRG_RXBUF) {
   const guest = new MockGuest([], 0x80000);
   const notices: string[] = [];
   const card = new VirtioNet({ backing: wire, onNotice: (text) => notices.push(text) });
   const device = guest.add(new VirtioMmio(card, { place: { at: AT, irq: 5 } }));
-  const driver = new MockDriver(guest, { at: AT, features: features | (1n << 24n) - 1n });
+  const driver = new MockDriver(guest, { at: AT, features: features | take });
   return { guest, wire, card, device, driver, notices };
 }
 
@@ -103,6 +107,57 @@ for (const [kind, ring] of KINDS) {
     assert.deepEqual(driver.taken(0).map(({ written }) => written), [0, 72]);
     assert.equal(card.inspect().dropped, 1);
     carry(device, device);
+  });
+
+  Deno.test(`virtio net, ${kind}: a frame takes as many mergeable buffers as it needs, seen all at once`, () => {
+    const { driver, wire, guest, card } = machine(ring, new Wire(), ALL);
+    driver.start(2);
+    wire.coming = [Uint8Array.from({ length: 100 }, (_, i) => i), frame(5, 9), frame(14, 8)];
+    driver.offer(0, [40]);
+    driver.offer(0, [20, 10]);
+    driver.kick(0);
+    guest.advance(2_000_000);
+    // 28 + 30 bytes of 100: both buffers wait for the others, and so does the frame.
+    assert.deepEqual([driver.taken(0), guest.line(5).level], [[], false]);
+    driver.offer(0, [10]);
+    driver.kick(0);
+    assert.deepEqual(driver.taken(0), []);
+    driver.offer(0, [40]);
+    driver.offer(0, [64]);
+    driver.kick(0);
+    const [first, ...others] = driver.taken(0);
+    assert.deepEqual([first.written, first.bytes[10], first.bytes[11]], [40, 4, 0]);
+    const bytes = [
+      first.bytes.slice(12),
+      ...others.slice(0, 3).map(({ bytes, written }) => bytes.slice(0, written)),
+    ];
+    assert.deepEqual(bytes.flatMap((part) => [...part]), Array.from({ length: 100 }, (_, i) => i));
+    assert.deepEqual(others.slice(0, 3).map(({ written }) => written), [30, 10, 32]);
+    // The next one has the last buffer to itself.
+    assert.deepEqual([others.length, others[3].written, others[3].bytes[10]], [4, 17, 1]);
+    assert.deepEqual([card.inspect().received, card.inspect().dropped], [2, 0]);
+  });
+
+  Deno.test(`virtio net, ${kind}: a frame for which a whole queue of buffers is too small is lost alone`, () => {
+    const { driver, wire, guest, card, device } = machine(ring, new Wire(), ALL);
+    driver.start(2);
+    for (let i = 0; i < driver.size; i++) driver.offer(0, [13]);
+    wire.coming = [frame(13 * driver.size - 11, 1), frame(3, 2)];
+    guest.advance(2_000_000);
+    const taken = driver.taken(0);
+    assert.deepEqual(taken.map(({ written }) => written), [13, 2]);
+    assert.deepEqual([card.inspect().dropped, device.virtio.fault], [1, undefined]);
+  });
+
+  Deno.test(`virtio net, ${kind}: a mergeable buffer without room for a header comes back empty`, () => {
+    const { driver, wire, guest, card } = machine(ring, new Wire(), ALL);
+    driver.start(2);
+    driver.offer(0, [11]);
+    driver.offer(0, [100]);
+    wire.coming = [frame(60, 1), frame(60, 2)];
+    guest.advance(2_000_000);
+    assert.deepEqual(driver.taken(0).map(({ written }) => written), [0, 72]);
+    assert.equal(card.inspect().dropped, 1);
   });
 }
 

@@ -85,16 +85,29 @@ export class PackedQueue implements VirtQueue {
     }
   }
 
-  push(chain: Chain): void {
+  push(chain: Chain, behind?: readonly Chain[]): void {
+    const first = this.#at(this.#used);
+    const flags = this.#enter(chain);
+    if (behind !== undefined) {
+      for (const each of behind) {
+        const at = this.#at(this.#used);
+        this.#memory.putU16(at + DESC_FLAGS, this.#enter(each));
+      }
+    }
+    // The driver may look as soon as these flags say so, and at no entry before this one: all others come first.
+    this.#memory.putU16(first + DESC_FLAGS, flags);
+  }
+
+  /** Writes length and ID of the next used entry; gives its flags, which have to be written after them. */
+  #enter(chain: Chain): number {
     const at = this.#at(this.#used);
     const wrap = this.#usedWrap ? DESC.AVAIL | DESC.USED : 0;
     const written = chain.writableBytes > 0 ? DESC.WRITE : 0;
-    // The driver may look as soon as the flags say so: length and ID come first, the flags alone after them.
     const flags = this.#memory.u16(at + DESC_FLAGS);
     this.#memory.putPair(at + DESC_LENGTH, chain.written, (flags << 16 | chain.id) >>> 0);
-    this.#memory.putU16(at + DESC_FLAGS, wrap | written);
     this.#move("used", chain.entries);
     this.#since = Math.min(this.#since + chain.entries, 2 * this.size);
+    return wrap | written;
   }
 
   wantsInterrupt(): boolean {

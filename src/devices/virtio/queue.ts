@@ -54,8 +54,11 @@ export interface VirtQueue {
   pop(): Chain | undefined;
   /** Puts the chain that was popped last back, as if it had not been. */
   unpop(chain: Chain): void;
-  /** Gives a chain back to the driver, with `chain.written`. @throws {FaultError} */
-  push(chain: Chain): void;
+  /**
+   * Gives a chain back to the driver, with `chain.written`, and others `behind` it: the driver sees all of them at
+   * once. @throws {FaultError}
+   */
+  push(chain: Chain, behind?: readonly Chain[]): void;
   /** Whether the driver wants to be notified of what was pushed since the last call. @throws {FaultError} */
   wantsInterrupt(): boolean;
   /**

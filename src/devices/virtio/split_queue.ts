@@ -64,13 +64,18 @@ export class SplitQueue implements VirtQueue {
     this.#avail = (this.#avail - 1) & 0xffff;
   }
 
-  push(chain: Chain): void {
-    const { device } = this.#place;
+  push(chain: Chain, behind?: readonly Chain[]): void {
+    this.#enter(chain);
+    if (behind !== undefined) { for (const each of behind) this.#enter(each); }
+    // The driver may look as soon as the index says so: the entries come first.
+    this.#memory.putU16(this.#place.device + INDEX, this.#used);
+  }
+
+  #enter(chain: Chain): void {
     const slot = this.#used & (this.size - 1);
-    this.#memory.putPair(device + RING + BigInt(USED_BYTES * slot), chain.id, chain.written);
-    // The driver may look as soon as the index says so: the entry comes first.
+    const at = this.#place.device + RING + BigInt(USED_BYTES * slot);
+    this.#memory.putPair(at, chain.id, chain.written);
     this.#used = (this.#used + 1) & 0xffff;
-    this.#memory.putU16(device + INDEX, this.#used);
   }
 
   wantsInterrupt(): boolean {

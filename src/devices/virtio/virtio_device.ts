@@ -333,10 +333,10 @@ export class VirtioDevice {
     return {
       features: this.#accepted,
       queue: (index) => alive() ? this.#queues[index] : undefined,
-      complete: (index, chain) => {
+      complete: (index, chain, behind) => {
         if (!alive()) return;
         this.#guarded(() => {
-          this.#queues[index]?.push(chain);
+          this.#queues[index]?.push(chain, behind);
           this.#interrupt(index);
         });
       },

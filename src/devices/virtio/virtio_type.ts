@@ -10,10 +10,11 @@ export interface VirtioLink {
   /** Queue `index`, undefined while the driver has not set it up. */
   queue(index: number): VirtQueue | undefined;
   /**
-   * Gives `chain` back on queue `index`, and notifies the driver if it wants that. For types that answer later;
-   * what `request` answers at once is given back by the device itself.
+   * Gives `chain` back on queue `index`, with others `behind` it that the driver shall see at the same time, and
+   * notifies the driver if it wants that. For types that answer later; what `request` answers at once is given back
+   * by the device itself.
    */
-  complete(index: number, chain: Chain): void;
+  complete(index: number, chain: Chain, behind?: readonly Chain[]): void;
   /** Tells the driver that configuration space has changed (virtio 1.2, 2.5). */
   configChanged(): void;
   /**
