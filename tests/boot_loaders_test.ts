@@ -2,7 +2,7 @@
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { firmware, type FirmwareBoot, flat, type GuestMachine, hosts, MiB, open } from "../mod.ts";
-import { bootMediaMissing, grubDisk, isolinuxCd } from "./boot_media.ts";
+import { bootMediaMissing, drawn, grubDisk, isolinuxCd } from "./boot_media.ts";
 
 const BIOS = "/usr/share/seabios/bios-256k.bin";
 /** Far more than it takes in a lab that others keep busy. */
@@ -58,13 +58,6 @@ function test(
       await ended;
     },
   });
-}
-
-/** `text` as SeaBIOS draws a screen on a serial line: a cursor that was moved between characters is moved there too. */
-function drawn(text: string): RegExp {
-  // deno-lint-ignore no-control-regex
-  const movement = /(?:\r|\x1b\[[\d;]*[A-Za-z])*/.source;
-  return new RegExp([...text].map((c) => c.replace(/[^\w ]/, "\\$&")).join(movement));
 }
 
 test(

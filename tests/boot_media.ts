@@ -2,6 +2,8 @@
 const GRUB = "/usr/lib/grub/i386-pc";
 const ISOLINUX = "/usr/lib/ISOLINUX/isolinux.bin";
 const SYSLINUX_MODULES = "/usr/lib/syslinux/modules/bios";
+const MKFS = "/usr/sbin/mkfs.fat";
+const MCOPY = "/usr/bin/mcopy";
 const SECTOR = 512;
 
 /** Why boot media can't be made here; undefined if they can. */
@@ -24,6 +26,13 @@ function exists(path: string): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** `text` as SeaBIOS draws a screen on a serial line: a cursor that was moved between characters is moved there too. */
+export function drawn(text: string): RegExp {
+  // deno-lint-ignore no-control-regex
+  const movement = /(?:\r|\x1b\[[\d;]*[A-Za-z])*/.source;
+  return new RegExp([...text].map((c) => c.replace(/[^\w ]/, "\\$&")).join(movement));
 }
 
 async function run(program: string, args: string[]): Promise<void> {
@@ -53,6 +62,32 @@ export function grubDisk(): Promise<Uint8Array> {
     disk.set(await Deno.readFile(`${GRUB}/boot.img`));
     disk.set(await Deno.readFile(core), SECTOR);
     return disk;
+  });
+}
+
+/** Why disks with a file system can't be made here; undefined if they can. */
+export function fatDiskMissing(): string | undefined {
+  const needed: [string, string][] = [[MKFS, "dosfstools"], [MCOPY, "mtools"]];
+  const missing = needed.filter(([path]) => !exists(path)).map(([, name]) => name);
+  return missing.length === 0 ? undefined : `no ${missing.join(", ")}: deno task setup`;
+}
+
+/** A disk of 34 MiB that is one FAT16 file system without partitions, with files by name. */
+export function fatDisk(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {
+  return withFolder(async (folder) => {
+    const image = `${folder}/fat.img`;
+    await Deno.writeFile(image, new Uint8Array(0));
+    await Deno.truncate(image, 34 << 20);
+    await run(MKFS, ["-F", "16", image]);
+    for (const [name, contents] of Object.entries(files)) {
+      const file = `${folder}/${name}`;
+      await Deno.writeFile(
+        file,
+        typeof contents === "string" ? new TextEncoder().encode(contents) : contents,
+      );
+      await run(MCOPY, ["-i", image, file, `::${name}`]);
+    }
+    return await Deno.readFile(image);
   });
 }
 
