@@ -16,8 +16,8 @@ const BUSY_BIT = 0x80;
 const ACK_BIT = 0x40;
 const ONLINE_BIT = 0x10;
 const ERROR_BIT = 0x08;
-/** Bit 0 has no wire; QEMU's is a one. */
-const READY = BUSY_BIT | ACK_BIT | ONLINE_BIT | ERROR_BIT | 0x01;
+/** Bit 0 has no wire. QEMU's is a one, which SeaBIOS hands on to programs as "timed out". */
+const READY = BUSY_BIT | ACK_BIT | ONLINE_BIT | ERROR_BIT;
 /** Control. */
 const STROBE_BIT = 0x01;
 const INIT_BIT = 0x04;
