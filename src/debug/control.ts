@@ -4,7 +4,7 @@ import { HvshError, InputError } from "../vm/errors.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
 import type { VmExit } from "../vm/exit.ts";
-import { breather, then, turn } from "../vm/promise.ts";
+import { breather, then, turn, Turns } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { Stop, StopCause } from "../vm/stop.ts";
 import { linearRip } from "../x86/mode.ts";
@@ -40,6 +40,7 @@ export class RunControl {
   readonly #feed = new StopFeed();
   /** The newest stop of each vCPU, by index: where the user saw it stand. */
   #told: (Stop | undefined)[] = [];
+  readonly #turns = new Turns();
   #running: Promise<Stop> | undefined;
   /** Whether the user's `each` looks at a step now: whom to blame if it never returns. */
   #showing = false;
@@ -163,7 +164,7 @@ export class RunControl {
         const registers = vcpu.registers();
         if (!(registers instanceof Promise)) {
           this.state = "paused";
-          return Promise.resolve(this.#tell(vcpu, STEPPED, registers));
+          return this.#turns.before(this.#tell(vcpu, STEPPED, registers));
         }
       }
     } catch (error) {
@@ -255,9 +256,10 @@ export class RunControl {
     }
     if (!(stop instanceof Promise)) {
       this.#ended(timer, timeless);
-      return Promise.resolve(stop);
+      return this.#turns.before(stop);
     }
-    return this.#running = stop.finally(() => this.#ended(timer, timeless));
+    this.#running = stop.finally(() => this.#ended(timer, timeless));
+    return this.#running.then((stop) => this.#turns.before(stop));
   }
 
   #ended(timer: ReturnType<typeof setTimeout> | undefined, timeless: boolean): void {

@@ -133,3 +133,33 @@ Deno.test("some of several vCPUs run by turns, the rest stand; one that sleeps l
   await control.close();
   await backend.close();
 });
+
+/** Stops that are asked for one behind the other, until a timer or `most` of them say that it is enough. */
+async function untilTimer(most: number, next: () => Promise<unknown>): Promise<number> {
+  let rang = false;
+  const timer = setTimeout(() => rang = true, 10);
+  let asked = 0;
+  for (; asked < most && !rang; asked++) await next();
+  clearTimeout(timer);
+  return asked;
+}
+
+Deno.test("a loop that awaits one step, run, read or write after another leaves timers their turn", async () => {
+  const backend = createFake({ memory: 1 << 20, cpus: 1, irqchip: false, pit: false });
+  const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+  const { control, breakpoints, memory, vcpus } = createDebugger(backend, buses, CLOCK);
+  // inc ax; jmp to it; cli; hlt
+  await memory.write(0x1000n, Uint8Array.of(0x40, 0xeb, 0xfd, 0xfa, 0xf4));
+  const most = 100_000;
+  await vcpus[0].setRegisters({ cs: 0n, cs_base: 0n, rip: 0x1003n });
+  assert.ok(await untilTimer(most, () => control.step()) < most, "steps of a vCPU that sleeps for ever");
+  await vcpus[0].setRegisters({ rip: 0x1000n });
+  assert.ok(await untilTimer(most, () => control.step()) < most, "single steps");
+  assert.ok(await untilTimer(most, () => control.step(2)) < most, "steps by two");
+  assert.ok(await untilTimer(most, () => memory.read(0x1000n, 4)) < most, "reads");
+  assert.ok(await untilTimer(most, () => memory.write(0x2000n, [1])) < most, "writes");
+  await breakpoints.add(0x1000n);
+  assert.ok(await untilTimer(most, () => control.continue()) < most, "runs to a breakpoint");
+  await control.close();
+  await backend.close();
+});

@@ -4,7 +4,7 @@ import type { Bus } from "../vm/bus.ts";
 import { checkAddress, checkBytes } from "../vm/check.ts";
 import { FaultError, InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Memory, PhysicalMemory } from "../vm/machine.ts";
-import { breather, then } from "../vm/promise.ts";
+import { breather, then, Turns } from "../vm/promise.ts";
 import { DeviceMemory } from "./device_memory.ts";
 import { littleEndian } from "./hit.ts";
 import type { Patches } from "./patches.ts";
@@ -18,6 +18,8 @@ const COUNT_BYTES = "count in whole bytes";
 /** What physical and linear memory have in common: everything but where bytes come from. */
 export abstract class ManagedMemory<Address extends bigint> implements Memory<Address> {
   readonly #space: "gpa" | "gva";
+  /** What is asked for again and again, as by a script that waits for a value, is answered at once. */
+  protected readonly turns: Turns = new Turns();
 
   constructor(space: "gpa" | "gva") {
     this.#space = space;
@@ -38,15 +40,17 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
     }
     const into = new Uint8Array(length);
     await this.fetch(address, into);
-    return into;
+    return await this.turns.before(into);
   }
 
   async readInto(at: Address | BareAddress, into: Uint8Array): Promise<void> {
     await this.fetch(this.check(at), into);
+    await this.turns.before(undefined);
   }
 
   async write(at: Address | BareAddress, bytes: Uint8Array | readonly number[]): Promise<void> {
     await this.store(this.check(at), checkBytes(bytes));
+    await this.turns.before(undefined);
   }
 
   async readUint(at: Address | BareAddress, bytes: number): Promise<bigint> {

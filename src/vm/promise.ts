@@ -48,10 +48,45 @@ export function heed(hasInput: () => boolean): Disposable {
   return { [Symbol.dispose]: () => void heeded.delete(hasInput) };
 }
 
+/** When a turn was given last. */
+let lastTurn = 0;
+
 /** Gives the event loop one turn: timers, signals and input get their chance. */
 export function turn(): Promise<void> {
-  // A timer leaves the loop idle for a moment, in which it looks at its sockets; it costs a millisecond.
-  return new Promise((resolve) => isWaited() ? setTimeout(resolve, 0) : setImmediate(resolve));
+  return new Promise((resolve) => {
+    const done = () => {
+      lastTurn = performance.now();
+      resolve();
+    };
+    // A timer leaves the loop idle for a moment, in which it looks at its sockets; it costs a millisecond.
+    if (isWaited()) setTimeout(done, 0);
+    else setImmediate(done);
+  });
+}
+
+/** Answers that come this soon one after another are looked at ever more seldom, up to one in `LONGEST_STRIDE`. */
+const QUICK_MS = 1;
+const LONGEST_STRIDE = 16;
+
+/**
+ * For answers that are there at once and that callers may ask for in a loop without end: between microtasks no timer,
+ * signal or input gets its chance, however often such a loop awaits.
+ */
+export class Turns {
+  #stride = 1;
+  #left = 1;
+  #checked = 0;
+
+  /** Gives `value`, behind a turn of the event loop if that has waited long enough for one. */
+  before<T>(value: T): Promise<T> {
+    if (--this.#left > 0) return Promise.resolve(value);
+    // The clock costs a part of a step.
+    const now = performance.now();
+    this.#stride = now - this.#checked < QUICK_MS ? Math.min(this.#stride * 2, LONGEST_STRIDE) : 1;
+    this.#left = this.#stride;
+    this.#checked = now;
+    return now - lastTurn < TURN_MS ? Promise.resolve(value) : turn().then(() => value);
+  }
 }
 
 function isWaited(): boolean {
