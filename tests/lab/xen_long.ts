@@ -12,6 +12,8 @@ const PROGRAMS: readonly (readonly string[])[] = [
   ["tests/lab/xen_leaving.ts", "hvm"],
   [...CONTRACT, "xen-pv"],
   ...["xen-pvh", "xen-pv", "xen-hvm"].map((backend) => ["tests/lab/xen_linux.ts", backend]),
+  ...["xen-pvh", "xen-pv"].map((backend) => ["tests/lab/xen_two_cpus.ts", backend]),
+  ...["pvh", "pv"].map((kind) => ["tests/lab/xen_rounds.ts", kind]),
   [...CONTRACT, "xen-hvm"],
 ];
 
