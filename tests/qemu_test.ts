@@ -1,7 +1,7 @@
 /** QEMU as a backend: what the contract does not ask. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, gpa, hosts, HvshError, open, type Stop, UnsupportedError } from "../mod.ts";
+import { flat, gpa, type GuestMachine, hosts, HvshError, open, type Stop, UnsupportedError } from "../mod.ts";
 import { QEMU_HOST } from "../src/dsl/qemu.ts";
 import { openQemu } from "../src/remote/qemu/open_qemu.ts";
 import { growthOf } from "./leaks.ts";
@@ -112,6 +112,51 @@ Deno.test({
     assert.equal((await vm.continue({ timeoutMs: 20_000 })).kind, "gone");
     await assert.rejects(() => vm.memory.read(0x1000n, 1), HvshError);
     await vm.close();
+  },
+});
+
+for (
+  const [what, again] of Object.entries<(vm: GuestMachine) => Promise<unknown>>({
+    "is stepped": (vm) => vm.step(),
+    "is stepped a thousand times": (vm) => vm.step(1000),
+    "has its memory read": (vm) => vm.memory.read(gpa(0), MEMORY),
+    "has its memory written": (vm) => vm.memory.write(gpa(0x2000n), [1]),
+  })
+) {
+  Deno.test({
+    name: `a QEMU that is killed while its guest ${what} again and again is gone; closing works`,
+    ignore,
+    async fn() {
+      const vm = await guest("ebfe");
+      const [pid] = await children(Deno.pid);
+      // It fires only if a loop that awaits leaves it its turn.
+      const timer = setTimeout(() => Deno.kill(pid, "SIGKILL"), 30);
+      let end: unknown;
+      for (let i = 0; i < 100_000 && end === undefined; i++) {
+        end = await again(vm).then(
+          (answer) => (answer as Partial<Stop> | undefined)?.kind === "gone" ? answer : undefined,
+          (error) => error,
+        );
+      }
+      clearTimeout(timer);
+      assert.ok(end !== undefined, "it is seen");
+      if (end instanceof Error) assert.ok(end instanceof HvshError, `${end}`);
+      assert.equal((await vm.continue()).kind, "gone");
+      await vm.close();
+    },
+  });
+}
+
+Deno.test({
+  name: "a long read leaves the event loop its turn",
+  ignore,
+  async fn() {
+    await using vm = await open({ backend: "qemu", memory: 16 * MEMORY });
+    let rang = false;
+    const timer = setTimeout(() => rang = true, 1);
+    await vm.memory.read(gpa(0), 16 * MEMORY);
+    clearTimeout(timer);
+    assert.ok(rang, "a timer rang meanwhile");
   },
 });
 

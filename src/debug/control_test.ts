@@ -158,6 +158,7 @@ Deno.test("a loop that awaits one step, run, read or write after another leaves 
   assert.ok(await untilTimer(most, () => control.step(2)) < most, "steps by two");
   assert.ok(await untilTimer(most, () => memory.read(0x1000n, 4)) < most, "reads");
   assert.ok(await untilTimer(most, () => memory.write(0x2000n, [1])) < most, "writes");
+  assert.ok(await untilTimer(most, () => vcpus[0].memory.translate(0x1000n)) < most, "translations");
   await breakpoints.add(0x1000n);
   assert.ok(await untilTimer(most, () => control.continue()) < most, "runs to a breakpoint");
   await control.close();

@@ -22,6 +22,10 @@ export class PagedMemory extends ManagedMemory<Gva> implements LinearMemory {
   }
 
   async translate(at: Gva | BareAddress): Promise<Translation> {
+    return await this.turns.before(await this.#translated(at));
+  }
+
+  async #translated(at: Gva | BareAddress): Promise<Translation> {
     const registers = await this.#registers();
     const found = await walk(registers, this.check(at), (gpa, into) => this.#physical.peek(gpa, into));
     const paging = pagingMode(registers);

@@ -39,18 +39,28 @@ export abstract class ManagedMemory<Address extends bigint> implements Memory<Ad
       });
     }
     const into = new Uint8Array(length);
-    await this.fetch(address, into);
+    await this.#fetchAll(address, into);
     return await this.turns.before(into);
   }
 
   async readInto(at: Address | BareAddress, into: Uint8Array): Promise<void> {
-    await this.fetch(this.check(at), into);
+    await this.#fetchAll(this.check(at), into);
     await this.turns.before(undefined);
   }
 
   async write(at: Address | BareAddress, bytes: Uint8Array | readonly number[]): Promise<void> {
     await this.store(this.check(at), checkBytes(bytes));
     await this.turns.before(undefined);
+  }
+
+  /** Long reads leave the event loop its turn: through a stub they take seconds. */
+  async #fetchAll(at: bigint, into: Uint8Array): Promise<void> {
+    if (into.length <= CHUNK) return await this.fetch(at, into);
+    const breathe = breather();
+    for (let done = 0; done < into.length; done += CHUNK) {
+      await breathe();
+      await this.fetch(at + BigInt(done), into.subarray(done, done + CHUNK));
+    }
   }
 
   async readUint(at: Address | BareAddress, bytes: number): Promise<bigint> {
