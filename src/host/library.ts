@@ -28,9 +28,9 @@ export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
   let cause: unknown;
   for (const soname of sonames) {
     try {
-      // SAFETY: the declarations are those of the library's headers for these sonames; it is never closed, so its
-      // functions outlive every caller.
-      const functions = Deno.dlopen(soname, symbols).symbols;
+      // SAFETY: nothing of it is called here; it is never closed.
+      Deno.dlopen(soname, {});
+      const functions = bindLater(soname, symbols);
       return guarding() ? guardBuffers(functions, symbols) : functions;
     } catch (error) {
       cause = error;
@@ -43,6 +43,25 @@ export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
       ? `There is no ${name} here: install it (Debian: apt install xen-utils), or run hvsh in dom0.`
       : `Here is ${present.join(", ")}; hvsh knows ${sonames.join(", ")}.`,
   });
+}
+
+/** Each function is bound when it is first asked for: Deno compiles a way into each, and a command needs a few of many. */
+function bindLater<const S extends Deno.ForeignLibraryInterface>(soname: string, symbols: S): Functions<S> {
+  const functions = {};
+  for (const [name, definition] of Object.entries(symbols)) {
+    Object.defineProperty(functions, name, {
+      configurable: true,
+      enumerable: true,
+      get(): unknown {
+        // SAFETY: the declarations are those of the library's headers for this soname; it is never closed, so its
+        // functions outlive every caller.
+        const value = Deno.dlopen(soname, { [name]: definition }).symbols[name];
+        Object.defineProperty(functions, name, { value });
+        return value;
+      },
+    });
+  }
+  return functions as Functions<S>;
 }
 
 function guarding(): boolean {
