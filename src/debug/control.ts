@@ -382,6 +382,8 @@ export class RunControl {
     let refused = false;
     const run = () =>
       burst.run(count, (registers) => {
+        // `each` is to have the whole limit, whatever the backend took of this one.
+        if (performance.now() >= end) return undefined;
         refused = each !== undefined && this.#ask(each, registers) !== undefined;
         return !refused && loop.request === undefined && breakpoints.all.size === 0 &&
           performance.now() < end;

@@ -339,15 +339,15 @@ export interface StepRun {
 
 /** Steps in a row on a slow backend, under one limit on the user code that looks at them. */
 export interface StepBurst {
-  /** Steps done since `BackendVcpu.burst` gave it. */
+  /** Steps done, and shown, since `BackendVcpu.burst` gave it. */
   readonly done: number;
   /**
-   * Steps up to `count` times, until `watch` gives false for the registers after one. It may be ended anywhere, as
-   * `guarded` does: `mend` is called then.
+   * Steps up to `count` times, until `watch` gives false for the registers after one, or undefined: then it is given the
+   * same first the next time. It may be ended anywhere, as `guarded` does: `mend` is called then.
    *
    * @returns What came in the middle of a step, as `step` gives it; else undefined.
    */
-  run(count: number, watch: (registers: Registers) => boolean): VmExit | undefined;
+  run(count: number, watch: (registers: Registers) => boolean | undefined): VmExit | undefined;
   /** Puts right what was ended in the middle, so that the same can be asked for again. Harmless else. */
   mend(): void;
 }

@@ -307,6 +307,12 @@ function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, fram
       read: (vcpu) => all[vcpu].readContext(),
       change: (vcpu, body) => all[vcpu].changeContext(body),
       readLinear: (at, into) => pieces(at, into, (gpa, part) => memory.read(gpa, part)),
+      physical: (context, at) => {
+        const { physicalOf } = p2m;
+        const found = walk({ ...context.paging(), physicalOf }, at, (gpa, into) => memory.read(gpa, into));
+        return found instanceof Promise || !found.ok ? undefined : found.gpa;
+      },
+      page: (gpa) => memory.page(gpa),
       writeLinear: (at, bytes) => void pieces(at, bytes, (gpa, part) => memory.write(gpa, part)),
     };
   };

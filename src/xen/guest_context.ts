@@ -1,7 +1,7 @@
 /** `struct vcpu_guest_context`: registers of PV vCPUs, and of all others what can be set through it. */
 
 import { cpu_user_regs, vcpu_guest_context, XEN } from "../abi/xen.ts";
-import { type RegisterName } from "../vm/registers.ts";
+import { GENERAL, type RegisterName } from "../vm/registers.ts";
 import type { Trap } from "./trap_table.ts";
 
 const CONTEXT = vcpu_guest_context.offsets;
@@ -31,9 +31,14 @@ const EFER = 0xd01n;
 /** Linux's and Xen's selectors of 32-bit user code (__USER32_CS, FLAT_RING3_CS32). */
 const CODE_32_SELECTORS: readonly bigint[] = [0x23n, 0xe023n];
 
+/** Where the general registers stand in the context, in 64-bit words and in the order of `GENERAL`. */
+export const GENERAL_WORDS: readonly number[] = GENERAL.map((name) => CONTEXT.user_regs + USER[name] >> 3);
+
 /** A view of one context. */
 export class GuestContext {
   readonly bytes = new Uint8Array(vcpu_guest_context.size);
+  /** The same, as 64-bit words. */
+  readonly words = new BigUint64Array(this.bytes.buffer);
   readonly #view = new DataView(this.bytes.buffer);
 
   /** One register that stands in the context. */
@@ -120,12 +125,12 @@ export class GuestContext {
   /** Everything that a PV vCPU's context says of registers. */
   values(): Map<RegisterName, bigint> {
     const values = new Map<RegisterName, bigint>([...PLACES.keys()].map((name) => [name, this.get(name)]));
-    const control = (n: number) => this.#view.getBigUint64(CONTEXT.ctrlreg + 8 * n, true);
-    values.set("cr0", control(0) | CR0_PE_PG);
-    values.set("cr2", control(2));
-    values.set("cr3", control(3));
-    values.set("cr4", control(4) | CR4_PAE);
-    values.set("efer", EFER);
+    const { cr0, cr3, cr4, efer } = this.paging();
+    values.set("cr0", cr0);
+    values.set("cr2", this.#control(2));
+    values.set("cr3", cr3);
+    values.set("cr4", cr4);
+    values.set("efer", efer);
     values.set("fs_base", this.#view.getBigUint64(CONTEXT.fs_base, true));
     values.set("gs_base", this.#view.getBigUint64(this.#gsBase, true));
     values.set("gdtr_limit", this.word("gdt_ents") === 0n ? 0n : this.word("gdt_ents") * 8n - 1n);
@@ -137,6 +142,20 @@ export class GuestContext {
       values.set(`${name}_limit`, 0xffff_ffffn);
     }
     return values;
+  }
+
+  /** The registers that a page walk needs. */
+  paging(): { readonly cr0: bigint; readonly cr3: bigint; readonly cr4: bigint; readonly efer: bigint } {
+    return {
+      cr0: this.#control(0) | CR0_PE_PG,
+      cr3: this.#control(3),
+      cr4: this.#control(4) | CR4_PAE,
+      efer: EFER,
+    };
+  }
+
+  #control(n: number): bigint {
+    return this.#view.getBigUint64(CONTEXT.ctrlreg + 8 * n, true);
   }
 
   get #gsBase(): number {

@@ -1,5 +1,6 @@
 import type { BackendMemory, MemoryRegion } from "../vm/backend.ts";
 import { FaultError } from "../vm/errors.ts";
+import type { ForeignMapping } from "../host/xen/foreign_memory.ts";
 import type { FrameCache } from "./frames.ts";
 import type { Marks } from "./marks.ts";
 import { MACHINE } from "./p2m.ts";
@@ -72,6 +73,12 @@ export class XenMemory implements BackendMemory {
 
   patched(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void {
     this.#marks?.patch(at, code, original);
+  }
+
+  /** The page of an address, to be used at once: it may be unmapped when the next one is. @throws {FaultError} */
+  page(at: bigint): Pick<ForeignMapping, "read" | "write"> {
+    this.#alive();
+    return this.#page(at, true);
   }
 
   #readWhole(at: bigint, pages: number, into: Uint8Array): void {

@@ -5,10 +5,11 @@ import type { XenControl } from "../host/xen/control.ts";
 import { EventChannels } from "../host/xen/event_channels.ts";
 import type { Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
+import type { VmExit } from "../vm/exit.ts";
 import type { RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
-import type { StopStrategy, VcpuEvent } from "./strategy.ts";
+import type { QuickSteps, StopStrategy, VcpuEvent } from "./strategy.ts";
 import type { Left, Marks } from "./marks.ts";
 import { MASK_EVENTS, type Trap } from "./trap_table.ts";
 import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
@@ -18,6 +19,8 @@ const TF = 1n << 8n;
 const PAGE = 4096n;
 /** How far around the kernel's event entry room is looked for: Linux's text is smaller than 32 MiB. */
 const REACH_PAGES = 8192;
+/** How often a vCPU in the stub is looked at: now and then it has pushed a number that it takes back at once. */
+const LOOKS = 16;
 /** #DB and #BP: the vectors that are pointed at the stub. */
 const VECTORS = [1, 3] as const;
 
@@ -38,6 +41,10 @@ export interface StopperParts {
   writeLinear(at: bigint, bytes: Uint8Array): void;
   /** Where it is written down what is in the domain. */
   readonly marks?: Marks;
+  /** Where a linear address lies in guest-physical memory, by the tables of a context; undefined if it is not mapped. */
+  physical(context: GuestContext, at: bigint): bigint | undefined;
+  /** The page of a guest-physical address, to be used at once. */
+  page(gpa: bigint): { read(at: number, into: Uint8Array): void; write(at: number, from: Uint8Array): void };
 }
 
 /** A vCPU that waits in the stub. */
@@ -48,6 +55,8 @@ interface Waiting {
   readonly view: DataView;
   /** What was taken out of DR6; 0 if nothing was. */
   readonly dr6: bigint;
+  /** Where the frame lies in guest-physical memory, where it is known to lie on one page. */
+  readonly gpa?: bigint;
 }
 
 /** The stub in a PV guest. */
@@ -76,6 +85,14 @@ export class PvStopper implements StopStrategy {
       parts.change,
       (own) => marks?.debugRegisters(own),
     );
+    this.quick = parts.vcpus > 1 ? undefined : {
+      release: (vcpu) => this.#letGo(vcpu),
+      // It looks by itself.
+      tell: () => {},
+      wait: (ms) => this.wait(ms),
+      take: (vcpu) => this.#find(vcpu),
+      mend: () => this.#channels.unmask(),
+    };
     using cleanup = new DisposableStack();
     cleanup.use(this.#channels);
     if (left?.stub !== undefined) {
@@ -108,6 +125,9 @@ export class PvStopper implements StopStrategy {
     }
     cleanup.move();
   }
+
+  /** Where the context of a vCPU tells that it waits in the stub, it waits: there is no need to pause the domain. */
+  readonly quick: QuickSteps | undefined;
 
   wait(ms: number): boolean {
     return this.#channels.wait(ms) !== undefined;
@@ -199,9 +219,10 @@ export class PvStopper implements StopStrategy {
     const at = framed(name);
     const waiting = this.#waiting.get(vcpu);
     if (at === undefined || waiting === undefined) return undefined;
-    return SELECTORS.includes(name)
-      ? BigInt(waiting.view.getUint16(at, true))
-      : waiting.view.getBigUint64(at, true);
+    if (SELECTORS.includes(name)) return BigInt(waiting.view.getUint16(at, true));
+    const value = waiting.view.getBigUint64(at, true);
+    const own = name === "rflags" ? this.#stepping.get(vcpu) : undefined;
+    return own === undefined ? value : own ? value | TF : value & ~TF;
   }
 
   /** Sets one; false if it does not stand there. */
@@ -288,14 +309,66 @@ export class PvStopper implements StopStrategy {
     context.setTrap(vector, { flags, cs, address: this.#place + BigInt(offset) });
   }
 
+  /** Lets a vCPU go on whose domain is not paused. Nothing is called once that is done: see step_burst.ts. */
+  #letGo(vcpu: number): void {
+    const waiting = this.#waiting.get(vcpu)!;
+    const { view, frame } = waiting;
+    // It was found by `#find`.
+    const gpa = waiting.gpa!;
+    const page = this.#parts.page(gpa);
+    const at = Number(gpa & PAGE - 1n);
+    const rflags = view.getBigUint64(FRAME.rflags, true);
+    // POPF and IRET may have taken it out.
+    if (this.#stepping.has(vcpu) && (rflags & TF) === 0n) {
+      view.setBigUint64(FRAME.rflags, rflags | TF, true);
+      page.write(at + FRAME.rflags, frame.subarray(FRAME.rflags, FRAME.rflags + 8));
+    }
+    page.write(at, RELEASED);
+    this.#waiting.delete(vcpu);
+  }
+
+  /** The stop of a vCPU whose domain is not paused, if it is plain to see. Nothing is called once it is taken. */
+  #find(vcpu: number): VmExit | undefined {
+    // What DR6 says is cleared for the next trap: that takes a pause.
+    if (this.#debugRegisters.armed) return undefined;
+    for (let look = 0; look < LOOKS; look++) {
+      const context = this.#parts.read(vcpu);
+      if (!this.#waits(context)) continue;
+      const at = context.get("rsp");
+      if ((at & PAGE - 1n) + BigInt(FRAME_SIZE) > PAGE) return undefined;
+      const gpa = this.#parts.physical(context, at);
+      if (gpa === undefined) return undefined;
+      const frame = new Uint8Array(FRAME_SIZE);
+      this.#parts.page(gpa).read(Number(gpa & PAGE - 1n), frame);
+      const view = new DataView(frame.buffer);
+      const vector = view.getUint32(FRAME.release, true);
+      if (vector === 3) return undefined;
+      if (vector !== 1) continue;
+      const exit: VmExit = {
+        kind: "debug",
+        exception: 1,
+        dr6: 0n,
+        pc: view.getBigUint64(FRAME.rip, true),
+      };
+      this.#waiting.set(vcpu, { at, frame, view, dr6: 0n, gpa });
+      return exit;
+    }
+    return undefined;
+  }
+
+  /** Whether a vCPU is where the stub's frame lies at RSP, but for a number that it pushes and pops. */
+  #waits(context: GuestContext): boolean {
+    const offset = context.get("rip") - this.#place;
+    return offset >= BigInt(PLACE.saved) && offset < BigInt(PLACE.leaving);
+  }
+
   /** vCPUs that wait in the stub and that nobody knows of yet. */
   #arrived(): VcpuEvent[] {
     const events: VcpuEvent[] = [];
     for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
       if (this.#waiting.has(vcpu)) continue;
       const context = this.#parts.read(vcpu);
-      const offset = context.get("rip") - this.#place;
-      if (offset < BigInt(PLACE.saved) || offset >= BigInt(PLACE.leaving)) continue;
+      if (!this.#waits(context)) continue;
       const frame = new Uint8Array(FRAME_SIZE);
       const at = context.get("rsp");
       if (!this.#parts.readLinear(at, frame)) continue;
@@ -336,6 +409,9 @@ export class PvStopper implements StopStrategy {
     );
   }
 }
+
+/** The frame's first word, of a vCPU that may go on. */
+const RELEASED = new Uint8Array(8);
 
 function framed(name: RegisterName): number | undefined {
   return (FRAMED as readonly string[]).includes(name) ? FRAME[name as typeof FRAMED[number]] : undefined;

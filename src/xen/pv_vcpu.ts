@@ -1,11 +1,12 @@
-import type { VcpuEvents } from "../vm/backend.ts";
+import type { StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
 import { isCanonical } from "../x86/mode.ts";
-import { GuestContext } from "./guest_context.ts";
+import { GENERAL_WORDS, GuestContext } from "./guest_context.ts";
 import type { PhysicalToMachine } from "./p2m.ts";
 import type { PvStopper } from "./pv_stopper.ts";
-import { snapshot } from "./registers.ts";
+import { snapshot, StepSnapshot, type StepSource } from "./registers.ts";
+import type { SteppedGuest } from "./step_burst.ts";
 import { FRAMED } from "./stub.ts";
 import { trapGates } from "./trap_table.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
@@ -29,36 +30,64 @@ const LINEAR_BITS = 48;
 /** MSRs that stand in the context, as registers. */
 const MSRS: ReadonlyMap<number, RegisterName> = new Map([[0xc000_0100, "fs_base"], [0xc000_0101, "gs_base"]]);
 
+/** Where the context has the general registers that a vCPU in the stub has in its frame. */
+const FRAMED_WORDS = GENERAL.flatMap((name, i) =>
+  (FRAMED as readonly string[]).includes(name) ? [[GENERAL_WORDS[i], name] as const] : []
+);
+
 /** A vCPU of a PV domain. */
 export class PvVcpu extends XenVcpu {
   readonly #pv: PvParts;
+  readonly #source: StepSource;
+  readonly #guest: SteppedGuest;
+  #snapshot: { readonly moment: number; readonly registers: Registers } | undefined;
 
   constructor(index: number, parts: PvParts) {
     super(index, parts);
     this.#pv = parts;
+    const moments = () => this.moment;
+    this.#source = {
+      get moments() {
+        return moments();
+      },
+      all: () => this.read(),
+    };
+    this.#guest = { plain: () => true, registers: () => this.#behindStep() };
+  }
+
+  burst(options: StepOptions): StepBurst | undefined {
+    return this.parts.runner.burst(this.index, options, this.#guest);
+  }
+
+  /** The general registers, from the context by which the vCPU was found in the stub, and from its frame there. */
+  #behindStep(): Registers {
+    const stopper = this.#pv.stopper()!;
+    const { words } = this.context;
+    for (const [place, name] of FRAMED_WORDS) words[place] = stopper.register(this.index, name)!;
+    return new StepSnapshot(this.#source, words, GENERAL_WORDS) as unknown as Registers;
   }
 
   protected read(): Registers {
     const { moment } = this;
+    if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
     const values = this.readContext().values();
     const stopper = this.#pv.stopper();
     if (stopper?.holds(this.index)) {
       for (const name of FRAMED) values.set(name, stopper.register(this.index, name)!);
     }
-    return snapshot({
+    const registers = snapshot({
       values,
       extended: () => this.extended(),
       fresh: () => this.moment === moment,
       physicalOf: this.#pv.p2m.physicalOf,
     });
+    this.#snapshot = { moment, registers };
+    return registers;
   }
 
   /** What a page walk needs. The kernel's tables: they map the user's memory too. */
   paging() {
-    const values = this.readContext().values();
-    const { physicalOf } = this.#pv.p2m;
-    const get = (name: RegisterName) => values.get(name) ?? 0n;
-    return { cr0: get("cr0"), cr3: get("cr3"), cr4: get("cr4"), efer: get("efer"), physicalOf };
+    return { ...this.readContext().paging(), physicalOf: this.#pv.p2m.physicalOf };
   }
 
   /** The context as Xen has it: that of the stub while the vCPU waits there. */

@@ -73,8 +73,9 @@ export class StepSnapshot {
   /**
    * @param words Where the general registers stand, among others.
    * @param places Which word is which, in the order of `GENERAL`.
+   * @param rflags RFLAGS, where they are not as they stand there.
    */
-  constructor(source: StepSource, words: BigUint64Array, places: readonly number[], rflags: bigint) {
+  constructor(source: StepSource, words: BigUint64Array, places: readonly number[], rflags?: bigint) {
     this.#source = source;
     this.#moment = source.moments;
     this.rax = words[places[0]];
@@ -94,7 +95,7 @@ export class StepSnapshot {
     this.r14 = words[places[14]];
     this.r15 = words[places[15]];
     this.rip = words[places[16]];
-    this.rflags = rflags;
+    this.rflags = rflags ?? words[places[17]];
   }
 
   #rest(name: RegisterName): bigint {

@@ -5,8 +5,10 @@ import type { VmExit } from "../vm/exit.ts";
 import type { Registers } from "../vm/registers.ts";
 import type { QuickSteps } from "./strategy.ts";
 
-/** How long a step is waited for before it is left to `DomainRunner.step`, which asks what became of the domain. */
+/** How long the event loop waits for a step, and how often: on a busy host one takes tens of milliseconds. */
 const WAIT_MS = 5;
+/** Then it is left to `DomainRunner.step`, which asks what became of the domain. */
+const WAITS = 20;
 /** DR6.BS, and B0 to B3 (SDM vol. 3B, 17.2.3). */
 const DR6_BS = 1n << 14n;
 const DR6_HITS = 0xfn;
@@ -43,6 +45,8 @@ export class Steps implements StepBurst {
   done = 0;
   /** Whether the vCPU is held behind a step; if not, it is on its way. */
   standing = false;
+  /** How often the step that is under way was waited for. */
+  #waits = 0;
   /** Whether the registers after the last step are to be shown still. */
   #unseen = false;
   readonly #parts: StepBurstParts;
@@ -52,7 +56,7 @@ export class Steps implements StepBurst {
     this.#parts = parts;
   }
 
-  run(count: number, watch: (registers: Registers) => boolean): VmExit | undefined {
+  run(count: number, watch: (registers: Registers) => boolean | undefined): VmExit | undefined {
     try {
       return this.#run(count, watch);
     } catch (error) {
@@ -62,13 +66,15 @@ export class Steps implements StepBurst {
     }
   }
 
-  #run(count: number, watch: (registers: Registers) => boolean): VmExit | undefined {
+  #run(count: number, watch: (registers: Registers) => boolean | undefined): VmExit | undefined {
     const { vcpu, quick, guest } = this.#parts;
     const most = this.done + count;
     for (;;) {
       if (this.#unseen) {
         const goOn = watch(guest.registers());
+        if (goOn === undefined) return undefined;
         this.#unseen = false;
+        this.done++;
         if (!goOn) return undefined;
       }
       if (this.done >= most) return undefined;
@@ -79,14 +85,18 @@ export class Steps implements StepBurst {
         this.standing = false;
         quick.tell();
       }
-      if (!quick.wait(WAIT_MS)) return SLICE;
+      if (!quick.wait(WAIT_MS)) {
+        if (++this.#waits < WAITS) return undefined;
+        this.#waits = 0;
+        return SLICE;
+      }
+      this.#waits = 0;
       const exit = quick.take(vcpu);
       if (exit === undefined) return SLICE;
       this.standing = true;
       if (exit.kind !== "debug" || exit.exception !== 1 || (exit.dr6 & DR6_HITS) !== 0n) {
         return exit.kind === "debug" && exit.exception === 1 ? { ...exit, dr6: exit.dr6 | DR6_BS } : exit;
       }
-      this.done++;
       this.#unseen = true;
     }
   }

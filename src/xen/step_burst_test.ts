@@ -18,6 +18,8 @@ class Scene {
   ended = -1;
   mended = 0;
   gone = false;
+  /** How many waits are in vain. */
+  slow = 0;
   #call = 0;
   #going = true;
   #reported = false;
@@ -32,6 +34,7 @@ class Scene {
       },
       tell: () => this.#end("tell"),
       wait: () => {
+        if (this.slow-- > 0) return false;
         if (this.#going) {
           this.#going = false;
           this.executed++;
@@ -56,7 +59,7 @@ class Scene {
     this.steps = new Steps({ vcpu: 0, quick, guest, moves: () => {}, gone: () => this.gone });
   }
 
-  run(count: number, goOn: (rip: number) => boolean = () => true): VmExit | undefined {
+  run(count: number, goOn: (rip: number) => boolean | undefined = () => true): VmExit | undefined {
     return this.steps.run(count, ({ rip }) => {
       this.#end("show");
       this.shown.push(Number(rip));
@@ -96,6 +99,14 @@ Deno.test("step burst: what is no plain step is the caller's, and so is what onl
   assert.deepEqual([other.steps.done, other.steps.standing], [0, false]);
 });
 
+Deno.test("step burst: a step that is to be shown later is shown first the next time", () => {
+  const scene = new Scene();
+  assert.equal(scene.run(4, (rip) => rip === 2 ? undefined : true), undefined);
+  assert.deepEqual([scene.steps.done, scene.executed], [1, 2]);
+  assert.equal(scene.run(3), undefined);
+  assert.deepEqual([scene.shown, scene.steps.done], [[1, 2, 2, 3, 4], 4]);
+});
+
 Deno.test("step burst: ended anywhere, mended and run again, it loses no step and takes none twice", () => {
   for (let ended = 0; ended < 18; ended++) {
     const scene = new Scene();
@@ -118,4 +129,16 @@ Deno.test("step burst: a domain that was destroyed is the caller's to tell, and 
     if (tells) assert.deepEqual(scene.run(4), { kind: "slice" });
     else assert.throws(() => scene.run(4), /ended/);
   }
+});
+
+Deno.test("step burst: a step that takes long is waited for with turns between, and then left to the caller", () => {
+  const scene = new Scene();
+  scene.slow = 22;
+  for (let wait = 1; wait < 20; wait++) assert.equal(scene.run(1), undefined);
+  assert.deepEqual(scene.run(1), { kind: "slice" });
+  assert.equal(scene.run(1), undefined);
+  assert.equal(scene.run(1), undefined);
+  assert.equal(scene.steps.done, 0);
+  assert.equal(scene.run(1), undefined);
+  assert.deepEqual([scene.steps.done, scene.executed], [1, 1]);
 });
