@@ -264,10 +264,14 @@ async function odd(name: string): Promise<void> {
   }
   await runs(name);
 
-  await withDomain("leave-gone", ['type="pvh"', `kernel="${pvhImage()}"`, "memory=16"], async (gone) => {
-    xl("unpause", gone);
-    await end(gone, [STORE], "software", "stopped", "SIGKILL");
-  });
+  await withDomain(
+    "leave-gone",
+    ['type="pvh"', `kernel="${pvhImage()}"`, "memory=16", "vcpus=1"],
+    async (gone) => {
+      xl("unpause", gone);
+      await end(gone, [STORE], "software", "stopped", "SIGKILL");
+    },
+  );
   const told = await repairDomains();
   assert.ok(told.length >= 1);
   for (const sentence of told) {
