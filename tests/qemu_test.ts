@@ -1,7 +1,17 @@
 /** QEMU as a backend: what the contract does not ask. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, gpa, type GuestMachine, hosts, HvshError, open, type Stop, UnsupportedError } from "../mod.ts";
+import {
+  flat,
+  gpa,
+  type GuestMachine,
+  hosts,
+  HvshError,
+  InputError,
+  open,
+  type Stop,
+  UnsupportedError,
+} from "../mod.ts";
 import { QEMU_HOST } from "../src/dsl/qemu.ts";
 import { openQemu } from "../src/remote/qemu/open_qemu.ts";
 import { growthOf } from "./leaks.ts";
@@ -157,6 +167,26 @@ Deno.test({
     await vm.memory.read(gpa(0), 16 * MEMORY);
     clearTimeout(timer);
     assert.ok(rang, "a timer rang meanwhile");
+  },
+});
+
+Deno.test({
+  name: "the processor of a guest in QEMU is chosen",
+  ignore,
+  async fn() {
+    // mov eax, 1; cpuid; hlt
+    const boot = flat(Uint8Array.of(0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0xf4), { at: 0x1000, mode: "protected" });
+    const leaf1 = async (cpu: string) => {
+      await using vm = await open({ backend: "qemu", memory: MEMORY, boot, cpu });
+      await vm.step(2);
+      return (await vm.vcpus[0].registers()).rcx;
+    };
+    const RDRAND = 1n << 30n;
+    assert.equal(await leaf1("host,+sse3") & RDRAND, RDRAND);
+    assert.equal(await leaf1("host,-rdrand") & RDRAND, 0n);
+    await assert.rejects(leaf1("host,+nonsense"), /nonsense/);
+    await assert.rejects(leaf1("host,rdrand=off"), InputError);
+    await assert.rejects(leaf1("qemu64"), /no choice of a processor/);
   },
 });
 

@@ -37,7 +37,8 @@ export interface OpenOptions extends DriveOptions {
   cpus?: number;
   /**
    * The processor that the guest sees, on KVM: "host" (if left out), or with features taken out by their names in
-   * /proc/cpuinfo: "host,-avx2,-rdrand". "+NAME" refuses a host without the feature.
+   * /proc/cpuinfo: "host,-avx2,-rdrand". "+NAME" refuses a host without the feature. In QEMU names are QEMU's, and
+   * "host" is all that QEMU can translate; what it has is QEMU's own choice if left out.
    */
   cpu?: string;
   /** What it boots. Left out: nothing is loaded, and the guest stands at the reset vector. */
@@ -227,8 +228,10 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
       remedy: 'give backend: "qemu" (--backend qemu)',
     });
   }
-  if (options.cpu !== undefined && name !== "kvm") {
-    throw new InputError(`cpu is for the kvm backend, and this is ${name}`, { remedy: "leave it out" });
+  if (options.cpu !== undefined && name !== "kvm" && name !== "qemu") {
+    throw new InputError(`cpu is for the kvm and qemu backends, and this is ${name}`, {
+      remedy: "leave it out",
+    });
   }
   const irqchip = options.irqchip ?? opener.chips;
   const pit = options.pit ?? irqchip;

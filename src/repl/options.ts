@@ -175,7 +175,7 @@ export const OPTIONS: readonly OptionRow[] = [
   {
     names: ["-cpu"],
     value: "MODEL",
-    help: "the processor: host, or without features: host,-avx2",
+    help: "the processor: host, or without features: host,-avx2 (on kvm and qemu)",
     take(o, v) {
       // What QEMU calls max is what a guest has anyway.
       if (v !== "max") o.cpu = v.replace(/^max(?=,)/, "host");

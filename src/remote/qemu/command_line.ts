@@ -1,5 +1,6 @@
 /** QEMU's command line for a guest of hvsh's (qemu(1)). */
 import type { BackendOptions } from "../../vm/backend.ts";
+import { InputError } from "../../vm/errors.ts";
 import { LOG } from "./recording.ts";
 import { STATE_NODE } from "./qemu_monitor.ts";
 
@@ -37,6 +38,20 @@ export interface QemuDrive {
   readonly snapshot: boolean;
 }
 
+/**
+ * QEMU's processor for a choice such as "host,-avx2". What translates instructions has no host's features: "max" are all
+ * that it knows. Whatever is asked for by "+NAME" has to be there (`enforce`).
+ */
+function cpuModel(choice: string, accelerator: QemuOptions["accelerator"]): string {
+  const [model, ...changes] = choice.split(",").map((part) => part.trim());
+  if (model !== "host" || changes.some((change) => !/^[+-][\w.-]+$/.test(change))) {
+    throw new InputError(`"${choice}" is no choice of a processor's features`, {
+      remedy: 'write "host", or "host,-avx2", with "-NAME" or "+NAME" for each feature',
+    });
+  }
+  return [accelerator === "kvm" ? "host" : "max", ...changes, "enforce"].join(",");
+}
+
 /** Arguments for a guest whose sockets, firmware and log lie in `folder`. */
 export function commandLine(folder: string, options: QemuOptions): string[] {
   const counted = options.record ?? options.replay;
@@ -49,6 +64,7 @@ export function commandLine(folder: string, options: QemuOptions): string[] {
     // Stopped at the reset vector, with nothing but what is named here.
     ...["-S", "-nodefaults", "-no-user-config", "-display", "none", "-name", "hvsh"],
     ...["-machine", "pc,graphics=off", "-accel", options.accelerator ?? "tcg"],
+    ...(options.cpu === undefined ? [] : ["-cpu", cpuModel(options.cpu, options.accelerator)]),
     ...["-m", `${kib}K`, "-smp", `cpus=${options.cpus}`, "-bios", `${folder}/firmware`],
     ...[
       "-boot",
