@@ -1,7 +1,8 @@
 /** Debian's memtest86+, which nobody here wrote: it draws its screen on the VGA, and counts. */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { flat, hosts, linux, MiB, open } from "../mod.ts";
+import { hosts, linux, MiB, open } from "../mod.ts";
+import { NO_X87, runsX87 } from "./x87.ts";
 
 const KERNEL = "/boot/memtest86+x64.bin";
 /** Far more than it takes in a lab that others keep busy. */
@@ -15,17 +16,8 @@ const missing = !kvm?.usable
   ? `no ${KERNEL}: deno task setup`
   : await runsX87()
   ? undefined
-  : "this KVM emulates kernels' code, and its emulator does not know FWAIT (Linux, emulate.c)";
+  : NO_X87;
 if (missing !== undefined) console.log(`skipped: memtest86+: ${missing}`);
-
-async function runsX87(): Promise<boolean> {
-  // fwait; cli; hlt
-  const boot = flat(Uint8Array.of(0x9b, 0xfa, 0xf4), { mode: "protected", at: 0x1000 });
-  await using vm = await open({ backend: "kvm", memory: MiB(1), boot });
-  const stop = await vm.continue(PATIENCE);
-  assert.ok(stop.kind === "halt" || stop.kind === "fault", stop.kind);
-  return stop.kind === "halt";
-}
 
 Deno.test({
   name: "memtest86+ draws its screen and counts [kvm]",

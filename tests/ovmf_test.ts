@@ -2,16 +2,15 @@
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { firmware, flat, hosts, MiB, open } from "../mod.ts";
+import { firmware, hosts, MiB, open } from "../mod.ts";
 import { fatDisk, fatDiskMissing } from "./boot_media.ts";
 import { slowLapicTimers } from "./lab/lapic_timers.ts";
+import { NO_X87, runsX87 } from "./x87.ts";
 
 const CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /** Far more than it takes in a lab that others keep busy. */
 const PATIENCE = { timeoutMs: 900_000 };
-
-const NO_X87 = "this KVM emulates kernels' code, and its emulator does not know FWAIT (Linux, emulate.c)";
 
 const kvm = (await hosts()).find((host) => host.backend === "kvm");
 const missing = !kvm?.usable
@@ -20,15 +19,6 @@ const missing = !kvm?.usable
   ? `no ${CODE}: deno task setup`
   : fatDiskMissing() ?? (await runsX87() ? undefined : NO_X87);
 if (missing !== undefined) console.log(`skipped: OVMF: ${missing}`);
-
-async function runsX87(): Promise<boolean> {
-  // fwait; cli; hlt
-  const boot = flat(Uint8Array.of(0x9b, 0xfa, 0xf4), { mode: "protected", at: 0x1000 });
-  await using vm = await open({ backend: "kvm", memory: MiB(1), boot });
-  const stop = await vm.continue(PATIENCE);
-  assert.ok(stop.kind === "halt" || stop.kind === "fault", stop.kind);
-  return stop.kind === "halt";
-}
 
 Deno.test({
   name: "OVMF comes to its shell, answers, reads a file of a disk, and keeps variables in flash [kvm]",
