@@ -58,6 +58,24 @@ for (const backend of backends) {
     await assert.rejects(vm.stepTo("nothing" as "call"), /no kind of instruction "nothing"/);
   });
 
+  Deno.test(`${backend}: many steps over are one run, which a pause ends wherever it comes`, async () => {
+    await using vm = await open({ backend, boot: elf(KERNEL) });
+    await at(vm, "outer");
+    assert.equal((await vm.stepOver({ count: 5, ...LIMIT })).kind, "step");
+    assert.equal(await where(vm), "outer+0x11", "the call is one of them");
+    await assert.rejects(vm.stepOver({ count: 0 }), /a whole number from 1/);
+    // inc ax; jmp back
+    await using loop = await open({ backend, memory: 1 << 20, boot: flat(Uint8Array.of(0x40, 0xeb, 0xfd)) });
+    for (let i = 0; i < 20; i++) {
+      const going = loop.stepOver({ count: 1_000_000_000 });
+      // A turn may come between two steps: the guest counts as running there too.
+      await new Promise((resolve) => setTimeout(resolve, i));
+      assert.equal(loop.state, "running");
+      assert.equal((await loop.pause()).kind, "pause");
+      assert.equal((await going).kind, "pause");
+    }
+  });
+
   Deno.test(`${backend}: a breakpoint inside the call stops the step over`, async () => {
     await using vm = await open({ backend, boot: elf(KERNEL) });
     await at(vm, "outer");

@@ -1,4 +1,4 @@
-import type { Backend, BackendVcpu } from "../vm/backend.ts";
+import type { Backend, BackendVcpu, MaybePromise } from "../vm/backend.ts";
 import type { RunLoop, VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepTarget, Vcpu } from "../vm/machine.ts";
 import { breather } from "../vm/promise.ts";
@@ -31,10 +31,21 @@ export class Motions {
     this.#parts = parts;
   }
 
-  /** One instruction; CALL, INT and REP-prefixed ones with all they lead to. */
-  over(options: MotionOptions = {}): Promise<Stop> {
-    const vcpu = this.#vcpu(options);
-    return this.#parts.control.run("step over", () => this.#over(vcpu, options), options);
+  /** `count` instructions, one by default; CALL, INT and REP-prefixed ones with all they lead to. */
+  async over(options: MotionOptions & { count?: number } = {}): Promise<Stop> {
+    const { count = 1, ...limit } = options;
+    if (!Number.isInteger(count) || count < 1) {
+      throw new InputError(`a number of steps is a whole number from 1, not ${count}`, {
+        remedy: "leave it out for one",
+      });
+    }
+    const vcpu = this.#vcpu(limit);
+    let left = count;
+    return await this.#parts.control.run(
+      "step over",
+      () => this.#until(vcpu, () => this.#over(vcpu, limit), () => --left === 0),
+      limit,
+    );
   }
 
   /** Until a RET of the present function has been executed; calls on the way run freely. */
@@ -53,7 +64,11 @@ export class Motions {
     const { into = false, ...limit } = options;
     const vcpu = this.#vcpu(limit);
     const step = () => into ? this.#one(vcpu, limit) : this.#over(vcpu, limit);
-    return await this.#parts.control.run("step to", () => this.#to(vcpu, TARGETS[kind], step), limit);
+    const there = async () => {
+      const instruction = await this.#instruction(vcpu, await vcpu.registers());
+      return instruction !== undefined && TARGETS[kind](instruction);
+    };
+    return await this.#parts.control.run("step to", () => this.#until(vcpu, step, there), limit);
   }
 
   /** Until `address` is reached, however often that takes leaving breakpoints aside. */
@@ -95,19 +110,19 @@ export class Motions {
     }
   }
 
-  async #to(
+  /** Steps until `there` says so, or something else stops. A pause finds the guest running all the while. */
+  async #until(
     vcpu: BackendVcpu,
-    wanted: (instruction: Instruction) => boolean,
     step: () => Promise<VcpuStop>,
+    there: () => MaybePromise<boolean>,
   ): Promise<VcpuStop> {
     const breathe = breather();
     for (;;) {
       await breathe();
       const stopped = await step();
       if (stopped.cause.kind !== "step") return stopped;
+      if (await there()) return stopped;
       if (this.#parts.loop.request !== undefined) return { vcpu, cause: this.#parts.loop.request };
-      const instruction = await this.#instruction(vcpu, await vcpu.registers());
-      if (instruction !== undefined && wanted(instruction)) return stopped;
     }
   }
 

@@ -325,7 +325,7 @@ export class GuestMachine implements Machine {
     return this.#debugger.control.step(request);
   }
 
-  stepOver(options?: { vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop> {
+  stepOver(options?: { count?: number; vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop> {
     return this.#debugger.motions.over(options);
   }
 

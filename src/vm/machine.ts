@@ -430,8 +430,12 @@ export interface Machine extends AsyncDisposable {
    * ```
    */
   step(request?: number | StepRequest): Promise<Stop>;
-  /** One instruction, but a call (or REP, or software interrupt) as one. @throws {StateError} As `step`. */
-  stepOver(options?: { vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop>;
+  /**
+   * One instruction, or `count`, but a call (or REP, or software interrupt) as one.
+   *
+   * @throws {StateError} As `step`. @throws {InputError} If `count` is no whole number from 1.
+   */
+  stepOver(options?: { count?: number; vcpu?: number; interrupts?: boolean } & RunLimit): Promise<Stop>;
   /** Until the present function has returned, found by its RET. @throws {StateError} As `step`. */
   stepOut(options?: { vcpu?: number } & RunLimit): Promise<Stop>;
   /**

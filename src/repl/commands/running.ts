@@ -63,12 +63,7 @@ export async function step(session: Session, { rest, format }: Invocation): Prom
 export async function next(session: Session, { rest, format }: Invocation): Promise<void> {
   const count = rest === "" ? 1 : await evaluateCount(session, rest, "The count");
   if (count === 0) return;
-  await go(session, async (vm) => {
-    for (let left = count;; left--) {
-      const stop = await vm.stepOver({ vcpu: session.vcpu, interrupts: format === "i" });
-      if (stop.kind !== "step" || left <= 1) return stop;
-    }
-  });
+  await go(session, (vm) => vm.stepOver({ count, vcpu: session.vcpu, interrupts: format === "i" }));
 }
 
 const TARGETS: Readonly<Record<string, StepTarget>> = {
