@@ -175,16 +175,22 @@ Deno.test("vga: mode 12h has 640 by 480 dots, mode 4 two bits a dot in two halve
   assert.deepEqual(cga.dot(0, 1), grey(2));
 });
 
-Deno.test("vga: line compare splits the screen, panning moves it", () => {
+/** Mode X from byte 8000 on, where a dot of 100 is, and behind line `line` from byte 0 on, where one of 200 is. */
+function splitAt(line: number): MockScreen {
   const screen = new MockScreen();
   screen.mode(MODE_X);
   screen.poke(0xa0000, 200);
   screen.poke(0xa0000 + 8000, 100);
   screen.set(0x3d4, 0x0c, 8000 >> 8);
   screen.set(0x3d4, 0x0d, 8000 & 0xff);
-  screen.set(0x3d4, 0x18, 199);
+  screen.set(0x3d4, 0x18, line);
   screen.set(0x3d4, 0x07, 0x0f);
   screen.set(0x3d4, 0x09, 0x01);
+  return screen;
+}
+
+Deno.test("vga: line compare splits the screen, panning moves it", () => {
+  const screen = splitAt(199);
   assert.deepEqual([screen.dot(0, 0), screen.dot(0, 99), screen.dot(0, 100)], [
     grey(100),
     grey(0),
@@ -197,15 +203,7 @@ Deno.test("vga: line compare splits the screen, panning moves it", () => {
 });
 
 Deno.test("vga: a split in the middle of a doubled line is shown line by line", () => {
-  const screen = new MockScreen();
-  screen.mode(MODE_X);
-  screen.poke(0xa0000, 200);
-  screen.poke(0xa0000 + 8000, 100);
-  screen.set(0x3d4, 0x0c, 8000 >> 8);
-  screen.set(0x3d4, 0x0d, 8000 & 0xff);
-  screen.set(0x3d4, 0x18, 200);
-  screen.set(0x3d4, 0x07, 0x0f);
-  screen.set(0x3d4, 0x09, 0x01);
+  const screen = splitAt(200);
   const { width, height } = screen.vga.picture();
   assert.deepEqual([width, height], [320, 400]);
   assert.deepEqual(
