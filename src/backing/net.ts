@@ -4,21 +4,9 @@ import { HostError } from "../host/error.ts";
 import { Slirp, type SlirpAddresses } from "../host/slirp.ts";
 import { Tap, TAP_HEADER_BYTES } from "../host/tap.ts";
 import { InputError } from "../vm/errors.ts";
-import type { NetBacking } from "../vm/net.ts";
+import type { NetBacking, PortForward } from "../vm/net.ts";
 
-/** Connections to a port of this host that go to one of the guest's. */
-export interface PortForward {
-  /** TCP if left out. */
-  readonly protocol?: "tcp" | "udp";
-  /** An IPv4 address of this host; 127.0.0.1, which nobody else reaches, if left out. */
-  readonly host?: string;
-  /** The port of this host, 1 to 65535. */
-  readonly hostPort: number;
-  /** The guest's address; the first that DHCP gives, if left out. */
-  readonly guest?: string;
-  /** The guest's port, 1 to 65535. */
-  readonly guestPort: number;
-}
+export type { PortForward };
 
 /** How a network in this process is. */
 export interface UserNetOptions {

@@ -1,4 +1,6 @@
 /** What a hypervisor that runs the guest by itself can be asked for beside what every backend does: QEMU's monitor. */
+import type { PortForward } from "./net.ts";
+
 /** How a disk is plugged into a running or paused guest. */
 export interface DiskPlug {
   /** Its name in the monitor; one is made up if left out. */
@@ -17,14 +19,8 @@ export interface NetworkPlug {
   readonly open?: boolean;
   /** An interface of the host's that its frames go to, in place of a network inside the hypervisor. */
   readonly tap?: string;
-  /** Ports of the host that lead to the guest; `host` is 127.0.0.1 if left out, `guest` what DHCP gives first. */
-  readonly forwards?: readonly {
-    readonly protocol?: "tcp" | "udp";
-    readonly host?: string;
-    readonly hostPort: number;
-    readonly guest?: string;
-    readonly guestPort: number;
-  }[];
+  /** Ports of the host that lead to the guest; nothing listens without. */
+  readonly forwards?: readonly PortForward[];
   /** Its address; the hypervisor's choice if left out. */
   readonly mac?: string;
   /** A file that its frames are recorded in, as tcpdump writes them. */

@@ -38,3 +38,17 @@ export interface NetBacking extends Disposable {
   /** What the user should know of it, since the last call; undefined if nothing. */
   notice?(): string | undefined;
 }
+
+/** Connections to a port of this host that go to one of the guest's. */
+export interface PortForward {
+  /** TCP if left out. */
+  readonly protocol?: "tcp" | "udp";
+  /** An IPv4 address of this host; 127.0.0.1, which nobody else reaches, if left out. */
+  readonly host?: string;
+  /** The port of this host, 1 to 65535. */
+  readonly hostPort: number;
+  /** The guest's address; the first that DHCP gives, if left out. */
+  readonly guest?: string;
+  /** The guest's port, 1 to 65535. */
+  readonly guestPort: number;
+}
