@@ -1,6 +1,8 @@
 /**
- * `deno task setup`: installs the Debian packages that tests and labs use, where it may; says what is missing where it
- * may not. hvsh itself needs none of them, so this never fails for one. Arguments name packages: only those then.
+ * `deno task setup`: fetches the npm packages that hvsh loads when it first needs them, so that it starts without a
+ * network from then on, and installs the Debian packages that tests and labs use, where it may; says what is missing
+ * where it may not. hvsh itself needs none of Debian's, so this never fails for one. Arguments name Debian packages:
+ * only those then; `npm` is none of them.
  */
 import { missingPackages, type Package, PACKAGES, skipReport } from "../tests/lab/packages.ts";
 
@@ -53,8 +55,23 @@ function exists(path: string): boolean {
   }
 }
 
+/** Fetches what deno.lock names. Most of it is loaded late (a disassembler, the prompt's parser): too late to miss it. */
+function fetchNpmPackages(): void {
+  const { success } = new Deno.Command(Deno.execPath(), {
+    args: ["install", "-q", "--frozen"],
+    cwd: new URL("../", import.meta.url),
+    stdin: "null",
+  }).outputSync();
+  console.log(
+    success
+      ? "setup: the npm packages of deno.lock are there."
+      : "setup: the npm packages of deno.lock can't all be fetched now; `deno install` shows why.",
+  );
+}
+
 /** @param wanted Names of packages; all of the table if there are none. */
 function main(wanted: readonly string[]): number {
+  fetchNpmPackages();
   const packages = wanted.length === 0 ? PACKAGES : PACKAGES.filter(({ name }) => wanted.includes(name));
   const missing = withoutBootChanges(missingPackages(packages));
   if (missing.length === 0) {
