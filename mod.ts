@@ -26,4 +26,8 @@
  *
  * @module
  */
+import { tellRemedies } from "./src/dsl/uncaught.ts";
+
 export * from "./src/dsl/mod.ts";
+
+tellRemedies();
