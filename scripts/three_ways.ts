@@ -2,8 +2,8 @@
  * One kernel on every hypervisor: fixtures/three_ways.bin by multiboot, PVH or Xen PV, each instruction of its loop
  * written to a file, with changed registers and memory. "planted" changes one instruction.
  *
- *     deno run -A scripts/three_ways.ts BACKEND FILE [planted]     (fake, kvm, qemu, xen-pv, xen-pvh, xen-hvm)
- *     deno task hvsh diff FILE OTHER_FILE
+ *     deno run -A scripts/three_ways.ts BACKEND TRACE [planted]     writes TRACE (fake, kvm, qemu, xen-pv, xen-pvh, xen-hvm)
+ *     deno task hvsh diff TRACE OTHER_TRACE
  */
 import { type BackendName, elf, gpa, gva, MiB, open, traceLines } from "../mod.ts";
 
