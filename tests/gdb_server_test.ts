@@ -63,6 +63,13 @@ Deno.test("gdb server: what it offers, and where it listens", () =>
     assert.equal(await client.ask("vMustReplyEmpty"), "");
     assert.match((await client.ask("qXfer:threads:read::0,1000"))!, /^l<\?xml[^]*<thread id="p1.1"/);
     assert.match((await client.ask("qXfer:memory-map:read::0,1000"))!, /^l<\?xml[^]*type="ram"/);
+    const low = "start:0;size:100000000000000;permissions:rwx;";
+    assert.equal(await client.ask("qMemoryRegionInfo:7fffffffffff"), low);
+    const hole = "start:100000000000000;size:fe00000000000000;";
+    assert.equal(await client.ask("qMemoryRegionInfo:8000000000000000"), hole);
+    const high = "start:ff00000000000000;size:ffffffffffffff;permissions:rwx;";
+    assert.equal(await client.ask("qMemoryRegionInfo:ffffffffffffffff"), high);
+    assert.equal(await client.ask("qMemoryRegionInfo:10000000000000000"), "E16");
     // Documents come in parts.
     let description = "";
     for (let at = 0, more = true; more; at = description.length) {

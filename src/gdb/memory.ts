@@ -93,3 +93,20 @@ export const MEMORY_MAP = `<?xml version="1.0"?>
 <memory type="ram" start="0x8000000000000000" length="0x8000000000000000"/>
 </memory-map>
 `;
+
+/** Addresses from here up to as far below the top are canonical in no paging mode (SDM volume 1, 3.3.7.1). */
+const HOLE = 1n << 56n;
+const TOP = 1n << 64n;
+
+/**
+ * The answer to lldb's `qMemoryRegionInfo` (lldb, docs/resources/lldbgdbremote.md): the same, but for where nothing can
+ * be. lldb looks for such a place to keep the results of expressions in, and prints an assertion of its own for each
+ * expression where there is none.
+ */
+export function memoryRegion(address: bigint): string {
+  const hole = address >= HOLE && address < TOP - HOLE;
+  const start = address < HOLE ? 0n : hole ? HOLE : TOP - HOLE;
+  // One byte less at the top: lldb adds the size in 64 bits, and ends a listing at the last address.
+  const size = hole ? TOP - 2n * HOLE : start === 0n ? HOLE : HOLE - 1n;
+  return `start:${start.toString(16)};size:${size.toString(16)};${hole ? "" : "permissions:rwx;"}`;
+}

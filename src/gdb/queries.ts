@@ -1,6 +1,6 @@
 /** General queries: q and Q packets that ask about the target (GDB manual, E.4). */
-import { addressAndLength, ascii, hexText, PacketError } from "./text.ts";
-import { MEMORY_MAP } from "./memory.ts";
+import { addressAndLength, ascii, hexNumber, hexText, PacketError } from "./text.ts";
+import { MEMORY_MAP, memoryRegion } from "./memory.ts";
 import { DATA_BYTES, PACKET_BYTES } from "./sizes.ts";
 import { TARGET_XML } from "./layout.ts";
 import { threadChoice, threadId } from "./threads.ts";
@@ -93,6 +93,8 @@ export function query(text: string, vm: Machine, multiprocess: boolean, current:
       return "OK";
     case "qHostInfo":
       return `triple:${hexText("x86_64-unknown-none")};endian:little;ptrsize:8;`;
+    case "qMemoryRegionInfo":
+      return memoryRegion(hexNumber(text.slice(name.length + 1)));
     case "qProcessInfo":
       return `pid:1;triple:${hexText("x86_64-unknown-none")};endian:little;ptrsize:8;`;
     default:
