@@ -2,7 +2,16 @@
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
 import { gdb, has } from "./gdb_programs.ts";
-import { flat, type GuestMachine, gva, hosts, InputError, open, UnsupportedError } from "../mod.ts";
+import {
+  flat,
+  type GuestMachine,
+  gva,
+  hosts,
+  InputError,
+  open,
+  type Stop,
+  UnsupportedError,
+} from "../mod.ts";
 
 const qemu = (await hosts()).find((host) => host.backend === "qemu");
 const ignore = qemu?.usable !== true;
@@ -91,6 +100,26 @@ Deno.test({
       assert.equal((await history.stepBack()).rip, 0x1015n);
       assert.equal(await vm.memory.readUint(0x2002n, 1), 0n);
       await assert.rejects(() => history.goto(history.end + 1), InputError);
+    }),
+});
+
+Deno.test({
+  name: "history: a watchpoint is met at every write on the way back, and forwards again",
+  ignore,
+  fn: () =>
+    recorded(async (replay) => {
+      await using vm = await open({ ...OPTIONS, replay });
+      await vm.breakpoints.add(gva(0x2000n), { access: "write", size: 2 });
+      await vm.history.goto(LOOP_END);
+      const rounds = Array.from({ length: 40 }, (_, round) => `watchpoint ${4 * round + 2}`);
+      const met = async (how: () => Promise<Stop>) => {
+        const stops: string[] = [];
+        for (const _ of rounds) stops.push(`${(await how()).kind} ${vm.history.position}`);
+        return stops;
+      };
+      assert.deepEqual(await met(() => vm.history.continueBack()), rounds.toReversed());
+      assert.equal((await vm.history.continueBack()).kind, "step");
+      assert.deepEqual(await met(() => vm.continue()), rounds);
     }),
 });
 

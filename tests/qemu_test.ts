@@ -5,6 +5,7 @@ import {
   flat,
   gpa,
   type GuestMachine,
+  gva,
   hosts,
   HvshError,
   InputError,
@@ -45,6 +46,29 @@ Deno.test({
   name: "hosts() names QEMU's version",
   ignore,
   fn: () => assert.match(JSON.stringify(qemu), /QEMU \d/),
+});
+
+Deno.test({
+  name: "a watchpoint that an instruction with a breakpoint touches is told once",
+  ignore,
+  async fn() {
+    // inc ax; mov [0x2000], ax; jmp 0x1000
+    await using vm = await guest("40a30020ebfa");
+    await vm.breakpoints.add(gva(0x1001n));
+    await vm.breakpoints.add(gva(0x2000n), { access: "write", size: 2 });
+    const stops: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      const { kind, rip } = await vm.continue();
+      stops.push(`${kind} ${rip.toString(16)}`);
+      // What is changed where it stands makes no difference.
+      if (i === 1) await vm.vcpus[0].setRegisters({ rbx: 1n });
+    }
+    const both = ["breakpoint 1001", "watchpoint 1004"];
+    assert.deepEqual(stops, [...both, ...both, both[0]]);
+    assert.equal((await vm.step()).kind, "watchpoint");
+    assert.equal((await vm.step()).rip, 0x1000n);
+    assert.equal((await vm.step()).rip, 0x1001n);
+  },
 });
 
 Deno.test({

@@ -5,6 +5,7 @@ import type { RegisterName, Registers, RegisterValues } from "../vm/registers.ts
 import { linearRip } from "../x86/mode.ts";
 import { GoneError } from "./gone.ts";
 import type { Machine } from "./machine.ts";
+import { textOf } from "./packets.ts";
 import { planWrite } from "./register_plan.ts";
 import { asRegisters, Snapshot } from "./snapshot.ts";
 import { SIGABRT, SIGINT, SIGQUIT, SIGTRAP, type StopReply } from "./stop_reply.ts";
@@ -36,6 +37,14 @@ export class RemoteVcpu implements BackendVcpu {
   #slices = 0;
   /** It was seen in HLT with interrupts off in the slice before. */
   #maybeAsleep = false;
+  /**
+   * The next stop may tell of nothing that the guest did. After a step that a watchpoint told of, QEMU's translator tells
+   * of it again, without the watchpoint, before it lets the guest go on: the step's end and the watchpoint are two debug
+   * events to it.
+   */
+  #echo = false;
+  /** The answer to `g` when the guest was let go on from there. */
+  #echoOf: string | undefined;
 
   constructor(index: number, machine: Machine) {
     this.index = index;
@@ -43,6 +52,7 @@ export class RemoteVcpu implements BackendVcpu {
     machine.session.beforeRunning(() => {
       this.#latest?.materialise();
       this.#latest = undefined;
+      if (this.#echo) this.#echoOf = this.#general();
     });
   }
 
@@ -56,6 +66,10 @@ export class RemoteVcpu implements BackendVcpu {
       const { session } = this.#machine;
       const waiting = this.#machine.takeExit(this.index);
       if (waiting !== undefined) return waiting;
+      const kept = session.running ? undefined : session.kept();
+      const exit = kept && this.#told(kept);
+      // It stopped by itself while it was asked to: that is told before it runs on, unless its breakpoint is no more.
+      if (exit !== undefined && !(exit.kind === "unsupported" && isTrap(kept!))) return exit;
       if (!session.running) {
         this.#slices = 0;
         this.#maybeAsleep = false;
@@ -232,7 +246,8 @@ export class RemoteVcpu implements BackendVcpu {
       // Late, but it came.
       const reply = session.kept();
       if (reply !== undefined) return this.#told(reply, stepped);
-      if (!stepped || !history!.moved) await history!.pass();
+      const told = stepped && history!.moved ? undefined : await history!.pass();
+      if (told !== undefined) return this.trapped(told, stepped);
       return stepped ? this.#stepDone(0) : this.#arrived();
     } catch (error) {
       if (error instanceof GoneError) return this.#machine.lost(error.message);
@@ -274,7 +289,8 @@ export class RemoteVcpu implements BackendVcpu {
     if (reply.signal === SIGQUIT) return this.#machine.shutDown();
     if (reply.signal === SIGINT) {
       // It runs on by the next slice, unless it may not.
-      if (this.#machine.history?.met()) return SLICE;
+      const met = this.#machine.history?.met() ?? false;
+      if (met !== false) return met === true ? SLICE : this.trapped(met, false);
       return { kind: "unsupported", reason: "the guest was paused by somebody else" };
     }
     if (reply.signal === SIGABRT) {
@@ -287,6 +303,7 @@ export class RemoteVcpu implements BackendVcpu {
     if (reply.signal !== SIGTRAP) {
       return { kind: "unsupported", reason: `the stub stopped the guest with signal ${reply.signal}` };
     }
+    if (this.#machine.vcpus[index >= 0 ? index : this.index].#again(reply)) return SLICE;
     if (index !== this.index && index >= 0) {
       this.#machine.keepExit(index, this.#machine.vcpus[index].trapped(reply, false));
       return SLICE;
@@ -294,10 +311,30 @@ export class RemoteVcpu implements BackendVcpu {
     return this.trapped(reply, stepped);
   }
 
+  /** The next stop may tell of nothing that the guest did: it is gone on from that. */
+  echoes(): void {
+    this.#echo = true;
+  }
+
+  /** Whether that tells of a guest that did nothing; it is to go on then. */
+  #again({ watch }: StopReply & { kind: "signal" }): boolean {
+    const told = this.#echo && watch === undefined && this.#echoOf === this.#general();
+    this.#echo = false;
+    return told;
+  }
+
+  #general(): string {
+    return textOf(this.#machine.general(this.index));
+  }
+
   /** SIGTRAP on this vCPU: a step's end, or which breakpoints. */
   trapped(reply: StopReply & { kind: "signal" }, stepped: boolean): VmExit {
     const { traps } = this.#machine;
-    if (stepped) return this.#stepDone(reply.watch === undefined ? 0 : traps.explain(reply, -1n).hits);
+    if (stepped) {
+      if (reply.watch === undefined) return this.#stepDone(0);
+      this.echoes();
+      return this.#stepDone(traps.explain(reply, -1n).hits);
+    }
     const pc = linearRip(this.registers());
     const { hits, other } = traps.explain(reply, pc);
     if (hits === 0 && !other) {
@@ -319,6 +356,10 @@ export class RemoteVcpu implements BackendVcpu {
       remedy: "see msrs() for those that it shows",
     });
   }
+}
+
+function isTrap(reply: StopReply): boolean {
+  return reply.kind === "signal" && reply.signal === SIGTRAP;
 }
 
 /** The end of a step; where it led is asked for by few. */

@@ -18,6 +18,11 @@ export class RemoteTraps {
     this.#session = session;
   }
 
+  /** Whether there are watchpoints. */
+  get watching(): boolean {
+    return this.#slots.some((trap) => trap !== undefined && trap.access !== "execute");
+  }
+
   /** Puts these slots in place of those of before. @throws {UnsupportedError} If the stub refuses one. */
   set({ hardware }: Traps): void {
     const old = this.#slots;
@@ -59,8 +64,8 @@ export class RemoteTraps {
     }
   }
 
-  /** Takes everything out of the stub for a while; what is returned puts it back. */
-  suspend(): () => void {
+  /** Takes everything, or all but watchpoints, out of the stub for a while; what is returned puts it back. */
+  suspend(watchpoints = true): () => void {
     const slots = this.#slots;
     const others = [...this.#others.keys()];
     const each = (verb: "z" | "Z") => {
@@ -68,7 +73,8 @@ export class RemoteTraps {
         this.#send(`${verb}${SOFTWARE},${address.toString(16)},1`, "a breakpoint");
       }
     };
-    this.set({ hardware: [], int3: false });
+    const left = watchpoints ? [] : slots.map((trap) => trap?.access === "execute" ? undefined : trap);
+    this.set({ hardware: left, int3: false });
     each("z");
     return () => {
       this.set({ hardware: slots, int3: false });

@@ -83,7 +83,7 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
     if (replay !== undefined) machine.history = new QemuReplay(machine, qmp, end);
     links.add(streams.get("exit")!, (bytes) => machine.exited ??= bytes[0] << 1 | 1);
     const resources = cleanup.move();
-    return new RemoteBackend({
+    const backend = new RemoteBackend({
       name: "qemu",
       machine,
       console,
@@ -103,6 +103,9 @@ export async function openQemu(options: QemuOptions, host: QemuHost): Promise<Ba
         }
       },
     });
+    // The first step of a guest that is recorded ends before it has begun.
+    if (record !== undefined) backend.vcpus[0].echoes();
+    return backend;
   } catch (error) {
     if (error instanceof GoneError) throw await refusal(child, error.message);
     throw error;

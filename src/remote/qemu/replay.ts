@@ -6,12 +6,18 @@
  * while the guest ran: if the timer of idle time fires in that (softmmu/icount.c, icount_warp_rt), a reading of its clock
  * is left over that nobody reads any more, and the next run waits for it. Who runs over that place without standing there
  * gets past it.
+ *
+ * Where its stop for us and a watchpoint's come at once, QEMU 7.2 may tell of ours alone, and take the watchpoint for hit
+ * all the same (`watchpoint_hit` in softmmu/physmem.c): at the next hit it ends itself, with "Raised interrupt while not in
+ * I/O function". The next stop of a debugger's makes it forget that: a step, before anything else.
  */
 import { HvshError } from "../../vm/errors.ts";
 import type { BackendHistory } from "../../vm/history.ts";
 import { turn } from "../../vm/promise.ts";
+import { GoneError } from "../gone.ts";
 import type { Machine } from "../machine.ts";
 import type { QmpConnection } from "../qmp.ts";
+import type { StopReply } from "../stop_reply.ts";
 
 /** Instructions between two states: one to two seconds of replay. */
 const STRIDE = 50_000_000;
@@ -29,6 +35,11 @@ const MOST_TRIES = 3;
 /** How the states are called in QEMU. */
 const NAME = "hvsh-at-";
 
+const GO_ON = () => true;
+
+/** Why a guest stopped. */
+type Told = StopReply & { readonly kind: "signal" };
+
 /** The replay in one QEMU. */
 export class QemuReplay implements BackendHistory {
   readonly end: number;
@@ -42,6 +53,8 @@ export class QemuReplay implements BackendHistory {
   #seen = { at: 0, since: 0, again: 0 };
   /** Where the guest stood before it was let run, or stepped. */
   #from = 0;
+  /** A stop of ours may have come together with a watchpoint's. */
+  #suspect = false;
   /** How often in a row it was begun anew. */
   #tries = 0;
 
@@ -89,13 +102,35 @@ export class QemuReplay implements BackendHistory {
     return true;
   }
 
-  /** QEMU stopped the guest without a breakpoint: whether it was told to, to keep a state or for the limit. */
-  met(): boolean {
+  /**
+   * QEMU stopped the guest without a breakpoint: whether it was told to, to keep a state or for the limit, or what a
+   * watchpoint told meanwhile.
+   */
+  met(): boolean | Told {
     const at = this.position;
+    this.#suspect = this.#machine.traps.watching;
     if (at >= this.limit) return true;
-    const due = this.#states.at(-1)! + STRIDE;
-    if (at >= due && this.#states.length < MOST_STATES) this.#keep(at);
-    return at >= due;
+    if (at < this.#states.at(-1)! + STRIDE) return false;
+    const told = this.#suspect ? this.#forget() : undefined;
+    // Told of a watchpoint, the processor has a debug event before it still, which is no part of the recording.
+    if (told === undefined && this.#states.length < MOST_STATES) this.#keep(this.position);
+    return told ?? true;
+  }
+
+  /** A step, after which QEMU has forgotten of a watchpoint. @returns What that told. */
+  #forget(): Told | undefined {
+    const { session, vcpus } = this.#machine;
+    this.#suspect = false;
+    this.arm(true);
+    session.resumeStep(vcpus[0], true);
+    const told = session.poll(STALL_MS);
+    if (told?.kind === "ended") throw new GoneError(told.reason);
+    if (told?.watch !== undefined) {
+      vcpus[0].echoes();
+      return told;
+    }
+    session.halt();
+    return undefined;
   }
 
   /** Asked while the guest runs: whether it has stopped to go on, though nothing stopped it. */
@@ -113,10 +148,51 @@ export class QemuReplay implements BackendHistory {
     return this.position !== this.#from;
   }
 
-  /** A replay that is stalled does its next instruction, past any traps. @throws {HvshError} If it can't. */
-  async pass(): Promise<void> {
+  /**
+   * A replay that is stalled does its next instruction, past any breakpoints: from a kept state over that place, which
+   * the guest comes to from the instruction before.
+   *
+   * @returns What a watchpoint told of it.
+   * @throws {HvshError} If it can't.
+   */
+  async pass(): Promise<Told | undefined> {
     const at = this.position;
-    if (at < this.limit) await this.#seek(at + 1, () => true, true);
+    if (at >= this.limit) return undefined;
+    const { traps } = this.#machine;
+    await this.#seek(Math.max(this.start, at - 1), GO_ON, true);
+    const { limit } = this;
+    const putBack = traps.suspend(false);
+    try {
+      // At the limit the two stops could come at once.
+      this.limit++;
+      if (traps.watching) {
+        const told = await this.#watched(at);
+        if (told !== undefined && this.position === at + 1) return told;
+      }
+    } finally {
+      this.limit = limit;
+      putBack();
+    }
+    await this.#seek(at + 1, GO_ON, true);
+    return undefined;
+  }
+
+  /** Runs to what a watchpoint tells of behind `at`; not past a kept state or a stall. */
+  async #watched(at: number): Promise<Told | undefined> {
+    const { session } = this.#machine;
+    while (this.arm(false)) {
+      session.resume();
+      let told: StopReply | undefined;
+      while ((told = session.poll(SLICE_MS)) === undefined) {
+        await turn();
+        if (this.stalled) return undefined;
+      }
+      if (told.kind === "ended") throw new GoneError(told.reason);
+      this.#suspect = told.watch === undefined;
+      if (this.#suspect) return undefined;
+      if (this.position > at) return told;
+    }
+    return undefined;
   }
 
   seek(position: number, goOn: () => boolean): Promise<void> {
@@ -128,11 +204,17 @@ export class QemuReplay implements BackendHistory {
     const { session, traps } = this.#machine;
     const { limit } = this;
     const here = this.position;
-    if (position === here) return;
+    if (position === here && !anew) return;
+    if (this.#suspect) {
+      // Here there may be no instruction left.
+      this.#load(this.keptBefore(here));
+      this.#machine.revived();
+      this.#forget();
+    }
     const putBack = traps.suspend();
     try {
       const kept = this.keptBefore(position);
-      if (anew || position < here || kept > here) this.#load(kept);
+      if (anew || position < here || kept > here || this.position !== here) this.#load(kept);
       this.#machine.revived();
       this.limit = position;
       while (this.arm(false)) {
