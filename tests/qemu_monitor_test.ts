@@ -130,3 +130,25 @@ Deno.test("pictures that make no sense are refused; an empty image is of its siz
   }
   assert.equal(new DataView(emptyQcow2(1 << 30).buffer).getBigUint64(24), 1n << 30n);
 });
+
+Deno.test({
+  name: "`info block` tells of the drives that QEMU gives its guest",
+  ignore,
+  fn: () =>
+    inFolder(async (folder) => {
+      await Deno.writeFile(`${folder}/cd.iso`, new Uint8Array(64 << 10));
+      const shell = [
+        "run",
+        "-q",
+        "-A",
+        "--no-check",
+        new URL("../src/repl/main.ts", import.meta.url).pathname,
+      ];
+      const guest = ["--norc", "--backend", "qemu", "-cdrom", `${folder}/cd.iso`];
+      const { stdout } = await new Deno.Command(Deno.execPath(), {
+        args: [...shell, ...guest, "-c", "info block"],
+      })
+        .output();
+      assert.match(new TextDecoder().decode(stdout), /^ide1-cd0 .*cd\.iso \(raw, read-only\)\n/);
+    }),
+});

@@ -234,6 +234,16 @@ test("serial hands the keys to the guest's console, until Ctrl-]", async (f) => 
   await left(f, 0);
 });
 
+test("Ctrl-] and Ctrl-\\ that come after `serial` has ended by itself are no part of the next line", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  await terminal.press("C-]", "C-\\");
+  await terminal.enter("6 * 7");
+  await terminal.waitFor(/^42 {2}0x2a$/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
 test("Ctrl-R finds older lines", async (f) => {
   const { terminal } = f;
   await start(f, "");

@@ -36,6 +36,9 @@ const PARTIAL_LINE_LIMIT = 4096;
 /** Most keys that are kept for the next line while a command runs. */
 const AHEAD_LIMIT = 4096;
 
+/** Ctrl-\ and Ctrl-], which node:readline would put into the line. Ctrl-] may come late, to leave a `serial` that is over. */
+const NO_TEXT: readonly unknown[] = ["\x1c", "\x1d"];
+
 /**
  * Line editing over node:readline. Only while a line is being typed is Ctrl-C a key; while a command runs it is
  * a signal. What is printed while a line is typed goes above it; what is typed while a command runs is for the
@@ -134,6 +137,7 @@ export class Editor implements Output, Keyboard {
   }
 
   #lineKey(text: string | undefined, key: Key): void {
+    if (NO_TEXT.includes(key.sequence)) return;
     if (!this.#search.take(text, key)) this.#editKey(text, key);
   }
 

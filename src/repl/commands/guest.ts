@@ -156,9 +156,13 @@ export function infoMemoryTree(session: Session): Answer {
   return { text: `memory\n${text.join("")}`, data: rows };
 }
 
-/** `info drives`: in QEMU's place of `info block`. */
-export function infoDrives(session: Session): Answer {
-  const { drives } = guest(session);
+/** `info drives`: in QEMU's place of `info block`, which answers itself where the drives are QEMU's. */
+export async function infoDrives(session: Session): Promise<Answer> {
+  const { drives, monitor } = guest(session);
+  if (monitor !== undefined) {
+    const answer = await (await import("./monitor.ts")).qemu(session, "info block");
+    if (answer.text !== "") return answer;
+  }
   if (drives.length === 0) return { text: "No drives.\n", data: [] };
   const data = drives.map(({ name, kind, medium, changes }) => ({
     name,
