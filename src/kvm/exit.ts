@@ -63,7 +63,8 @@ const EMULATION = {
   bytes: AT.exit + exit_emulation_failure.offsets.insn_bytes,
 };
 
-const HALT: VmExit = { kind: "halt" };
+/** HLT, with nothing more to tell. */
+export const HALT: VmExit = { kind: "halt" };
 const SHUTDOWN: VmExit = { kind: "shutdown" };
 const IRQ_WINDOW: VmExit = { kind: "irq-window" };
 

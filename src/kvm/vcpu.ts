@@ -4,13 +4,14 @@ import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
 import { type InternalErrorExit, isAccess, type VmExit } from "../vm/exit.ts";
 import type { Registers, RegisterValues } from "../vm/registers.ts";
-import { standsAtHlt } from "./at_hlt.ts";
+import { standsAtHlt, standsBehindHlt } from "./at_hlt.ts";
 import { machineClosed } from "./closed.ts";
 import { completeInstruction } from "./complete.ts";
 import { FLAG, kvm_regs, kvm_sregs } from "./abi.ts";
 import { DebugModes, MODE } from "./debug_modes.ts";
-import { ExitDecoder, SLICE } from "./exit.ts";
+import { ExitDecoder, HALT, SLICE } from "./exit.ts";
 import { enterHandler, hideTrapFlag, stepByHand } from "../x86/hand_step.ts";
+import { LateSleep } from "./late_sleep.ts";
 import { PendingInterrupts } from "./pending.ts";
 import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts";
 import { planWrite } from "./register_write.ts";
@@ -22,6 +23,8 @@ import type { VcpuFd } from "./vcpu_fd.ts";
 import type { VcpuThread } from "./vcpu_thread.ts";
 
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
+/** RIP's low half, of the page's 32-bit words. */
+const LOW_RIP = RIP * 2;
 const CR8 = kvm_sregs.offsets.cr8;
 const CR0 = AT.sregs / 8 + kvm_sregs.offsets.cr0 / 8;
 /** CR0.PE. */
@@ -49,6 +52,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
   #kicked = false;
   /** The last entry ended in HLT, without an in-kernel irqchip. */
   #halted = false;
+  readonly #late = new LateSleep();
   readonly #pending: PendingInterrupts;
   /** The instruction being stepped is PUSHF, in real mode. */
   #hideFlag = false;
@@ -91,7 +95,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       const met = this.#toWindow();
       if (met !== undefined) return met;
     }
-    if (this.#modes.now !== MODE.run) this.#setMode(MODE.run);
+    this.#leaveSteps();
     this.#stepping = false;
     return this.#enter(true);
   }
@@ -108,12 +112,14 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       // The access was the step's own instruction, and now it is done.
       if (ofStep) return this.#decoder.stepDone(this.#linearRip());
     }
+    this.#late.from = this.page.words32[LOW_RIP];
     const offer = options.interrupts === true;
     const mode = this.#stepMode(options);
     if (this.#losesSteps) return this.#carefulStep(mode, offer);
     if (this.#modes.now !== mode) this.#setMode(mode);
     this.#stepping = true;
-    return this.#enter(offer);
+    const exit = this.#enter(offer);
+    return exit.kind === "debug" && !this.context.irqchip && this.#overHlt() ? this.#left(HALT) : exit;
   }
 
   steps(count: number, options: StepOptions, watch?: (registers: Registers) => boolean): StepRun {
@@ -137,7 +143,11 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
    */
   #stepsInARow(count: number, watch?: (registers: Registers) => boolean): StepRun {
     const { state } = this;
+    const late = this.#late;
+    const { words32 } = this.page;
+    const alone = !this.context.irqchip;
     for (let done = 0; done < count;) {
+      late.from = words32[LOW_RIP];
       state.entering();
       if (this.kvmRun() < 0) return { done, exit: this.#interrupted() };
       if (!this.#decoder.stepped) {
@@ -145,6 +155,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
         if (exit.kind !== "internal-error" || !this.#completed(exit)) return { done, exit: this.#left(exit) };
         return { done, exit: this.#decoder.stepDone(this.#linearRip()) };
       }
+      if (alone && this.#overHlt()) return { done, exit: this.#left(HALT) };
       done++;
       if (watch !== undefined && !watch(this.#taking())) return { done };
     }
@@ -257,7 +268,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
         bytes[AT.requestInterruptWindow] = 0;
         if (this.#pending.waiting) continue;
       }
-      if (exit.kind === "halt" && offer && this.#pending.takable) continue;
+      if (exit.kind === "halt" && (offer && this.#pending.takable || this.#sleptLate())) continue;
       if (exit.kind === "internal-error" && this.#completed(exit)) {
         if (this.#stepping) return this.#decoder.stepDone(this.#linearRip());
         continue;
@@ -345,7 +356,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
   /** Lets it run in its thread: `collect` gives the exit once it is `back`. */
   launch(): void {
     if (this.#unanswered !== undefined || this.#arrived !== undefined) this.#refuseUnanswered();
-    if (this.#modes.now !== MODE.run) this.#setMode(MODE.run);
+    this.#leaveSteps();
     this.alive();
     this.#stepping = false;
     this.state.entering();
@@ -418,6 +429,27 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     return BigInt.asUintN(64, csBase + this.rip);
   }
 
+  /** To where it runs freely. A HLT that was stepped over last puts it to sleep now, if KVM has not done so. */
+  #leaveSteps(): void {
+    if (this.#modes.now === MODE.run) return;
+    this.#setMode(MODE.run);
+    if (this.context.irqchip && this.#overHlt()) this.fd.setMpState(FLAG.MP_STATE_HALTED);
+    this.#late.leaveSteps();
+  }
+
+  /** Whether the last step was over HLT. Without an irqchip that is asked before a patch may stand in its place. */
+  #overHlt(): boolean {
+    return this.#late.byOne(this.page.words32[LOW_RIP]) &&
+      standsBehindHlt(this.registers(), this.context.memory);
+  }
+
+  /** Whether it fell asleep for a HLT of before, and may go on. */
+  #sleptLate(): boolean {
+    if (!this.#late.owed || standsBehindHlt(this.registers(), this.context.memory)) return false;
+    this.#late.owed = false;
+    return true;
+  }
+
   #setMode(mode: number): void {
     if (this.#closed) throw machineClosed();
     this.state.flush();
@@ -448,7 +480,9 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       case FLAG.MP_STATE_INIT_RECEIVED:
         return "wait-for-sipi";
       case FLAG.MP_STATE_HALTED:
-        return open ? "halted" : "halted-forever";
+        if (!this.#sleptLate()) return open ? "halted" : "halted-forever";
+        this.fd.setMpState(FLAG.MP_STATE_RUNNABLE);
+        return "no";
       default:
         return "no";
     }
@@ -482,7 +516,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       // Without an in-kernel LAPIC KVM takes CR8 from here at each entry (api.rst, struct kvm_run).
       this.page.words64[AT.cr8 / 8] = this.page.words64[(AT.sregs + CR8) / 8];
     }
-    if (values.rip !== undefined) this.#wake();
+    if (values.rip !== undefined) {
+      this.#late.forget();
+      this.#wake();
+    }
     // KVM puts TF into RFLAGS when a step is asked for, at the RIP of that moment: it has to be asked again.
     if (this.#modes.now !== MODE.run) this.#modes.now = MODE.unknown;
   }
@@ -527,6 +564,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     this.#inFlight = false;
     this.#unanswered = undefined;
     this.#halted = false;
+    this.#late.forget();
     this.#pending.clear();
     this.state.discard();
     restorePowerOn(this.fd, this.context, this.#powerOn);

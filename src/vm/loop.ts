@@ -208,6 +208,8 @@ export class RunLoop {
   /** The same from the step's first exit on. */
   finishStep(vcpu: BackendVcpu, exit: VmExit, options?: StepOptions): MaybePromise<StopCause | undefined> {
     this.#backend.parallel?.doorbells?.answer(true);
+    // One that slept in HLT has been moved on.
+    if (exit.kind === "debug" && this.#halted.size > 0) this.#halted.delete(vcpu);
     if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
     const next = this.#afterStep(vcpu, exit, options);
     return next === AGAIN ? this.step(vcpu, options) : next;

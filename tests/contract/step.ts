@@ -185,6 +185,9 @@ export const STEP_CASES: readonly Case[] = group("step", {
     const stop = await vm.step();
     assert.ok(stop.kind === "halt" || stop.kind === "step", stop.kind);
     assert.equal(stop.rip, at(2));
+    if (stop.kind === "halt") return;
+    const end = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.deepEqual([end.kind, end.rip], ["halt", at(2)]);
   },
 
   "steps tell the truth about memory": async (c) => {
