@@ -56,16 +56,6 @@ export function frame(state: VgaState): Frame {
   };
 }
 
-/** Whether the beam shows nothing, and whether it flies back to the top, at a moment of device time. */
-export function beam(state: VgaState, now: bigint): { readonly blank: boolean; readonly retrace: boolean } {
-  const { columns, totalColumns, lines, totalLines, retraceStart, retraceEnd, lineNs } = frame(state);
-  const frameNs = BigInt(Math.max(1, Math.round(lineNs * totalLines)));
-  const position = Number(now % frameNs) / lineNs;
-  const line = Math.floor(position);
-  const column = (position - line) * totalColumns;
-  return { blank: line >= lines || column >= columns, retrace: line >= retraceStart && line < retraceEnd };
-}
-
 /** Where the picture starts in the planes. */
 export function startAddress({ crtc }: VgaState): number {
   return crtc[0x0c] << 8 | crtc[0x0d];

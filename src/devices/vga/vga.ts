@@ -19,6 +19,7 @@ import { PCI_BITS } from "../pci/pci_bits.ts";
 import { type BarRange, PciFunction } from "../pci/pci_function.ts";
 import { list, restoreRecord, saveRecord, type Shape, text } from "../state.ts";
 import { decode, readPlanes, WINDOW, WINDOW_BYTES, writePlanes } from "./data_path.ts";
+import { Beam } from "./beam.ts";
 import { bankBase, DISPI, dispiEnabled, dispiLinear, dispiPicture, readDispi, writeDispi } from "./dispi.ts";
 import { DirectWindow } from "./direct_window.ts";
 import { frame, startAddress } from "./crtc.ts";
@@ -93,7 +94,7 @@ export class Vga extends PciFunction {
     text: [{ space: "mmio", start: WINDOW + 0x1_8000, length: 0x8000, direction: "write" }],
   };
   readonly #memory: VideoMemory;
-  readonly #time: Timebase;
+  readonly #beam: Beam;
   readonly #options: VgaOptions;
   readonly #direct: DirectWindow;
   #state: VgaState;
@@ -117,7 +118,7 @@ export class Vga extends PciFunction {
     });
     this.#memory = memory;
     this.#direct = new DirectWindow(memory);
-    this.#time = options.time;
+    this.#beam = new Beam(options.time);
     this.#options = options;
     if (options.configured) {
       this.config.initial(COMMAND, COMMAND_IO_BIT | COMMAND_MEMORY_BIT, 2);
@@ -159,7 +160,7 @@ export class Vga extends PciFunction {
       this.#direct.touched(this.#state, this.host);
     } else {
       for (let i = 0; i < data.length; i++) {
-        data[i] = readPort(this.#state, Number(start) + offset + i, this.#time);
+        data[i] = readPort(this.#state, Number(start) + offset + i, this.#beam);
       }
     }
   }
@@ -319,7 +320,7 @@ export class Vga extends PciFunction {
   #readRegisters(offset: number, data: Uint8Array): void {
     if (offset >= REGISTERS_PORTS && offset + data.length <= REGISTERS_PORTS + 0x20) {
       const port = 0x3c0 + offset - REGISTERS_PORTS;
-      for (let i = 0; i < data.length; i++) data[i] = readPort(this.#state, port + i, this.#time);
+      for (let i = 0; i < data.length; i++) data[i] = readPort(this.#state, port + i, this.#beam);
     } else if (this.#isDispi(offset, data)) {
       const value = readDispi({ ...this.#state, dispiIndex: (offset - REGISTERS_DISPI) >> 1 }, this.#memory);
       data[0] = value;

@@ -3,8 +3,7 @@
  *
  * Data sheet: IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem"; Intel 965G PRM, volume 3, chapter 2.
  */
-import type { Timebase } from "../device_clock.ts";
-import { beam } from "./crtc.ts";
+import type { Beam } from "./beam.ts";
 import { wideDac } from "./dispi.ts";
 import {
   ATTRIBUTE_REGISTERS,
@@ -32,7 +31,7 @@ const BLANK_BIT = 0x01;
 const RETRACE_BIT = 0x08;
 
 /** The guest reads a port. */
-export function readPort(state: VgaState, port: number, time: Timebase): number {
+export function readPort(state: VgaState, port: number, beam: Beam): number {
   const { sequencer, crtc, graphics, attribute } = state;
   switch (port) {
     case 0x3c0:
@@ -71,8 +70,8 @@ export function readPort(state: VgaState, port: number, time: Timebase): number 
       return crtc[state.crtcIndex] ?? 0;
     case 10: {
       state.attributeData = false;
-      const { blank, retrace } = beam(state, time.now());
-      return (blank || retrace ? BLANK_BIT : 0) | (retrace ? RETRACE_BIT : 0);
+      const { blank, retrace } = beam.poll(state);
+      return (blank ? BLANK_BIT : 0) | (retrace ? RETRACE_BIT : 0);
     }
   }
   return 0xff;

@@ -251,6 +251,26 @@ Deno.test("vga: retrace follows the clock at 70 frames a second, and turns the a
   assert.equal(screen.guest.in(0x3ba), 0xff, "in colour modes the other addresses are empty");
 });
 
+Deno.test("vga: who polls slower than the retrace lasts misses none, and who looks seldom is told what is", () => {
+  const { guest } = new MockScreen({ configured: true });
+  const rises = (step: number) => {
+    let seen = 0, last = 8;
+    for (let ns = 0; ns < 1e9; ns += step) {
+      const status = guest.in(0x3da) & 8;
+      if (status > last) seen++;
+      last = status;
+      guest.advance(step);
+    }
+    return seen;
+  };
+  for (const step of [20_000, 97_000, 333_000, 1_700_000]) {
+    const seen = rises(step);
+    assert.ok(Math.abs(seen - 70) <= 1, `${seen} retraces seen at a poll each ${step} ns`);
+  }
+  // The retrace lasts two of 449 lines.
+  assert.ok(rises(5_000_000) < 10, "a program that draws between its looks");
+});
+
 Deno.test("vga: registers have the bits of the chip, and CR00 to CR07 can be protected", () => {
   const { guest, ...screen } = new MockScreen({ configured: true });
   void screen;
