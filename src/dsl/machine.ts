@@ -45,6 +45,7 @@ import { InterruptInputs } from "./interrupt_inputs.ts";
 import { GuestInterrupts } from "./interrupts.ts";
 import { monitorOf } from "./monitor.ts";
 import { type Keyboard, keyboardOf } from "./keyboard.ts";
+import { type Mouse, mouseOf } from "./mouse.ts";
 import { Lending } from "./lending.ts";
 import { LinuxView } from "./linux.ts";
 import { loadImage } from "./load.ts";
@@ -265,6 +266,14 @@ export class GuestMachine implements Machine {
   get keyboard(): Keyboard | undefined {
     for (const { device } of this.devices.list()) {
       if (device instanceof I8042) return keyboardOf(device.keyboard);
+    }
+    return undefined;
+  }
+
+  /** Its PS/2 mouse; undefined if it has none. */
+  get mouse(): Mouse | undefined {
+    for (const { device } of this.devices.list()) {
+      if (device instanceof I8042) return mouseOf(device.mouse);
     }
     return undefined;
   }

@@ -128,6 +128,7 @@ export {
 } from "./virtio.ts";
 export type { Drive, DriveChanges, DriveName, FloppyName, IdeName } from "./drives.ts";
 export type { Keyboard } from "./keyboard.ts";
+export type { Mouse, MouseButton } from "./mouse.ts";
 export type { Sound, Tone } from "../devices/speaker.ts";
 export { Screen } from "./screen.ts";
 export { ByteDevice } from "../devices/byte_device.ts";

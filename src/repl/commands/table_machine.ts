@@ -210,7 +210,7 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["eject"],
     group: "devices",
-    summary: "takes the CD out of a CD-ROM drive",
+    summary: "takes the CD or floppy disk out of a drive",
     usage: ["eject DRIVE", "eject -f DRIVE"],
     details: "A guest that has locked the tray is asked to let go; -f takes the CD all the same.",
     needsGuest,
@@ -219,7 +219,7 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["change"],
     group: "devices",
-    summary: "puts another CD into a CD-ROM drive",
+    summary: "puts another CD or floppy disk into a drive",
     usage: ["change DRIVE FILE", "change -f DRIVE FILE"],
     details: "The guest is told of it, as of one that a person puts in.",
     needsGuest,
