@@ -24,11 +24,6 @@ function big(value: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => Math.floor(value / 2 ** (8 * (count - 1 - i))) & 0xff);
 }
 
-/** Characters in `count` bytes, filled up with spaces. */
-function text(value: string, count: number): number[] {
-  return Array.from(value.padEnd(count).slice(0, count), (c) => c.charCodeAt(0) & 0x7f);
-}
-
 /** An answer that starts with its own length, which does not count the `count` bytes it takes. */
 function lengthFirst(rest: readonly number[], count: number): number[] {
   return [...big(rest.length, count), ...rest];
@@ -47,25 +42,6 @@ function address(lba: number, msf: boolean): number[] {
 /** SPC-2 7.20: fixed format. */
 export function requestSense({ key, code, qualifier }: Sense): number[] {
   return [0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, code, qualifier, 0, 0, 0, 0];
-}
-
-/** SPC-2 7.3.2: a removable CD-ROM drive. */
-export function inquiry(model: string, firmware: string): number[] {
-  const [vendor, ...product] = model.split(" ");
-  // Response data format 1 is that of ATAPI.
-  return [
-    0x05,
-    0x80,
-    0x00,
-    0x21,
-    31,
-    0,
-    0,
-    0,
-    ...text(vendor, 8),
-    ...text(product.join(" "), 16),
-    ...text(firmware, 4),
-  ];
 }
 
 /** MMC-3 6.1.12: the last block and the length of one. */
@@ -97,8 +73,13 @@ export function readToc(
   );
 }
 
-function profileOf({ blocks }: CdStatus): number {
-  return blocks === 0 ? 0 : blocks > CD_BLOCKS ? PROFILE_DVD_ROM : PROFILE_CD_ROM;
+/** Whether the medium is too large for a CD. */
+export function isDvd({ blocks }: CdStatus): boolean {
+  return blocks > CD_BLOCKS;
+}
+
+function profileOf(status: CdStatus): number {
+  return status.blocks === 0 ? 0 : isDvd(status) ? PROFILE_DVD_ROM : PROFILE_CD_ROM;
 }
 
 /** MMC-3 6.4: the features from `first` on, or only it, or those that are current. */

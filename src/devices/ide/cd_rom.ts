@@ -7,6 +7,8 @@ import type { BlockBacking } from "../../vm/block.ts";
 import * as a from "./ata.ts";
 import * as answer from "./cd_answers.ts";
 import { type CdState, checkedCd, initialCd, type SavedCd } from "./cd_state.ts";
+import { inquiry, vitalProductData } from "./cd_inquiry.ts";
+import { readDvdStructure } from "./dvd_structure.ts";
 import { BUFFER_BYTES, IdeDrive } from "./drive.ts";
 import { identifyCdRom, type Identity } from "./identify.ts";
 import { frameSectors, RAW_BYTES } from "./raw_sectors.ts";
@@ -217,10 +219,12 @@ export class CdRom extends IdeDrive {
         Object.assign(cd, SENSE.NONE);
         return this.#reply(sense, packet[4]);
       }
-      case O.INQUIRY:
-        // Vital product data pages are not there.
-        if (packet[1] & 0x01 || packet[2] !== 0) return this.#refuse(SENSE.INVALID_FIELD);
-        return this.#reply(answer.inquiry(this.#identity.model, this.#identity.firmware), packet[4]);
+      case O.INQUIRY: {
+        const vital = (packet[1] & 0x01) !== 0;
+        if (!vital && packet[2] !== 0) return this.#refuse(SENSE.INVALID_FIELD);
+        const data = vital ? vitalProductData(this.#identity, packet[2]) : inquiry(this.#identity);
+        return data === undefined ? this.#refuse(SENSE.INVALID_FIELD) : this.#reply(data, packet[4]);
+      }
       case O.START_STOP_UNIT:
         return this.#startStop((packet[4] & 0x02) !== 0, (packet[4] & 0x01) !== 0);
       case O.PREVENT_ALLOW_MEDIUM_REMOVAL:
@@ -263,6 +267,14 @@ export class CdRom extends IdeDrive {
         if (control === 3) return this.#refuse(SENSE.SAVING_NOT_SUPPORTED);
         const page = answer.modeSense(this.#status, packet[2] & 0x3f, control === 1);
         return page === undefined ? this.#refuse(SENSE.INVALID_FIELD) : this.#reply(page, allocation);
+      }
+      case O.READ_DVD_STRUCTURE: {
+        if (!this.#ready()) return;
+        if (!answer.isDvd(this.#status)) return this.#refuse(SENSE.INCOMPATIBLE_MEDIUM);
+        const structure = readDvdStructure(this.#blocks, packet[7], packet[6]);
+        return structure === undefined
+          ? this.#refuse(SENSE.INVALID_FIELD)
+          : this.#reply(structure, view.getUint16(8));
       }
       case O.SET_CD_SPEED:
         return this.#good();

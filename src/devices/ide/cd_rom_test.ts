@@ -7,6 +7,7 @@ import { OPERATION } from "./scsi.ts";
 const C = a.COMMAND;
 const O = OPERATION;
 const BLOCKS = 200;
+const DVD_BLOCKS = 400_000;
 
 function cd(medium: TestStore | "empty" = new TestStore(BLOCKS * 4)) {
   const driver = new MockDriver({ secondary: { master: { cdrom: medium } } }, 1);
@@ -19,6 +20,13 @@ function cd(medium: TestStore | "empty" = new TestStore(BLOCKS * 4)) {
     return [data[2], data[12], data[13]];
   };
   return { driver, drive, sense, store: medium as TestStore };
+}
+
+/** A medium of the size of a DVD, of which nobody reads a block. */
+class Dvd extends TestStore {
+  override get size(): number {
+    return DVD_BLOCKS * 2048;
+  }
 }
 
 function read10(lba: number, blocks: number): number[] {
@@ -207,4 +215,50 @@ Deno.test("cd: an empty drive, a medium that comes and goes, and a locked tray",
   assert.equal(driver.answer().data.length, 32 * 2048);
   assert.equal(driver.status, 0x51);
   assert.deepEqual(ready(), [2, 0x3a, 1]);
+});
+
+Deno.test("cd: vital product data name the drive, and other pages are refused", () => {
+  const { driver, sense } = cd();
+  const ask = (page: number, room = 255) => {
+    driver.packet([O.INQUIRY, 1, page, 0, room]);
+    return driver.answer().data;
+  };
+  assert.deepEqual([...ask(0x00)], [5, 0, 0, 3, 0x00, 0x80, 0x83]);
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  const serial = ask(0x80);
+  assert.deepEqual([serial.length, serial[3]], [24, 20]);
+  const names = ask(0x83);
+  assert.deepEqual([names.length, names[3]], [100, 96]);
+  assert.equal(text(names.slice(8, 28)), text(serial.slice(4)));
+  assert.deepEqual([...names.slice(28, 32)], [2, 1, 0, 68]);
+  assert.equal(text(names.slice(32, 80)).trimEnd(), "ATA     HVSH DVD-ROM");
+  assert.equal(ask(0x83, 10).length, 10, "cut to the room there is");
+  driver.packet([O.INQUIRY, 1, 0x42, 0, 255]);
+  driver.answer();
+  assert.deepEqual(sense(), [5, 0x24, 0]);
+});
+
+Deno.test("cd: a DVD's structures can be read, a CD's and those that are not there are refused", () => {
+  const { driver, sense } = cd(new Dvd(4));
+  driver.packet([O.TEST_UNIT_READY]);
+  const ask = (format: number, layer = 0, room = 4096) => {
+    driver.packet([O.READ_DVD_STRUCTURE, 0, 0, 0, 0, 0, layer, format, room >> 8, room & 0xff]);
+    return driver.answer().data;
+  };
+  const physical = ask(0x00);
+  assert.equal(physical.length, 2052);
+  const view = new DataView(physical.buffer, physical.byteOffset);
+  assert.deepEqual([view.getUint16(0), view.getUint32(8)], [2050, 0x30000]);
+  assert.equal(view.getUint32(12) - view.getUint32(8) + 1, DVD_BLOCKS);
+  assert.deepEqual([...ask(0x01)], [0, 6, 0, 0, 0, 0, 0, 0]);
+  assert.equal(ask(0x04, 0, 12).length, 12);
+  assert.deepEqual([...ask(0xff)].filter((_, i) => i >= 4 && i % 4 === 0), [0, 1, 4]);
+  for (const [format, layer] of [[0x00, 1], [0x03, 0]]) {
+    ask(format, layer);
+    assert.deepEqual(sense(), [5, 0x24, 0]);
+  }
+  const small = cd();
+  small.driver.packet([O.READ_DVD_STRUCTURE, 0, 0, 0, 0, 0, 0, 0, 8, 4]);
+  small.driver.answer();
+  assert.deepEqual(small.sense(), [5, 0x30, 0]);
 });
