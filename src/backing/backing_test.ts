@@ -91,6 +91,8 @@ Deno.test("disk: a file that is removed, replaced or shrunk while in use gives f
       Deno.truncateSync(path, 3 * SECTOR + 7);
       assert.equal(disk.read(2 * SECTOR, sector), undefined);
       assert.equal(disk.read(3 * SECTOR, sector)?.kind, "shrunk");
+      // Behind the end too, right after the file was looked at.
+      assert.match(disk.read(6 * SECTOR, sector)?.message ?? "", /now ends at 1543/);
       assert.match(disk.write(7 * SECTOR, sector)?.message ?? "", /had 4096 bytes and now ends at 1543/);
       assert.equal(Deno.statSync(path).size, 3 * SECTOR + 7); // did not grow again
       Deno.removeSync(path);

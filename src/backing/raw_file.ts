@@ -79,7 +79,9 @@ export class RawFile implements BlockBacking, Disposable {
     if (fault !== undefined) return fault;
     const done = this.#file.read(at, into);
     if (done < 0) return faultOf(this.name, "read", done);
-    return done < into.length ? this.#shrunk(at + done) : undefined;
+    if (done === into.length) return undefined;
+    // Where it ends is not where this read ended: that may have begun behind it.
+    return this.#usable(at, into.length) ?? this.#shrunk(at + done);
   }
 
   /** Stores `bytes` from `at`. */
