@@ -32,6 +32,9 @@ export interface KvmOptions extends BackendOptions {
   readonly threadProgram?: URL;
 }
 
+/** APIC ids have 8 bits, and the last is everybody (SDM vol. 3A, 11.6.2.1): as many as QEMU's PC may have. */
+const MOST_CPUS = 255;
+
 /** @throws {InputError} If the number of vCPUs makes no sense. */
 function checkCpus(options: BackendOptions, most: number): void {
   const { cpus, irqchip, pit } = options;
@@ -81,7 +84,7 @@ export class KvmBackend implements Backend, Disposable {
     checkMemorySize(options.memory);
     using cleanup = new DisposableStack();
     const system = cleanup.use(KvmSystem.open(device));
-    checkCpus(options, Math.max(1, system.capability(CAP.MAX_VCPUS)));
+    checkCpus(options, Math.max(1, Math.min(system.capability(CAP.MAX_VCPUS), MOST_CPUS)));
     // Disposal runs backwards: vCPUs, machine, and only then the memory that KVM has the addresses of.
     const memory = cleanup.use(new DisposableStack());
     this.#vm = cleanup.use(new KvmVm(system, options));
