@@ -25,6 +25,7 @@ async function end(child: Deno.ChildProcess): Promise<{ code: number; stdout: st
 /** A module that never awaits, and an input that awaits what is there. */
 const STUCK = [
   ["SIGTERM", "-x", fileURLToPath(new URL("stuck_module.ts", import.meta.url))],
+  ["SIGQUIT", "-x", fileURLToPath(new URL("stuck_module.ts", import.meta.url))],
   ["SIGINT", "-c", "Deno.stdout.writeSync(new TextEncoder().encode('stuck')); for (;;) await 0"],
 ] as const;
 

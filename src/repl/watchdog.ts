@@ -3,7 +3,7 @@
  * the main thread from hearing signals, but a Worker still hears them.
  *
  * The watchdog asks the main thread at each signal; if no answer comes, it tells how to leave, and at the next
- * Ctrl-C, or after SIGTERM or SIGHUP, ends the process. Nothing is saved then: a guest of ours ends with it.
+ * Ctrl-C, or after SIGTERM, SIGHUP or SIGQUIT (Ctrl-\), ends the process. Nothing is saved then: a guest of ours ends with it.
  * A script has nobody to ask: one Ctrl-C ends it.
  */
 export class Watchdog implements Disposable {

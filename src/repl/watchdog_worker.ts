@@ -62,7 +62,7 @@ Deno.addSignalListener("SIGINT", () => {
   }, ANSWER_LIMIT);
 });
 
-for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+for (const signal of ["SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
   Deno.addSignalListener(signal, () => ask(end, END_LIMIT));
 }
 
