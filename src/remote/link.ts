@@ -35,6 +35,11 @@ const PATIENCE_MS = 50;
  */
 const SPIN_MS = 0.2;
 const SOON_MS = 0.5;
+/**
+ * Where others want the processors, the other side can't answer meanwhile: behind each time in vain, twice as many waits
+ * go by until it is tried again, up to this.
+ */
+const MOST_SLEEPS = 255;
 /** With one processor, to ask again keeps the other side from answering. */
 const SEVERAL = navigator.hardwareConcurrency > 1;
 
@@ -48,6 +53,9 @@ export class Links implements Disposable {
   #looked = 0;
   /** What was waited for last came soon. */
   #soon = false;
+  /** Waits without asking again that are left, and how many there were to be. */
+  #sleeps = 0;
+  #mostSleeps = 0;
   readonly #takers = new Map<Stream, (bytes: Uint8Array) => void>();
 
   constructor(waiter: Waiter) {
@@ -88,13 +96,19 @@ export class Links implements Disposable {
   until(done: () => boolean, timeoutMs: number, all = false): boolean {
     if (done()) return true;
     const begin = performance.now();
-    const spinning = this.#soon ? begin + SPIN_MS : begin;
+    const spins = this.#soon && --this.#sleeps < 0;
+    const spinning = spins ? begin + SPIN_MS : begin;
     for (let now = begin;; now = performance.now()) {
       const left = begin + timeoutMs - now;
       this.pump(now < spinning ? 0 : Math.max(0, Math.ceil(left)), all, now);
       const over = done();
       if (!over && left > 0) continue;
-      this.#soon = SEVERAL && performance.now() - begin < SOON_MS;
+      const end = performance.now();
+      this.#soon = SEVERAL && end - begin < SOON_MS;
+      if (spins) {
+        const most = this.#mostSleeps;
+        this.#sleeps = this.#mostSleeps = end < spinning ? most >> 1 : Math.min(MOST_SLEEPS, 2 * most + 1);
+      }
       return over;
     }
   }
