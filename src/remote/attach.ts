@@ -3,6 +3,7 @@ import type { Backend, MemoryRegion } from "../vm/backend.ts";
 import type { Capability } from "../vm/capabilities.ts";
 import { HvshError, InputError } from "../vm/errors.ts";
 import { GdbConnection } from "./connection.ts";
+import { GoneError } from "./gone.ts";
 import { Links, type Stream, type Waiter } from "./link.ts";
 import { Machine } from "./machine.ts";
 import { regionsOfTree } from "./memory_tree.ts";
@@ -35,7 +36,7 @@ export async function attachStub(streams: AttachStreams, waiter: Waiter): Promis
   const links = cleanup.use(new Links(waiter));
   const qmp = streams.qmp === undefined ? undefined : new QmpConnection(links, streams.qmp);
   const ran = qmp === undefined || isRunning(qmp);
-  const session = new Session(new GdbConnection(links, await streams.gdb()));
+  const session = takenOver(new GdbConnection(links, await streams.gdb()));
   const missing = new RegisterFile(session.description).missing;
   if (missing.length > 0) {
     throw new InputError(`the stub has no register ${missing[0]}: its target is no x86 processor`, {
@@ -71,6 +72,17 @@ export async function attachStub(streams: AttachStreams, waiter: Waiter): Promis
       if (!machine.isLost) session.leave(ran);
     },
   });
+}
+
+/** A stub that has a debugger already says nothing to another one: QEMU's leaves it waiting. */
+function takenOver(connection: GdbConnection): Session {
+  try {
+    return new Session(connection);
+  } catch (cause) {
+    if (!(cause instanceof GoneError)) throw cause;
+    const remedy = "a stub serves one debugger at a time: see whether another one is attached to it";
+    throw new GoneError(cause.message, { cause, remedy });
+  }
 }
 
 function isRunning(qmp: QmpConnection): boolean {

@@ -1,6 +1,7 @@
 /** A stub that lies, answers late, never, or with rubbish; a monitor that floods. */
 import assert from "node:assert/strict";
 import { InputError, StateError } from "../vm/errors.ts";
+import { attachStub } from "./attach.ts";
 import { GdbConnection } from "./connection.ts";
 import { FAKE_WAITER, FakeStream, fakeStub } from "./fake_stub.ts";
 import { GoneError } from "./gone.ts";
@@ -37,6 +38,16 @@ Deno.test("a stub that never answers, answers twice or hangs up is given up, wit
       flooded.post("g");
     }
   }, /floods/);
+});
+
+Deno.test("who attaches to what does not answer is told that another one may be attached", async () => {
+  const stub = fakeStub(() => undefined);
+  stub.close();
+  const gdb = () => Promise.resolve(stub);
+  const said = (remedy: RegExp) => (error: unknown) =>
+    error instanceof GoneError && remedy.test(String(error.remedy));
+  await assert.rejects(() => attachStub({ gdb }, FAKE_WAITER), said(/one debugger at a time/));
+  await assert.rejects(() => attachStub({ gdb, qmp: stub }, FAKE_WAITER), said(/greets one at a time/));
 });
 
 Deno.test("broken packets are asked for again, and not for ever", () => {

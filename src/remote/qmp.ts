@@ -56,7 +56,9 @@ export class QmpConnection {
       !links.until(() => this.#greeting !== undefined || this.#over, this.#answerMs, true) ||
       this.#greeting === undefined
     ) {
-      throw new GoneError(this.#gone ?? "nothing that speaks QMP answers there");
+      throw new GoneError(this.#gone ?? "nothing that speaks QMP answers there", {
+        remedy: "check the address, and whether another client has that socket: QEMU greets one at a time",
+      });
     }
     this.execute("qmp_capabilities");
   }
