@@ -21,7 +21,7 @@ function counter(): Uint8Array {
 /** Runs `body` beside a QEMU with stub and monitor in a folder of its own. */
 async function withQemu(
   extra: readonly string[],
-  body: (address: string, qmp: string) => Promise<void>,
+  body: (address: string, qmp: string, pid: number) => Promise<void>,
 ): Promise<void> {
   const folder = await Deno.makeTempDir();
   await Deno.writeFile(`${folder}/rom`, counter());
@@ -40,7 +40,7 @@ async function withQemu(
     for (let i = 0; i < 500 && !await Deno.stat(`${folder}/qmp`).then(() => true, () => false); i++) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    await body(`unix:${folder}/gdb`, `unix:${folder}/qmp`);
+    await body(`unix:${folder}/gdb`, `unix:${folder}/qmp`, child.pid);
   } finally {
     child.kill("SIGKILL");
     await child.status;
@@ -104,6 +104,29 @@ Deno.test({
       assert.equal((await vm.step()).rip, 0xfff1n);
       await vm.close();
       assert.equal(runs(qmp), false);
+    });
+  },
+});
+
+Deno.test({
+  name: "a QEMU that was frozen is given up, and goes on without breakpoints once it is let",
+  ignore,
+  async fn() {
+    await withQemu([], async (address, qmp, pid) => {
+      const vm = await attach({ backend: "gdb", address });
+      assert.equal((await vm.continue({ timeoutMs: 20 })).kind, "timeout");
+      await vm.breakpoints.add(gva(0xffff1n));
+      await vm.breakpoints.add(gva(0x1000n), { access: "write", size: 4 });
+      Deno.kill(pid, "SIGSTOP");
+      try {
+        assert.equal((await vm.step()).kind, "gone");
+        await vm.close();
+      } finally {
+        Deno.kill(pid, "SIGCONT");
+      }
+      // With a breakpoint left in its loop it would stop at once.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      assert.equal(runs(qmp), true);
     });
   },
 });

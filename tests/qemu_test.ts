@@ -150,6 +150,27 @@ Deno.test({
 });
 
 for (
+  const [how, end] of Object.entries<(vm: GuestMachine, pid: number) => unknown>({
+    "is killed": (_, pid) => Deno.kill(pid, "SIGKILL"),
+    "ends by itself": (vm) => vm.monitor!.execute("quit"),
+  })
+) {
+  Deno.test({
+    name: `a guest with breakpoints is closed though its QEMU ${how}`,
+    ignore,
+    async fn() {
+      await using vm = await guest("ebfe");
+      const [pid] = await children(Deno.pid);
+      await vm.breakpoints.add(gva(0x1005n));
+      await vm.breakpoints.add(gva(0x1005n), { kind: "hardware" });
+      await vm.breakpoints.add(gva(0x2000n), { access: "write", size: 1 });
+      end(vm, pid);
+      await until(async () => !await running(pid));
+    },
+  });
+}
+
+for (
   const [what, again] of Object.entries<(vm: GuestMachine) => Promise<unknown>>({
     "is stepped": (vm) => vm.step(),
     "is stepped a thousand times": (vm) => vm.step(1000),

@@ -69,7 +69,8 @@ export async function attachStub(streams: AttachStreams, waiter: Waiter): Promis
     },
     close: () => {
       using _ = owned;
-      if (!machine.isLost) session.leave(ran);
+      if (machine.isLost) session.abandon(ran, machine.traps.removals);
+      else session.leave(ran);
     },
   });
 }

@@ -17,6 +17,9 @@ const BROKEN_LIMIT = 8;
 const FRAMES = 16;
 const SHORT = 32;
 
+/** The target is no more (E.3): its status, or a signal. */
+const ENDED = /^[WX][0-9a-fA-F]{2}(;|$)/;
+
 const ACK = Uint8Array.of(0x2b);
 const NAK = Uint8Array.of(0x2d);
 const STOP = Uint8Array.of(INTERRUPT);
@@ -91,6 +94,12 @@ export class GdbConnection {
     this.#stream.send(STOP);
   }
 
+  /** Sends for the last time, to a stub that may run its guest and whose answers nobody waits for. */
+  part(payloads: readonly string[]): void {
+    this.#stream.send(STOP);
+    for (const payload of payloads) this.#stream.send(packet(payload));
+  }
+
   /** The next packet, if one comes within `timeoutMs`. @throws {GoneError} */
   next(timeoutMs: number): string | undefined {
     if (this.#waiting.length === 0) {
@@ -153,6 +162,10 @@ export class GdbConnection {
 
   #answer(payload: string): string {
     const answer = this.next(this.#answerMs);
+    // Told between two questions: whatever was asked next, that is no answer to it.
+    if (answer !== undefined && ENDED.test(answer) && payload !== "?") {
+      throw new GoneError(this.#gone = "the program behind the stub ended");
+    }
     if (answer !== undefined) return answer;
     // An answer that came later would be taken for that to another question.
     this.#gone = `the stub did not answer ${JSON.stringify(payload.slice(0, 40))} within ${

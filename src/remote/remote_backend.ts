@@ -73,17 +73,17 @@ export class RemoteBackend implements Backend {
   }
 
   async #close(): Promise<void> {
+    const { machine } = this.#parts;
     try {
-      const { session, traps, isLost } = this.#parts.machine;
-      if (!isLost) {
-        session.halt();
-        traps.clear();
+      if (!machine.isLost) {
+        machine.session.halt();
+        machine.traps.clear();
       }
     } catch (error) {
-      // Whoever is gone keeps no breakpoints.
       if (!(error instanceof GoneError)) throw error;
+      machine.lost(error.message);
     } finally {
-      this.#parts.machine.session.close();
+      machine.session.close();
       await this.#parts.close();
     }
   }

@@ -122,9 +122,11 @@ export class RemoteVcpu implements BackendVcpu {
   kick(): void {}
 
   setTraps(traps: Traps): void {
-    this.#machine.session.halt();
-    // The stub's breakpoints are those of all vCPUs.
-    if (this.index === 0) this.#machine.traps.set(traps);
+    this.#unlessGone(() => {
+      this.#machine.session.halt();
+      // The stub's breakpoints are those of all vCPUs.
+      if (this.index === 0) this.#machine.traps.set(traps);
+    }, undefined);
   }
 
   idle(): "no" | "halted" | "halted-forever" {

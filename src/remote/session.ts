@@ -142,12 +142,26 @@ export class Session {
 
   /** Lets go of a guest of others, as it was found: running, or paused. */
   leave(running: boolean): void {
-    if (this.features.physical) this.command("Qqemu.PhyMemMode:0");
-    if (this.#stepFlags !== undefined) this.command(`Qqemu.sstep=${this.features.stepBits.toString(16)}`);
+    for (const payload of this.#farewell(running)) this.command(payload);
+  }
+
+  /**
+   * The same where no answer can be waited for any more: a stub that was frozen obeys when it comes to it.
+   *
+   * @param removals The packets that take breakpoints out.
+   */
+  abandon(running: boolean, removals: readonly string[]): void {
+    this.connection.part([...removals, ...this.#farewell(running)]);
+  }
+
+  #farewell(running: boolean): string[] {
+    const last: string[] = [];
+    if (this.features.physical) last.push("Qqemu.PhyMemMode:0");
+    if (this.#stepFlags !== undefined) last.push(`Qqemu.sstep=${this.features.stepBits.toString(16)}`);
     // E.2, `D`: the guest runs on. A stub that is only hung up on leaves it as it stands.
-    if (!running) return;
+    if (!running) return last;
     const processes = new Set(this.threads.map((thread) => /^p([^.]+)\./.exec(thread)?.[1]));
-    for (const process of processes) this.command(process === undefined ? "D" : `D;${process}`);
+    return [...last, ...[...processes].map((process) => process === undefined ? "D" : `D;${process}`)];
   }
 
   /** Makes `g`, `p`, `P` and `G` mean one vCPU. */

@@ -1,5 +1,6 @@
 import type { HardwareTrap, Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
+import { GoneError } from "./gone.ts";
 import type { Session } from "./session.ts";
 import type { StopReply } from "./stop_reply.ts";
 
@@ -42,7 +43,7 @@ export class RemoteTraps {
   /** A breakpoint at a linear address without a slot. @throws {UnsupportedError} */
   insert(address: bigint): void {
     const count = this.#others.get(address) ?? 0;
-    if (count === 0) this.#send(`Z${SOFTWARE},${address.toString(16)},1`, "a breakpoint");
+    if (count === 0) this.#send(otherPacket("Z", address), "a breakpoint");
     this.#others.set(address, count + 1);
   }
 
@@ -51,7 +52,12 @@ export class RemoteTraps {
     const count = (this.#others.get(address) ?? 0) - 1;
     if (count > 0) this.#others.set(address, count);
     else if (this.#others.delete(address)) {
-      this.#send(`z${SOFTWARE},${address.toString(16)},1`, "a breakpoint");
+      try {
+        this.#send(otherPacket("z", address), "a breakpoint");
+      } catch (error) {
+        // A stub that is gone keeps no breakpoints; the next run tells of it.
+        if (!(error instanceof GoneError)) throw error;
+      }
     }
   }
 
@@ -64,14 +70,18 @@ export class RemoteTraps {
     }
   }
 
+  /** The packets that take everything out. */
+  get removals(): string[] {
+    const slots = this.#slots.filter((trap) => trap !== undefined).map((trap) => slotPacket("z", trap));
+    return [...slots, ...[...this.#others.keys()].map((address) => otherPacket("z", address))];
+  }
+
   /** Takes everything, or all but watchpoints, out of the stub for a while; what is returned puts it back. */
   suspend(watchpoints = true): () => void {
     const slots = this.#slots;
     const others = [...this.#others.keys()];
     const each = (verb: "z" | "Z") => {
-      for (const address of others) {
-        this.#send(`${verb}${SOFTWARE},${address.toString(16)},1`, "a breakpoint");
-      }
+      for (const address of others) this.#send(otherPacket(verb, address), "a breakpoint");
     };
     const left = watchpoints ? [] : slots.map((trap) => trap?.access === "execute" ? undefined : trap);
     this.set({ hardware: left, int3: false });
@@ -101,8 +111,8 @@ export class RemoteTraps {
     return { hits, other: watch === undefined && this.#others.has(pc) };
   }
 
-  #packet(verb: "Z" | "z", { access, address, size }: HardwareTrap): void {
-    this.#send(`${verb}${TYPES[access]},${address.toString(16)},${size}`, `a breakpoint on ${access}`);
+  #packet(verb: "Z" | "z", trap: HardwareTrap): void {
+    this.#send(slotPacket(verb, trap), `a breakpoint on ${trap.access}`);
   }
 
   #send(packet: string, what: string): void {
@@ -117,6 +127,14 @@ export class RemoteTraps {
       },
     );
   }
+}
+
+function slotPacket(verb: "Z" | "z", { access, address, size }: HardwareTrap): string {
+  return `${verb}${TYPES[access]},${address.toString(16)},${size}`;
+}
+
+function otherPacket(verb: "Z" | "z", address: bigint): string {
+  return `${verb}${SOFTWARE},${address.toString(16)},1`;
 }
 
 function same(a: HardwareTrap | undefined, b: HardwareTrap | undefined): boolean {

@@ -57,7 +57,8 @@ Deno.addSignalListener("SIGINT", () => {
   ask(() => {
     stuck = true;
     tell(
-      "\nThe code that runs gives nothing else a turn. Ctrl-C once more ends hvsh, and the guest with it.\n",
+      "\nNothing else gets a turn: by code that never waits, or a hypervisor that does not answer. " +
+        "Ctrl-C once more ends hvsh, and its own guests with it.\n",
     );
   }, ANSWER_LIMIT);
 });
