@@ -131,6 +131,41 @@ each("gdb: break, tbreak, backtrace, finish, next, until, variables", async (vm,
   assert.ok(rip > 0x8000n && rip < 0x9000n);
 });
 
+each("gdb: jump, return, call", async (_vm, address) => {
+  inOrder(
+    await gdb(address, [
+      "tbreak move",
+      "continue",
+      "return",
+      "info symbol $pc",
+      "print where",
+      "tbreak move",
+      "jump 48",
+      "next",
+      "print p->x",
+      "print factorial(6)",
+      "backtrace 1",
+      "return",
+      "info symbol $pc",
+      "tbreak sum",
+      "continue",
+      "print count",
+    ]),
+    [
+      "Temporary breakpoint 1, move",
+      "kmain + ",
+      "$1 = {x = 1, y = 2}",
+      "Temporary breakpoint 2, move",
+      "$2 = 4",
+      "$3 = 720",
+      "#0  move (",
+      "kmain + ",
+      "Temporary breakpoint 3, sum",
+      "$4 = 8",
+    ],
+  );
+});
+
 each("gdb: watchpoints name old and new values", async (_vm, address) => {
   inOrder(
     await gdb(address, [

@@ -180,4 +180,5 @@ Deno.test("what is wrong on the command line is told, with the way to write it",
   for (const args of [["one"], ["--backends", "fake"], ["--backends", "fake,fake,fake"]]) {
     assert.equal(await runTraces("diff", args), 2);
   }
+  assert.equal(await runTraces("diff", ["--backends", "fake,fake", "--help"]), 0);
 });

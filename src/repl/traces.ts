@@ -20,6 +20,10 @@ interface TraceLine {
 
 /** Runs it; gives the exit status: 0, 1 for a difference, 2 for what can't be done. */
 export async function runTraces(verb: "trace" | "diff", args: readonly string[]): Promise<number> {
+  if (args.some((word) => ["-h", "-help", "--help"].includes(word))) {
+    new StandardOutput().write(`${USAGE}\n`);
+    return 0;
+  }
   try {
     const line = parse(args);
     if (verb === "trace") return await trace(line);
