@@ -18,6 +18,12 @@ function counter(): Uint8Array {
   return rom;
 }
 
+/** A socket's path is there a moment before connections are taken (SO_ACCEPTCON, proc(5)). */
+async function listens(path: string): Promise<boolean> {
+  const sockets = (await Deno.readTextFile("/proc/net/unix")).split("\n");
+  return sockets.some((line) => line.endsWith(` ${path}`) && line.split(" ")[3] === "00010000");
+}
+
 /** Runs `body` beside a QEMU with stub and monitor in a folder of its own. */
 async function withQemu(
   extra: readonly string[],
@@ -37,7 +43,7 @@ async function withQemu(
     stderr: "null",
   }).spawn();
   try {
-    for (let i = 0; i < 500 && !await Deno.stat(`${folder}/qmp`).then(() => true, () => false); i++) {
+    for (let i = 0; i < 500 && !await listens(`${folder}/qmp`); i++) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await body(`unix:${folder}/gdb`, `unix:${folder}/qmp`, child.pid);

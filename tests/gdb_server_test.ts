@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import "../src/host/preload.ts";
 import { elf, flat, type GdbServer, gpa, type GuestMachine, gva, open } from "../mod.ts";
 import { framePacket } from "../src/abi/rsp.ts";
+import { serveGdb } from "../src/gdb/server.ts";
 import { heed } from "../src/vm/promise.ts";
 import { GdbClient, monitor } from "./gdb_client.ts";
 
@@ -482,6 +483,41 @@ Deno.test("gdb server: a flood that waits for nothing is cut off, and the guest 
     assert.equal(vm.state, "running");
     assert.equal((await vm.pause()).kind, "pause");
   }));
+
+Deno.test("gdb server: what a browser was made to send is no client, whatever packets stand in it", async () => {
+  const ran: string[] = [];
+  const run = (line: string) => Promise.resolve(String(ran.push(line)));
+  await served(
+    async ({ server, told }) => {
+      await using browser = await GdbClient.connect(server.address);
+      const body = new TextDecoder().decode(framePacket(new TextEncoder().encode(`qRcmd,${"68".repeat(4)}`)));
+      await browser.raw(`POST / HTTP/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+      assert.equal(await browser.next(), undefined);
+      assert.ok(told.some((text) => text.includes("does not speak gdb's protocol")));
+      assert.deepEqual(ran, []);
+      await using client = await GdbClient.start(server.address);
+      assert.equal(await client.ask("qC"), "QCp1.1");
+    },
+    LOOP,
+    run,
+  );
+});
+
+Deno.test("gdb server: a client that hung up before it was taken in keeps out no other", async () => {
+  await using vm = await open({ backend: "fake", boot: flat(LOOP, { at: 0x1000 }) });
+  const told: string[] = [];
+  let clients = 0;
+  await using server = serveGdb(vm, { tell: (text) => told.push(text) }, () => {
+    // What the host says of a socket that was reset.
+    if (clients++ === 0) throw new Deno.errors.NotConnected("Transport endpoint is not connected");
+    return undefined;
+  });
+  await using first = await GdbClient.connect(server.address);
+  assert.equal(await first.next(), undefined);
+  await using second = await GdbClient.connect(server.address);
+  assert.equal(await second.ask("qC"), "QC1");
+  assert.match(told[0], /can't be served: Transport endpoint/);
+});
 
 Deno.test("gdb server: over a Unix socket, which is removed at the end", async () => {
   const folder = await Deno.makeTempDir();

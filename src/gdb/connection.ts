@@ -38,6 +38,12 @@ const WAITING_BYTES = 4 * PACKET_BYTES;
 /** How often one answer is sent again. */
 const RESENDS = 16;
 
+/**
+ * What a client begins with: `+`, `-`, `$`, Ctrl-C. Behind anything else packets may stand all the same, in what a browser
+ * was made to send here (`POST / HTTP/1.1` ...): whoever reads the page is not who may run commands.
+ */
+const BEGINNINGS: readonly number[] = [0x2b, 0x2d, 0x24, 0x03];
+
 const READ_BYTES = 64 * 1024;
 const ACK = ascii("+");
 const NAK = ascii("-");
@@ -82,9 +88,13 @@ export class GdbConnection {
     try {
       await this.#session.begin();
       const buffer = new Uint8Array(READ_BYTES);
-      while (!this.#closed) {
+      for (let first = true; !this.#closed; first = false) {
         const length = await this.#read(buffer);
         if (length === null) break;
+        if (first && !BEGINNINGS.includes(buffer[0])) {
+          this.#throwOut("it does not speak gdb's protocol");
+          break;
+        }
         // Payloads are copies already: the buffer is used again.
         for (const event of this.#reader.feed(buffer.subarray(0, length))) this.#take(event);
         // A turn of the event loop is enough between bursts: a read of Deno's costs as much as several answers.

@@ -40,6 +40,9 @@ const REFUSED_PACKETS = 16;
 /** Clients that are being refused at one time; more are cut off without a word. */
 const REFUSALS = 8;
 
+/** How long nobody is taken in after that failed. */
+const RETRY_MS = 100;
+
 const REFUSAL = "E.another debugger holds this guest: detach it first";
 
 /** Finds the quick way to a connection's socket, where the host has one. */
@@ -98,12 +101,28 @@ class Server implements GdbServer {
   }
 
   async #accept(): Promise<void> {
-    for await (const conn of this.#listener) {
-      if (this.#closing !== undefined) quietly(conn);
-      else if (this.#client === undefined) this.#serve(conn);
-      else if (this.#refused.size >= REFUSALS) quietly(conn);
-      else void this.#keepWaiting(conn, this.#client.served);
+    while (this.#closing === undefined) {
+      try {
+        for await (const conn of this.#listener) this.#come(conn);
+        return;
+      } catch (error) {
+        // No descriptor is left, or it was gone before it was here: others may come.
+        this.#unserved(error);
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
     }
+  }
+
+  #unserved(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#options.tell?.(`gdb: a client can't be served: ${reason}`);
+  }
+
+  #come(conn: Deno.Conn): void {
+    if (this.#closing !== undefined) quietly(conn);
+    else if (this.#client === undefined) this.#serve(conn);
+    else if (this.#refused.size >= REFUSALS) quietly(conn);
+    else void this.#keepWaiting(conn, this.#client.served);
   }
 
   /** Serves a client once the one before has left, if that is soon. @param left Resolves when it has. */
@@ -123,9 +142,17 @@ class Server implements GdbServer {
   }
 
   #serve(conn: Deno.Conn): void {
-    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
     const { tell = () => {}, monitor } = this.#options;
-    const connection = new GdbConnection(lineOf(conn, this.#shortcut(conn)), this.#vm, tell, monitor);
+    let line: Line;
+    try {
+      if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
+      line = lineOf(conn, this.#shortcut(conn));
+    } catch (error) {
+      // It has hung up already.
+      this.#unserved(error);
+      return quietly(conn);
+    }
+    const connection = new GdbConnection(line, this.#vm, tell, monitor);
     tell("gdb: a client is here");
     const served = connection.serve()
       .catch((error) =>

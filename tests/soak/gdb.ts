@@ -196,8 +196,13 @@ export async function gdbHolds({ runs, seed }: { runs: number; seed: number }): 
           if (vm.state === "closed") vm = await started();
           packets += pieces.length;
           const told: string[] = [];
-          // What is open is ended, then a command tells that everything before it has been answered.
-          const line = new Memory([...pieces, ascii("#00#00"), framePacket(ascii(`qRcmd,${hex(SYNC)}`))]);
+          // A client begins as one. What is open is ended, then a command tells that everything before it was answered.
+          const line = new Memory([
+            ascii("+"),
+            ...pieces,
+            ascii("#00#00"),
+            framePacket(ascii(`qRcmd,${hex(SYNC)}`)),
+          ]);
           const connection = new GdbConnection(line, vm, (text) => told.push(text), (command) => {
             if (command === SYNC) line.close();
             return Promise.resolve(command);
