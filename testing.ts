@@ -201,8 +201,9 @@ async function shown<E extends HvshError>(
     remedy: "the report shows where the guest stood",
     ...(cause === undefined ? {} : { cause }),
   });
-  // What the reader wants to see is the line of the test that expected something, not this module.
-  if (frames !== "") failed.stack = `${failed.name}: ${failed.message}\n${frames}`;
+  // What the reader wants to see is the line of the test that expected something, not this module. Deno shows the
+  // message and then all of such a stack but its first line.
+  if (frames !== "") failed.stack = `${failed.name}: ${message.split("\n", 1)[0]}\n${frames}`;
   return failed;
 }
 

@@ -75,6 +75,28 @@ Deno.test("a failure names the line of the test that expected something", async 
   }
 });
 
+Deno.test("what `deno test` prints of a failure shows once where the guest stood, and the line of the test", async () => {
+  const file = await Deno.makeTempFile({ suffix: "_test.ts" });
+  try {
+    const testing = new URL("testing.ts", import.meta.url).href;
+    await Deno.writeTextFile(
+      file,
+      `import { guest } from "${testing}";
+      Deno.test("fails", async () => {
+        await using vm = await guest({ backend: "fake" });
+        await vm.expectStop("exit", { timeoutMs: 30 });
+      });`,
+    );
+    const args = ["test", "-A", "--no-check", file];
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } }).output();
+    const printed = new TextDecoder().decode(stdout);
+    assert.equal(printed.split("last exits:").length, 2, printed);
+    assert.match(printed, /expected the guest to stop by exit;[^]*_test\.ts:4:/);
+  } finally {
+    await Deno.remove(file);
+  }
+});
+
 Deno.test("a failure after a triple fault has the autopsy, symbols and the calls", async () => {
   // In protected mode at 0x100000: call f; f: push ebp; mov ebp, esp; ud2
   const code = Uint8Array.of(0xe8, 0, 0, 0, 0, 0x55, 0x89, 0xe5, 0x0f, 0x0b);
