@@ -4,7 +4,7 @@
  */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
-import { type BackendName, elf, gpa, type GuestMachine, hosts, MiB, open } from "../mod.ts";
+import { type BackendName, elf, gpa, type GuestMachine, hosts, linux, MiB, open } from "../mod.ts";
 
 const kvm = (await hosts()).find(({ backend }) => backend === "kvm");
 if (!kvm?.usable) console.log(`skipped on KVM: ${kvm?.reason}`);
@@ -42,6 +42,25 @@ async function find(vm: GuestMachine, signature: string): Promise<number | undef
   const wanted = new TextEncoder().encode(signature);
   const found = await vm.memory.search(wanted, { from: gpa(0xf0000), to: gpa(0x100000) });
   return found.map(Number).find((at) => at % 16 === 0);
+}
+
+const IA32_MTRR_DEF_TYPE = 0x2ff;
+
+for (const file of ["multiboot.bin", "pvh.bin", "bzimage.bin"]) {
+  Deno.test({
+    name: `kernel start: the MTRRs are on and all memory is write-back, after a reset too: ${file}`,
+    ignore: !kvm?.usable,
+    fn: async () => {
+      const path = new URL(file, FIXTURES);
+      const boot = file === "bzimage.bin" ? linux({ kernel: path }) : elf(path);
+      await using vm = await open({ backend: "kvm", memory: MiB(16), boot });
+      const type = async () => await vm.vcpus[0].readMsr(IA32_MTRR_DEF_TYPE);
+      assert.equal(await type(), 0x806n);
+      await vm.vcpus[0].writeMsr(IA32_MTRR_DEF_TYPE, 0n);
+      await vm.reset();
+      assert.equal(await type(), 0x806n);
+    },
+  });
 }
 
 for (const backend of backends) {

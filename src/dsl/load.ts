@@ -18,16 +18,28 @@ export async function loadImage(
     await write(at, bytes);
     if (zeros > 0) await zero(at + BigInt(bytes.length), zeros, write);
   }
-  if (followsLoader(image)) await asBiosLeavesIt(vcpu);
+  if (followsLoader(image)) await unlessMissing(() => switchLapicOn(vcpu));
+  if (followsLoader(image) || image.protocol === "linux") {
+    await unlessMissing(async () => await vcpu.writeMsr(MTRR_DEF_TYPE, WRITE_BACK));
+  }
   await vcpu.setRegisters(image.registers);
 }
 
+/** IA32_MTRR_DEF_TYPE: E, and all memory write-back (SDM vol. 3A, 12.11.2.1). A BIOS has them on; Linux without uses no PAT. */
+const MTRR_DEF_TYPE = 0x2ff;
+const WRITE_BACK = 0x806n;
+
 /** Kernels that a boot loader starts find the local APIC switched on, if the machine has one. */
-async function asBiosLeavesIt(vcpu: BackendVcpu): Promise<void> {
+async function switchLapicOn(vcpu: BackendVcpu): Promise<void> {
+  const page = await vcpu.lapic();
+  enableLapic(page);
+  await vcpu.setLapic(page);
+}
+
+/** What a BIOS would have set up, where the backend lets us. */
+async function unlessMissing(setUp: () => Promise<void>): Promise<void> {
   try {
-    const page = await vcpu.lapic();
-    enableLapic(page);
-    await vcpu.setLapic(page);
+    await setUp();
   } catch (error) {
     if (!(error instanceof UnsupportedError)) throw error;
   }
