@@ -47,6 +47,9 @@ Deno.test("notes: what is odd about a kernel is told where nobody sees a greetin
     await Deno.writeFile(`${folder}/two`, kernel);
     assert.match(await errorsOf("-kernel", `${folder}/two`), /multiboot 2/);
     assert.equal(await errorsOf("-kernel", `${FIXTURES}multiboot.bin`), "");
+    const whole = await Deno.readFile(`${FIXTURES}elf64.bin`);
+    await Deno.writeFile(`${folder}/cut`, whole.subarray(0, whole.length - 1));
+    assert.match(await errorsOf("-kernel", `${folder}/cut`), /before the section headers .* no symbols/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

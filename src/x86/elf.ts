@@ -87,6 +87,8 @@ export interface ElfFile {
   readonly segments: readonly ElfSegment[];
   /** None if the section header table is missing or does not lie in the file. */
   readonly sections: readonly ElfSection[];
+  /** Whether there should be some: the header speaks of a table that does not lie in the file, as in one cut short. */
+  readonly sectionsMissing: boolean;
   /** Where the section header table lies in the file, and its entries; count 0 if there is none. */
   readonly sectionTable: {
     readonly offset: number;
@@ -210,15 +212,17 @@ function readSegments(bytes: Uint8Array, fields: Fields): ElfSegment[] {
   });
 }
 
-function readSections(bytes: Uint8Array, fields: Fields): Pick<ElfFile, "sections" | "sectionTable"> {
+type Sections = Pick<ElfFile, "sections" | "sectionsMissing" | "sectionTable">;
+
+function readSections(bytes: Uint8Array, fields: Fields): Sections {
   const { wide } = fields;
-  const none = { sections: [], sectionTable: { offset: 0, entry: 0, count: 0, names: 0 } };
   const table = fields.word(wide ? 40 : 32);
   const entry = fields.u16(wide ? 58 : 46);
   const count = fields.u16(wide ? 60 : 48);
   const names = fields.u16(wide ? 62 : 50);
   if (count === 0 || entry < (wide ? 64 : 40) || table + BigInt(count * entry) > BigInt(bytes.length)) {
-    return none;
+    const sectionTable = { offset: 0, entry: 0, count: 0, names: 0 };
+    return { sections: [], sectionsMissing: count > 0, sectionTable };
   }
   const offset = Number(table);
   const raw = Array.from({ length: count }, (_, index) => {
@@ -237,7 +241,7 @@ function readSections(bytes: Uint8Array, fields: Fields): Pick<ElfFile, "section
   });
   const strings = raw[names] === undefined ? undefined : rangeOf(bytes, raw[names].offset, raw[names].size);
   const sections = raw.map(({ nameAt, ...rest }) => ({ ...rest, name: stringAt(strings, nameAt) }));
-  return { sections, sectionTable: { offset, entry, count, names } };
+  return { sections, sectionsMissing: false, sectionTable: { offset, entry, count, names } };
 }
 
 function rangeOf(bytes: Uint8Array, offset: bigint, size: bigint): Uint8Array | undefined {

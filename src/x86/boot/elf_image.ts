@@ -46,6 +46,14 @@ export function elfImage(bytes: Uint8Array, options: ElfOptions): BootImage {
   if (bytes.length === 0) {
     throw new InputError("The kernel is empty", { remedy: "give a file with contents" });
   }
+  const image = chosenImage(bytes, options);
+  if (image.symbols === undefined || !parseElf(image.symbols).sectionsMissing) return image;
+  const note =
+    "the file ends before the section headers that it names, and has no symbols so; it may have been cut short";
+  return { ...image, notes: [...image.notes, note] };
+}
+
+function chosenImage(bytes: Uint8Array, options: ElfOptions): BootImage {
   const header = options.protocol === undefined || options.protocol === "multiboot"
     ? multibootHeader(bytes)
     : undefined;
