@@ -173,6 +173,16 @@ Deno.test({
   fn: () => biosHolds({ runs: 5_000 }),
 });
 
+Deno.test({
+  name: "hvsh diff: a guest that ends by its debug-exit port ends so on both sides",
+  ignore: qemu?.usable !== true,
+  async fn() {
+    const kernel = new URL("../fixtures/elf64.bin", import.meta.url).pathname;
+    assert.equal(await runTraces("diff", ["--backends", "fake,qemu", "-kernel", kernel]), 0);
+    assert.equal(await runTraces("diff", ["--backends", "qemu,fake", "-kernel", kernel]), 0);
+  },
+});
+
 Deno.test("what is wrong on the command line is told, with the way to write it", async () => {
   for (const args of [[], ["-o"], ["--count", "x", "-o", "/dev/null"]]) {
     assert.equal(await runTraces("trace", args), 2);

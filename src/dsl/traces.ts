@@ -120,6 +120,9 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
       else left = await one.step();
     }
     if (typeof left === "string" || typeof right === "string") {
+      // QEMU tells of what a device ended (the debug-exit port) a step later.
+      if (typeof right !== "string") right = endOr(right, await other.step());
+      else if (typeof left !== "string") left = endOr(left, await one.step());
       if (left === right) return { same: i, devices, ended: `both: ${left}` };
       const said = (name: string, step: RecordedStep | string) =>
         `${name} ${typeof step === "string" ? `stopped by ${step}` : "went on"}`;
@@ -146,6 +149,11 @@ export async function compareMachines(a: Machine, b: Machine, count: number): Pr
     await breathe();
   }
   return { same: count, devices };
+}
+
+/** What ended the run in the step behind, or else the step before. */
+function endOr(step: RecordedStep, next: RecordedStep | string): RecordedStep | string {
+  return typeof next === "string" ? next : step;
 }
 
 /** Whether a step did something, or ended the run. */
