@@ -244,6 +244,17 @@ test("Ctrl-] and Ctrl-\\ that come after `serial` has ended by itself are no par
   await left(f, 0);
 });
 
+test("a terminal is no file of commands: it would take the keys from the prompt", async (f) => {
+  const { terminal } = f;
+  await start(f, "");
+  await terminal.enter("source /dev/tty");
+  await terminal.waitFor(/^\/dev\/tty is a terminal$/m);
+  await terminal.enter("6 * 7");
+  await terminal.waitFor(/^42 {2}0x2a$/m);
+  await terminal.press("C-d");
+  await left(f, 0);
+});
+
 test("Ctrl-R finds older lines", async (f) => {
   const { terminal } = f;
   await start(f, "");

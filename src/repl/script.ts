@@ -127,11 +127,20 @@ async function readText(url: URL, path: string): Promise<string> {
   try {
     const { isDirectory } = await Deno.stat(url);
     if (isDirectory) throw new ShellError(`${path} is a directory`, "Name a file of commands or a .ts file.");
+    const file = await Deno.open(url);
+    if (file.isTerminal()) {
+      file.close();
+      // What is typed would go there from now on, and not to the prompt, Ctrl-C or not.
+      throw new ShellError(
+        `${path} is a terminal`,
+        "Type the commands at the prompt, or name a file of them.",
+      );
+    }
     const decoder = new TextDecoder();
     let text = "";
     let length = 0;
     // A pipe or a device tells no size before its end.
-    for await (const bytes of (await Deno.open(url)).readable) {
+    for await (const bytes of file.readable) {
       length += bytes.length;
       if (length > SIZE_LIMIT) {
         throw new ShellError(
