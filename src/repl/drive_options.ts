@@ -32,7 +32,7 @@ export function driveValue(line: CommandLine, text: string): void {
       );
     }
   }
-  if (file === undefined) throw new ShellError("-drive lacks its file", "Write -drive file=FILE.");
+  if (!file) throw new ShellError("-drive lacks its file", "Write -drive file=FILE.");
   if (bus === "none") {
     if (id === undefined) {
       throw new ShellError("-drive if=none lacks its id", "Write -drive if=none,id=disk0,file=FILE.");

@@ -297,6 +297,7 @@ export function parseOptions(argv: readonly string[]): CommandLine {
       continue;
     }
     if (optionsEnded || word === "-" || !word.startsWith("-")) {
+      if (word === "") throw new ShellError("The image's name is empty", "Name a file to boot, or none.");
       if (found.file !== undefined) {
         throw new ShellError(
           `\`${word}\`: there is already an image, \`${found.file}\``,
@@ -319,9 +320,10 @@ export function parseOptions(argv: readonly string[]): CommandLine {
       continue;
     }
     const value = attached ?? argv[++i];
-    // `-kernel -c LINE`: no file is called -c. Texts and lines may be.
+    // `-kernel -c LINE`: no file is called -c. Texts and lines may be. `-kernel ""`: a script's variable is not set.
     const isOption = attached === undefined && value !== undefined && rowOf(value) !== undefined;
-    if (value === undefined || (isOption && !/^(?:TEXT|LINE)/.test(row.value))) {
+    const isUnset = attached === undefined && value === "";
+    if (value === undefined || ((isOption || isUnset) && !/^(?:TEXT|LINE)/.test(row.value))) {
       throw new ShellError(`${name} lacks its ${row.value}`, `Write ${name} ${row.value}.`);
     }
     row.take(found, value);

@@ -157,6 +157,10 @@ Deno.test("options: what is wrong is told with what to do", () => {
   assert.match(refused("--boos", "x"), /no option --boos\. Did you mean -bios\?/);
   assert.match(refused("-jsno"), /Did you mean --json\?/);
   assert.match(refused("-bios"), /-bios lacks its FILE/);
+  assert.match(refused("-kernel", ""), /-kernel lacks its FILE/);
+  assert.match(refused("-m", ""), /-m lacks its SIZE/);
+  assert.match(refused(""), /name is empty/);
+  assert.match(refused("-drive", "file="), /lacks its file/);
   assert.match(refused("-m", "much"), /`much` is no size of memory/);
   assert.match(refused("-smp", "0"), /-smp takes a number/);
   assert.match(refused("-drive", "file=a,if=floppy,index=2"), /two floppy drives/);
