@@ -172,12 +172,16 @@ export const evtchn_send = struct({ port: u32 });
 /** `struct xen_domctl_vcpuextstate`: XSAVE state of a vCPU. `buffer` is the address of a buffer for hypercalls. */
 export const xen_domctl_vcpuextstate = struct({ vcpu: u32, xfeature_mask: u64, size: u64, buffer: u64 });
 
+/** `struct xen_domctl_vcpucontext`: a vCPU's registers. `ctxt` is the address of a buffer for hypercalls. */
+export const xen_domctl_vcpucontext = struct({ vcpu: u32, ctxt: u64 });
+
 /** The head of `struct xen_domctl`: what stands before the union `u` of all commands, and the size of the whole. */
 export const XEN_DOMCTL = { cmd: 0, interface_version: 4, domain: 8, u: 16, size: 144 } as const;
 
 /** Numbers that have a name in Xen's headers; each is compared with it. */
 export const XEN = {
   XEN_DOMCTL_INTERFACE_VERSION: 0x15,
+  XEN_DOMCTL_getvcpucontext: 13,
   XEN_DOMCTL_resumedomain: 27,
   XEN_DOMCTL_setvcpuextstate: 62,
   XEN_DOMCTL_getvcpuextstate: 63,
@@ -247,4 +251,5 @@ export const XEN_STRUCTURES = {
   vm_event_debug,
   evtchn_send,
   xen_domctl_vcpuextstate,
+  xen_domctl_vcpucontext,
 } as const;

@@ -3,6 +3,8 @@
  * program at the other end never waits for us while we wait for it.
  */
 
+import { Spin } from "../vm/spin.ts";
+
 /** One end of a connected stream; `HostStream` is one. Nothing here ever waits. */
 export interface Stream {
   /** Whether the other side is gone. */
@@ -29,20 +31,6 @@ const TURN_BYTES = 1 << 20;
 /** How long what comes on a patient stream may lie there. */
 const PATIENCE_MS = 50;
 
-/**
- * Who waits for the answer to a step asks again and again instead of sleeping: to be woken takes a third of the step's
- * time. For no longer than this, and only while answers come soon.
- */
-const SPIN_MS = 0.2;
-const SOON_MS = 0.5;
-/**
- * Where others want the processors, the other side can't answer meanwhile: behind each time in vain, twice as many waits
- * go by until it is tried again, up to this.
- */
-const MOST_SLEEPS = 255;
-/** With one processor, to ask again keeps the other side from answering. */
-const SEVERAL = navigator.hardwareConcurrency > 1;
-
 /** All streams of one machine. */
 export class Links implements Disposable {
   readonly #waiter: Waiter;
@@ -51,11 +39,7 @@ export class Links implements Disposable {
   readonly #patient = new Set<Stream>();
   /** When all streams were last looked at. */
   #looked = 0;
-  /** What was waited for last came soon. */
-  #soon = false;
-  /** Waits without asking again that are left, and how many there were to be. */
-  #sleeps = 0;
-  #mostSleeps = 0;
+  readonly #spin = new Spin(1);
   readonly #takers = new Map<Stream, (bytes: Uint8Array) => void>();
 
   constructor(waiter: Waiter) {
@@ -96,19 +80,14 @@ export class Links implements Disposable {
   until(done: () => boolean, timeoutMs: number, all = false): boolean {
     if (done()) return true;
     const begin = performance.now();
-    const spins = this.#soon && --this.#sleeps < 0;
-    const spinning = spins ? begin + SPIN_MS : begin;
-    for (let now = begin;; now = performance.now()) {
+    if (timeoutMs > 0 && this.#spin.until(() => (this.pump(0, all), done()))) return true;
+    for (;;) {
+      const now = performance.now();
       const left = begin + timeoutMs - now;
-      this.pump(now < spinning ? 0 : Math.max(0, Math.ceil(left)), all, now);
+      this.pump(Math.max(0, Math.ceil(left)), all, now);
       const over = done();
       if (!over && left > 0) continue;
-      const end = performance.now();
-      this.#soon = SEVERAL && end - begin < SOON_MS;
-      if (spins) {
-        const most = this.#mostSleeps;
-        this.#sleeps = this.#mostSleeps = end < spinning ? most >> 1 : Math.min(MOST_SLEEPS, 2 * most + 1);
-      }
+      this.#spin.slept(performance.now() - begin);
       return over;
     }
   }

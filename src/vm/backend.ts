@@ -352,6 +352,17 @@ export interface StepBurst {
   mend(): void;
 }
 
+/** Accesses in a row on a slow backend, under one limit on the devices that answer them. */
+export interface AccessRow {
+  /**
+   * Lets the vCPU go on with the answer to its last access, and gives the next one if it comes within a time slice;
+   * undefined: it is for `run` to tell what happened. It may be ended anywhere, as `guarded` does: `mend` is called then.
+   */
+  next(): VmExit | undefined;
+  /** Puts right what was ended in the middle, so that `run` may go on from there. Harmless else. */
+  mend(): void;
+}
+
 /** One vCPU. Everything here is for a machine that is not running, but for `kick`. */
 export interface BackendVcpu {
   readonly index: number;
@@ -377,6 +388,8 @@ export interface BackendVcpu {
    * Undefined if the next instruction has to be left to `step`. Left out where there is no shorter way at all.
    */
   burst?(options: StepOptions): StepBurst | undefined;
+  /** For accesses one behind the other, where setting a limit takes longer than an access. Left out where it does not. */
+  readonly row?: AccessRow;
   /**
    * Finishes an access instruction that `run` or `step` left half done, without running another one. Gives
    * the next exit of that same instruction if it has more (answer it and call again), undefined when done or

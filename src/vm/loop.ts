@@ -1,4 +1,5 @@
-import type { Backend, BackendVcpu, MaybePromise, StepOptions } from "./backend.ts";
+import { AccessRows } from "./access_row.ts";
+import type { AccessRow, Backend, BackendVcpu, MaybePromise, StepOptions } from "./backend.ts";
 import { need } from "./capabilities.ts";
 import type { Device } from "./device.ts";
 import { type Buses, dispatch } from "./dispatch.ts";
@@ -71,6 +72,7 @@ export class RunLoop {
   /** Runs a burst so that user code in it which never returns is stopped. */
   readonly #guarded: <T>(burst: () => T) => T;
   readonly #clock: LoopClock | undefined;
+  readonly #rows: AccessRows;
   readonly #parallel: ParallelRun | undefined;
   /** Set while exits are judged that came when the machine was being stopped already. */
   #putBack: (() => void) | undefined;
@@ -91,6 +93,13 @@ export class RunLoop {
     this.#supervisor = supervisor;
     this.#recorder = recorder;
     this.#guarded = guarded;
+    this.#rows = new AccessRows({
+      buses,
+      guarded,
+      answered: (vcpu, exit, device) => recorder.access(vcpu, exit, device),
+      forDevices: (exit) => !supervisor.watchesAccesses && !this.#mayTrap(exit),
+      stopping: () => this.#request !== undefined,
+    });
     this.#parallel = backend.parallel && new ParallelRun({
       backend,
       parallel: backend.parallel,
@@ -306,9 +315,15 @@ export class RunLoop {
       const exit = vcpu.run();
       if (exit instanceof Promise) return exit.then((e) => this.#afterRun(vcpu, e));
       if (exit.kind === "slice") return this.#slice(vcpu);
-      const cause = this.#judge(vcpu, exit);
+      const cause = vcpu.row === undefined ? this.#judge(vcpu, exit) : this.#inRow(vcpu, vcpu.row, exit);
       if (cause !== undefined) return cause;
     }
+  }
+
+  #inRow(vcpu: BackendVcpu, row: AccessRow, first: VmExit): MaybePromise<StopCause | undefined> {
+    const met = this.#rows.answer(vcpu, row, first);
+    if (met === undefined) return this.#request;
+    return "cause" in met ? met.cause : this.#judge(vcpu, met.exit);
   }
 
   #afterRun(vcpu: BackendVcpu, exit: VmExit): MaybePromise<StopCause | typeof ASLEEP | undefined> {
@@ -360,17 +375,19 @@ export class RunLoop {
   }
 
   #access(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined> {
-    const supervisor = this.#supervisor;
-    if (
-      (exit.kind === "io-out" && exit.port === supervisor.trapPort) ||
-      (exit.kind === "mmio-write" && supervisor.guardsPages)
-    ) {
+    if (this.#mayTrap(exit)) {
       return then(
-        supervisor.trap(vcpu, exit, this.#putBack),
+        this.#supervisor.trap(vcpu, exit, this.#putBack),
         (verdict) => verdict === NOT_OURS ? this.#answer(vcpu, exit) : verdict,
       );
     }
     return this.#answer(vcpu, exit);
+  }
+
+  /** Whether it may be the debugger's doing. */
+  #mayTrap(exit: AccessExit): boolean {
+    const { trapPort, guardsPages } = this.#supervisor;
+    return (exit.kind === "io-out" && exit.port === trapPort) || (exit.kind === "mmio-write" && guardsPages);
   }
 
   #answer(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined> {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { Backend, BackendVcpu } from "./backend.ts";
 import { Bus } from "./bus.ts";
-import { NOT_OURS, RunLoop } from "./loop.ts";
+import type { AccessExit } from "./exit.ts";
+import { NOT_OURS, RunLoop, type TrapExit } from "./loop.ts";
 
 type Idle = Awaited<ReturnType<BackendVcpu["idle"]>>;
 
@@ -20,16 +21,23 @@ class Sleeper {
   }
 }
 
-function loopOf(vcpus: readonly Sleeper[], guarded?: <T>(burst: () => T) => T): RunLoop {
+function loopOf(
+  vcpus: readonly Sleeper[],
+  guarded?: <T>(burst: () => T) => T,
+  debugger_: { readonly trapPort?: number; readonly watchesAccesses?: boolean } = {},
+): RunLoop {
   const backend = { vcpus, slow: guarded !== undefined } as unknown as Backend;
   const supervisor = {
     trapPort: -1,
     watchesAccesses: false,
     guardsPages: false,
-    trap: (): typeof NOT_OURS => NOT_OURS,
-    accessed: () => undefined,
+    trap: (_: BackendVcpu, exit: TrapExit) =>
+      "port" in exit ? { kind: "fault", reason: `trap at port ${exit.port}` } as const : NOT_OURS,
+    accessed: (_: BackendVcpu, exit: AccessExit) =>
+      ({ kind: "fault", reason: `${exit.kind} was watched` }) as const,
     sliceEnded: () => {},
-  } as const;
+    ...debugger_,
+  };
   return new RunLoop(backend, { port: new Bus("port"), mmio: new Bus("mmio") }, supervisor, {
     access: () => {},
     other: () => {},
@@ -103,4 +111,27 @@ Deno.test("loop: a burst of slow exits ends soon, and is not cut off as if it we
   assert.equal(cause.kind, "pause");
   assert.ok(vcpu.runs <= 32, `${vcpu.runs} accesses of 20 ms before anybody else had a turn`);
   assert.equal(inside, 0, "the backend ran under the guard");
+});
+
+/** A vCPU that writes to ports 1, 2, 3 and so on, and has accesses answered in a row. */
+class Rowing extends Sleeper {
+  #port = 0;
+  readonly row = { next: () => this.#out(), mend: () => {} };
+  override run() {
+    this.runs++;
+    return this.#out();
+  }
+  #out() {
+    return { kind: "io-out", port: ++this.#port, size: 1, count: 1, data: Uint8Array.of(0) } as const;
+  }
+}
+
+Deno.test("loop: in a row of accesses the debugger's own are the debugger's, and those it watches are shown to it", async () => {
+  const guarded = <T>(body: () => T): T => body();
+  const vcpu = new Rowing(0, () => "no");
+  const trapped = await loopOf([vcpu], guarded, { trapPort: 5 }).run();
+  assert.deepEqual([trapped.cause, vcpu.runs], [{ kind: "fault", reason: "trap at port 5" }, 1]);
+  const other = new Rowing(0, () => "no");
+  const watched = await loopOf([other], guarded, { watchesAccesses: true }).run();
+  assert.deepEqual(watched.cause, { kind: "fault", reason: "io-out was watched" });
 });

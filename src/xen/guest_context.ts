@@ -144,6 +144,11 @@ export class GuestContext {
     return values;
   }
 
+  /** CR3, as the context has it: a name for the page tables. */
+  get tables(): bigint {
+    return this.#control(3);
+  }
+
   /** The registers that a page walk needs. */
   paging(): { readonly cr0: bigint; readonly cr3: bigint; readonly cr4: bigint; readonly efer: bigint } {
     return {

@@ -3,6 +3,7 @@
 import type { EventChannels } from "../host/xen/event_channels.ts";
 import type { Traps } from "../vm/backend.ts";
 import type { VmExit } from "../vm/exit.ts";
+import { Spin } from "../vm/spin.ts";
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { Monitor } from "./monitor.ts";
 import type { QuickSteps, StopStrategy, VcpuEvent } from "./strategy.ts";
@@ -23,6 +24,8 @@ export class HvmStopper implements StopStrategy {
   readonly #parts: HvmStopperParts;
   #monitor: Monitor | undefined;
   #quick: QuickSteps | undefined;
+  readonly #spin = new Spin();
+  readonly #come = () => this.#reported;
 
   constructor(parts: HvmStopperParts) {
     this.#parts = parts;
@@ -39,13 +42,13 @@ export class HvmStopper implements StopStrategy {
   }
 
   wait(ms: number): boolean {
-    if (this.#reported) return true;
-    if (this.#parts.channels.wait(ms) === undefined) return this.#reported;
-    if (this.#reported) return true;
+    if (this.#reported || this.#spin.until(this.#come)) return true;
+    const begin = performance.now();
     // An event may be told of what was taken already: then it is waited for again.
-    for (const end = performance.now() + ms;;) {
-      const left = Math.max(0, Math.ceil(end - performance.now()));
-      if (this.#parts.channels.wait(left) === undefined || this.#reported) return this.#reported;
+    for (let left = ms;; left = Math.max(0, Math.ceil(begin + ms - performance.now()))) {
+      if (this.#parts.channels.wait(left) !== undefined && !this.#reported) continue;
+      this.#spin.slept(performance.now() - begin);
+      return this.#reported;
     }
   }
 
@@ -72,6 +75,11 @@ export class HvmStopper implements StopStrategy {
 
   advance(vcpu: number): VmExit | undefined {
     return this.server?.advance(vcpu);
+  }
+
+  mend(): void {
+    this.#parts.channels.unmask();
+    this.server?.tell();
   }
 
   answer(vcpu: number): void {

@@ -2,7 +2,7 @@ import { ERRNO } from "../abi/errno.ts";
 import { hvm_hw_cpu, HVM_SAVE, vm_event_regs_x86 } from "../abi/xen.ts";
 import { HostError } from "../host/error.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
-import type { MaybePromise, StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
+import type { AccessRow, MaybePromise, StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
 import { StateError, UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
@@ -168,6 +168,11 @@ export class HvmVcpu extends XenVcpu {
     return then(this.#cross(), (exit) => exit ?? this.#stepped());
   }
 
+  readonly row: AccessRow = {
+    next: () => this.#halted ? undefined : this.parts.runner.nextAccess(this.index),
+    mend: () => this.parts.runner.mend(),
+  };
+
   burst(options: StepOptions): StepBurst | undefined {
     if (this.#halted || this.#request !== undefined) return undefined;
     return this.parts.runner.burst(this.index, options, this.#guest);
@@ -221,6 +226,13 @@ export class HvmVcpu extends XenVcpu {
     if (!request.simple && !request.settled && this.#hvm.lengthOf !== undefined) return this.#cross();
     this.#settleSimple();
     return undefined;
+  }
+
+  /** Of one that waits for the answer to an access, its context tells it without a pause of the domain. */
+  override get rip(): bigint {
+    if (this.#request === undefined || this.parts.runner.held) return super.rip;
+    this.readContext();
+    return this.context.get("rip");
   }
 
   override registers(): Registers {
@@ -321,7 +333,7 @@ export class HvmVcpu extends XenVcpu {
   }
 
   readContext(): void {
-    this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
+    this.parts.calls.getContext(this.parts.domain, this.index, this.context.bytes);
   }
 
   #underRip(registers: CodeRegisters): string | undefined {

@@ -85,18 +85,25 @@ export class IoreqServer {
 
   /** Whether there is an access that was not taken. */
   get ready(): boolean {
-    return this.#slots.some((slot) => slot.ready);
+    for (const slot of this.#slots) if (slot.ready) return true;
+    return false;
   }
 
-  /** The next access; undefined if none waits. */
+  /** The next access; undefined if none waits. Nothing is called once it is taken: see step_burst.ts. */
   take(): VcpuEvent | undefined {
-    for (const [vcpu, slot] of this.#slots.entries()) {
+    for (let vcpu = 0; vcpu < this.#slots.length; vcpu++) {
+      const slot = this.#slots[vcpu];
       if (!slot.ready) continue;
       const request = slot.take();
       if (request !== undefined) return { vcpu, exit: request.exit };
       this.#parts.channels.notify(this.#ports[vcpu]);
     }
     return undefined;
+  }
+
+  /** Has every vCPU look for an answer; once too often is harmless. */
+  tell(): void {
+    for (const port of this.#ports) this.#parts.channels.notify(port);
   }
 
   /** The request that a vCPU waits for. */

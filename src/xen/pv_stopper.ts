@@ -71,6 +71,8 @@ export class PvStopper implements StopStrategy {
   /** vCPUs that are stepped, and whether the guest itself had TF set. */
   readonly #stepping = new Map<number, boolean>();
   readonly #debugRegisters: DebugRegisters;
+  /** Where the page lies on which the last frame was found, as long as nothing but steps came between. */
+  #stack: { readonly page: bigint; readonly cr3: bigint; readonly gpa: bigint } | undefined;
   #closed = false;
 
   /**
@@ -134,6 +136,7 @@ export class PvStopper implements StopStrategy {
   }
 
   gather(): VcpuEvent[] {
+    this.#stack = undefined;
     while (this.#channels.wait(0) !== undefined);
     return this.#arrived();
   }
@@ -336,7 +339,7 @@ export class PvStopper implements StopStrategy {
       if (!this.#waits(context)) continue;
       const at = context.get("rsp");
       if ((at & PAGE - 1n) + BigInt(FRAME_SIZE) > PAGE) return undefined;
-      const gpa = this.#parts.physical(context, at);
+      const gpa = this.#frameAt(context, at);
       if (gpa === undefined) return undefined;
       const frame = new Uint8Array(FRAME_SIZE);
       this.#parts.page(gpa).read(Number(gpa & PAGE - 1n), frame);
@@ -354,6 +357,17 @@ export class PvStopper implements StopStrategy {
       return exit;
     }
     return undefined;
+  }
+
+  /** Step by step the stack stays on one page: its tables are walked once, as the processor's TLB has it. */
+  #frameAt(context: GuestContext, at: bigint): bigint | undefined {
+    const offset = at & PAGE - 1n;
+    const cr3 = context.tables;
+    const last = this.#stack;
+    if (last?.page === at - offset && last.cr3 === cr3) return last.gpa + offset;
+    const gpa = this.#parts.physical(context, at);
+    this.#stack = gpa === undefined ? undefined : { page: at - offset, cr3, gpa: gpa - offset };
+    return gpa;
   }
 
   /** Whether a vCPU is where the stub's frame lies at RSP, but for a number that it pushes and pops. */

@@ -92,7 +92,7 @@ export class PvVcpu extends XenVcpu {
 
   /** The context as Xen has it: that of the stub while the vCPU waits there. */
   readContext(): GuestContext {
-    this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
+    this.parts.calls.getContext(this.parts.domain, this.index, this.context.bytes);
     return this.context;
   }
 

@@ -42,6 +42,8 @@ interface Fields {
 export class RequestSlot {
   readonly #view: DataView;
   readonly #at: number;
+  /** The request's data, little-endian. */
+  readonly #data: Uint8Array;
   readonly #memory: Memory;
   #fields: Fields | undefined;
   #request: Request | undefined;
@@ -52,6 +54,7 @@ export class RequestSlot {
   constructor(view: DataView, vcpu: number, memory: Memory) {
     this.#view = view;
     this.#at = ioreq.size * vcpu;
+    this.#data = new Uint8Array(view.buffer, view.byteOffset + this.#at + data, 8);
     this.#memory = memory;
   }
 
@@ -76,11 +79,10 @@ export class RequestSlot {
     return this.#request;
   }
 
-  /** Takes a request. One of a kind that is nobody's here is answered at once: then there is none. */
+  /** Takes a request, and calls nothing once it is taken: see step_burst.ts. One of a kind that is nobody's here is answered at once: then there is none. */
   take(): Request | undefined {
     const view = this.#view;
     const flags = view.getUint8(this.#at + bits);
-    this.#setState(XEN.STATE_IOREQ_INPROCESS);
     const kind = view.getUint8(this.#at + type);
     const port = kind === XEN.IOREQ_TYPE_PIO;
     if (!port && kind !== XEN.IOREQ_TYPE_COPY) {
@@ -101,6 +103,7 @@ export class RequestSlot {
     };
     this.#element = 0;
     const exit = port ? this.#portExit(fields, read) : this.#mmioExit(fields, read);
+    this.#setState(XEN.STATE_IOREQ_INPROCESS);
     return this.#request = {
       exit,
       simple: port && !pointer,
@@ -147,8 +150,8 @@ export class RequestSlot {
   /** Gives the request back to Xen, which lets the vCPU go on once it is told. */
   post(): void {
     while (this.advance() !== undefined);
-    this.#request = undefined;
     this.#setState(XEN.STATE_IORESP_READY);
+    this.#request = undefined;
   }
 
   #setState(state: number): void {
@@ -160,7 +163,7 @@ export class RequestSlot {
     const { address, size, count, pointer } = fields;
     const bytes = new Uint8Array(size * count);
     if (read) bytes.fill(0xff);
-    else if (!pointer) bytes.set(littleEndian(fields.data, size));
+    else if (!pointer) bytes.set(this.#data.subarray(0, size));
     else {
       for (let i = 0; i < count; i++) {
         this.#memory.read(this.#placeOf(fields, i), bytes.subarray(i * size, (i + 1) * size));
@@ -174,7 +177,7 @@ export class RequestSlot {
     const bytes = new Uint8Array(size);
     if (read) bytes.fill(0xff);
     else if (pointer) this.#memory.read(this.#placeOf(fields, this.#element), bytes);
-    else bytes.set(littleEndian(fields.data, size));
+    else bytes.set(this.#data.subarray(0, size));
     return {
       kind: read ? "mmio-read" : "mmio-write",
       address: address + BigInt(this.#element) * stride,
@@ -194,12 +197,7 @@ export class RequestSlot {
   }
 
   #setData(bytes: Uint8Array): void {
-    let value = 0n;
-    for (let i = bytes.length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]);
-    this.#view.setBigUint64(this.#at + data, value, true);
+    this.#view.setBigUint64(this.#at + data, 0n, true);
+    this.#data.set(bytes);
   }
-}
-
-function littleEndian(value: bigint, length: number): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => Number(value >> BigInt(8 * i) & 0xffn));
 }

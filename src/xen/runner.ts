@@ -204,6 +204,41 @@ export class DomainRunner {
     return this.#take(vcpu) ?? SLICE;
   }
 
+  /**
+   * The next access of a vCPU whose last one was answered, in a domain that is not held; undefined where it is `run` that
+   * has to tell. It is taken when this returns: it may be ended anywhere, and `mend` called then.
+   */
+  nextAccess(vcpu: number): VmExit | undefined {
+    try {
+      return this.#nextAccess(vcpu);
+    } catch (error) {
+      if (!this.#isGone(error)) throw error;
+      return undefined;
+    }
+  }
+
+  #nextAccess(vcpu: number): VmExit | undefined {
+    const strategy = this.#strategy;
+    if (
+      strategy?.access === undefined || this.#held || this.#stepping !== undefined || this.#stash.size > 0
+    ) {
+      return undefined;
+    }
+    const more = strategy.advance?.(vcpu);
+    if (more !== undefined) return more;
+    strategy.answer?.(vcpu);
+    if (!strategy.wait(SLICE_MS)) return undefined;
+    const access = strategy.access();
+    if (access === undefined || access.vcpu === vcpu) return access?.exit;
+    this.#stash.set(access.vcpu, access.exit);
+    return undefined;
+  }
+
+  /** After `nextAccess` was ended in its middle. */
+  mend(): void {
+    this.#strategy?.mend?.();
+  }
+
   /** Runs one instruction of a vCPU; the others run meanwhile, which Xen has no way to forbid. */
   step(vcpu: number, options: StepOptions = {}): VmExit {
     return this.#unlessGone(() => this.#step(vcpu, options));

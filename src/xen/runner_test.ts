@@ -23,6 +23,15 @@ class Scene {
   #ready: VcpuEvent[] = [];
   readonly calls: string[] = [];
   readonly runner: DomainRunner;
+  readonly #strategy: { -readonly [name in keyof StopStrategy]: StopStrategy[name] };
+
+  /** Makes the strategy one with a device model, whose accesses are `waiting`. */
+  accesses(waiting: (VcpuEvent | undefined)[], answer?: () => void): void {
+    this.#strategy.access = () => waiting.shift();
+    this.#strategy.answer = (vcpu) => (this.calls.push(`answer ${vcpu}`), answer?.());
+    this.#strategy.mend = () => void this.calls.push("mend");
+    this.#strategy.wait = () => waiting.length > 0;
+  }
 
   /** Asks for something, so that the strategy is set up. */
   arm(): void {
@@ -36,7 +45,7 @@ class Scene {
   }
 
   constructor() {
-    const strategy: StopStrategy = {
+    const strategy = this.#strategy = {
       wait: () => {
         this.#ready = this.script.shift() ?? [];
         return this.#ready.length > 0;
@@ -194,4 +203,42 @@ Deno.test("runner: a vCPU on its way into the stub, or out of it, is let go unti
   scene.runner.hold();
   assert.equal(scene.pauses, 1);
   assert.equal(scene.runner.run(0), DB);
+});
+
+Deno.test("runner: accesses in a row are answered without a pause, until something else is to be told", () => {
+  const out = { kind: "io-out", port: 1, size: 1, count: 1, data: Uint8Array.of(0) } as const;
+  const scene = new Scene();
+  const waiting: (VcpuEvent | undefined)[] = [];
+  scene.accesses(waiting);
+  scene.arm();
+  waiting.push({ vcpu: 0, exit: out });
+  assert.equal(scene.run(0), out);
+  assert.equal(scene.pauses, 0);
+  waiting.push({ vcpu: 0, exit: out }, { vcpu: 1, exit: out });
+  scene.calls.length = 0;
+  assert.equal(scene.runner.nextAccess(0), out);
+  // Another vCPU's waits until its turn.
+  assert.equal(scene.runner.nextAccess(0), undefined);
+  assert.deepEqual([scene.calls, scene.pauses], [["answer 0", "answer 0"], 0]);
+  assert.equal(scene.runner.nextAccess(0), undefined);
+  assert.equal(scene.run(1), out);
+  // Nothing came, or what came is no access: it is for `run` to tell.
+  assert.equal(scene.runner.nextAccess(1), undefined);
+  scene.runner.hold();
+  waiting.push({ vcpu: 0, exit: out });
+  assert.equal(scene.runner.nextAccess(0), undefined, "a domain that is held");
+  scene.runner.mend();
+  assert.equal(scene.calls.at(-1), "mend");
+});
+
+Deno.test("runner: a domain that is destroyed between two accesses is for `run` to tell", () => {
+  const scene = new Scene();
+  scene.accesses([], () => {
+    scene.gone = true;
+    throw new HostError("xenevtchn_notify", 22);
+  });
+  scene.arm();
+  scene.run(0);
+  assert.equal(scene.runner.nextAccess(0), undefined);
+  assert.equal(scene.run(0).kind, "gone");
 });

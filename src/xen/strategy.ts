@@ -25,12 +25,17 @@ export interface QuickSteps {
 export interface StopStrategy {
   /** Waits at most `ms` milliseconds until a vCPU has stopped; false if none did. For a domain that is let go. */
   wait(ms: number): boolean;
-  /** The next access of a vCPU's, which alone stands still for it; undefined if none waits. Pauses nothing. */
+  /**
+   * The next access of a vCPU's, which alone stands still for it; undefined if none waits. Pauses nothing. It is taken
+   * when this returns.
+   */
   access?(): VcpuEvent | undefined;
   /** Takes the answer to a vCPU's last access; gives the next one of the same instruction. */
   advance?(vcpu: number): VmExit | undefined;
   /** Lets a vCPU go on behind its access, in a domain that is let go. */
   answer?(vcpu: number): void;
+  /** After `wait`, `access`, `advance` or `answer` was ended in its middle. */
+  mend?(): void;
   /** Which vCPUs have stopped since it was last asked. The domain is paused. Waits for nothing. */
   gather(): VcpuEvent[];
   /**

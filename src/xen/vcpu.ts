@@ -152,7 +152,7 @@ export abstract class XenVcpu implements BackendVcpu {
   /** XSAVE state now. */
   protected extended(): ExtendedState {
     const state = this.parts.calls.getExtendedState(this.parts.domain, this.index);
-    this.parts.control.getContext(this.parts.domain, this.index, this.context.bytes);
+    this.parts.calls.getContext(this.parts.domain, this.index, this.context.bytes);
     return decodeExtended(state, this.context.fpu);
   }
 
@@ -162,7 +162,7 @@ export abstract class XenVcpu implements BackendVcpu {
    */
   protected change(body: (context: GuestContext) => void): void {
     const { control, calls, domain } = this.parts;
-    control.getContext(domain, this.index, this.context.bytes);
+    calls.getContext(domain, this.index, this.context.bytes);
     const state = calls.getExtendedState(domain, this.index);
     body(this.context);
     this.parts.runner.needLiving();

@@ -1,9 +1,15 @@
 /** libxencall: the hypercalls that no other library of Xen's offers. */
 
-import { XEN, XEN_DOMCTL, xen_domctl_vcpuextstate } from "../../abi/xen.ts";
+import {
+  vcpu_guest_context,
+  XEN,
+  XEN_DOMCTL,
+  xen_domctl_vcpucontext,
+  xen_domctl_vcpuextstate,
+} from "../../abi/xen.ts";
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
-import { type Functions, openLibrary } from "../library.ts";
+import { type Functions, openLibrary, sized } from "../library.ts";
 
 const SYMBOLS = {
   // xencall_handle *xencall_open(struct xentoollog_logger *, unsigned open_flags); int xencall_close(xencall_handle *)
@@ -29,6 +35,8 @@ export class DomainCalls implements Disposable {
   readonly #pages: Deno.PointerObject;
   readonly #buffer: ArrayBuffer;
   readonly #address: bigint;
+  /** Where registers come. */
+  readonly #context: Uint8Array;
 
   /** @throws {HostError} If the library is missing, or this is no privileged domain. */
   constructor() {
@@ -46,8 +54,23 @@ export class DomainCalls implements Disposable {
     this.#pages = pages;
     // SAFETY: the library allocated these pages for us; the buffer is detached before they are freed.
     this.#buffer = Deno.UnsafePointerView.getArrayBuffer(pages, PAGES * 4096) as ArrayBuffer;
+    this.#context = new Uint8Array(this.#buffer, COMMAND_BYTES, vcpu_guest_context.size);
     // SAFETY: the number goes to the hypervisor only, in calls that are over before the pages are freed.
     this.#address = Deno.UnsafePointer.value(pages);
+  }
+
+  /**
+   * A vCPU's registers: `struct vcpu_guest_context`. xc_vcpu_getcontext does the same through pages that it maps and
+   * unmaps for each call.
+   *
+   * @throws {HostError} If the domain is gone.
+   */
+  getContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): void {
+    sized("XEN_DOMCTL_getvcpucontext", into, vcpu_guest_context.size);
+    const view = this.#begin(XEN.XEN_DOMCTL_getvcpucontext, domain);
+    xen_domctl_vcpucontext.write(view, { vcpu, ctxt: this.#address + BigInt(COMMAND_BYTES) }, XEN_DOMCTL.u);
+    this.#call("XEN_DOMCTL_getvcpucontext");
+    into.set(this.#context);
   }
 
   /**
