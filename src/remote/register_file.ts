@@ -53,14 +53,28 @@ export class RegisterFile {
     return register && valueIn(answer, register);
   }
 
+  /** The digits of an answer to `g` with another value for a register, where it has a place in them. */
+  replaced(digits: string, name: RegisterName, value: bigint): string {
+    const register = this.#registers.get(name);
+    if (register === undefined) return digits;
+    const { offset, size } = register;
+    if (2 * (offset + size) > digits.length) return digits;
+    return digits.slice(0, 2 * offset) + digitsOf(value, size) + digits.slice(2 * (offset + size));
+  }
+
   /** The packet that sets a register; undefined if the stub has none such. */
   write(name: RegisterName | string, value: bigint): string | undefined {
     const register = this.#registers.get(name as RegisterName) ?? this.#extra.get(name);
     if (register === undefined) return undefined;
-    const bytes = new Uint8Array(register.size);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = Number(value >> BigInt(8 * i) & 0xffn);
-    return `P${register.number.toString(16)}=${bytes.toHex()}`;
+    return `P${register.number.toString(16)}=${digitsOf(value, register.size)}`;
   }
+}
+
+/** A value's digits, least byte first. */
+function digitsOf(value: bigint, size: number): string {
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number(value >> BigInt(8 * i) & 0xffn);
+  return bytes.toHex();
 }
 
 const PE = 1n;
@@ -73,7 +87,7 @@ const DATA16 = 0x93n;
 const DATA32 = 0xc093n;
 
 /**
- * Most stubs show selectors alone. In real mode the base follows from the selector; in protected mode flat
+ * Most stubs show selectors alone, and some no control registers. In real mode the base follows from the selector; in protected mode flat
  * segments are assumed, of 64 bits where EFER.LMA says so.
  *
  * @param shown What the stub shows.
@@ -84,6 +98,9 @@ export function derived(shown: RegisterMap): RegisterMap {
   const real = ((shown.get("cr0") ?? PE) & PE) === 0n;
   const efer = shown.get("efer");
   const long = efer === undefined || (efer & LMA) !== 0n;
+  // Without them nothing is known of paging, and linear addresses are all there are.
+  values.set("cr0", PE);
+  values.set("efer", LMA);
   for (const name of SEGMENTS) {
     const code = name === "cs";
     const attributes = real ? code ? CODE16 : DATA16 : code ? long ? CODE64 : CODE32 : DATA32;

@@ -8,6 +8,7 @@ import {
   type RegisterValues,
 } from "../vm/registers.ts";
 import type { Machine } from "./machine.ts";
+import { textOf } from "./packets.ts";
 import { loadState, whyNotLoadable } from "./state_loader.ts";
 
 /** Selectors that a stub sets in real mode, with the base that follows. */
@@ -67,12 +68,30 @@ function send(
     put(name, value);
   }
   const answers = session.connection.requests(packets);
+  if (answers.length > 0 && answers.every((answer) => answer === "")) return sendAll(machine, index, order);
   const failed = answers.findIndex((answer) => answer !== "OK");
   if (failed >= 0) {
     throw new UnsupportedError(`setting ${order[failed]?.[0]}`, `the stub answers ${answers[failed]}`, {
       remedy: "check the value",
     });
   }
+}
+
+/** For a stub without `P`, such as gdbserver: all registers at once. */
+function sendAll(machine: Machine, index: number, changed: readonly [RegisterName, bigint][]): void {
+  const { session, file } = machine;
+  // What it does not know has a place all the same.
+  let digits = textOf(machine.general(index)).replaceAll("x", "0");
+  for (const [name, value] of changed) digits = file.replaced(digits, name, value);
+  const answer = session.connection.request(`G${digits}`);
+  if (answer === "OK") return;
+  throw new UnsupportedError(
+    `setting ${changed.map(([name]) => name)}`,
+    `the stub answers "${answer}" to P and G`,
+    {
+      remedy: "set what the stub can set",
+    },
+  );
 }
 
 function rank(name: RegisterName): number {

@@ -34,6 +34,7 @@ export class RemoteBackend implements Backend {
   readonly console?: BackendConsole;
   readonly monitor?: HypervisorMonitor;
   readonly history?: BackendHistory;
+  readonly notices?: readonly string[];
   readonly picture: () => Promise<Picture>;
   readonly #parts: RemoteParts;
   #closing: Promise<void> | undefined;
@@ -47,6 +48,7 @@ export class RemoteBackend implements Backend {
     this.vcpus = machine.session.threads.map((_, index) => new RemoteVcpu(index, machine));
     machine.vcpus = this.vcpus;
     this.breakpoints = machine.traps;
+    if (machine.memory.linearAlone) this.notices = [LINEAR_ALONE];
     if (machine.history !== undefined) this.history = machine.history;
     if (console !== undefined) this.console = console;
     if (monitor !== undefined) {
@@ -88,6 +90,8 @@ export class RemoteBackend implements Backend {
     }
   }
 }
+
+const LINEAR_ALONE = "The stub shows no page tables: every address is a linear one, gpa() too";
 
 function noScreen(): UnsupportedError {
   return new UnsupportedError("the screen", "a GDB stub does not show it", {

@@ -4,9 +4,14 @@ import { isError } from "./connection.ts";
 import { fromHex, toHex } from "./packets.ts";
 import type { Session } from "./session.ts";
 
-/** Guest-physical memory through a stub that reads it (QEMU's PhyMemMode). */
+/**
+ * Guest-physical memory through a stub that reads it (QEMU's PhyMemMode). Other stubs read linear addresses; where they
+ * show no page tables either, linear is the only kind of address that there is, and taken for physical.
+ */
 export class RemoteMemory implements BackendMemory {
   readonly regions: readonly MemoryRegion[];
+  /** Whether physical addresses are linear ones. */
+  readonly linearAlone: boolean;
   readonly #session: Session;
   /** Bytes of one `m` packet: its answer has two digits for each. */
   readonly #readChunk: number;
@@ -16,6 +21,8 @@ export class RemoteMemory implements BackendMemory {
   constructor(session: Session, regions: readonly MemoryRegion[]) {
     this.regions = regions;
     this.#session = session;
+    const paged = session.description.registers.some(({ name }) => name.toLowerCase() === "cr3");
+    this.linearAlone = !session.features.physical && !paged;
     this.#readChunk = Math.max(16, Math.floor(session.features.packetSize / 2));
     this.#writeChunk = Math.max(16, Math.floor((session.features.packetSize - 48) / 2));
   }
@@ -60,6 +67,7 @@ export class RemoteMemory implements BackendMemory {
   /** The regions that the range lies in, wholly. @throws {FaultError} If a byte of it is in none. */
   #regionsOf(at: bigint, length: number): MemoryRegion[] {
     const found: MemoryRegion[] = [];
+    if (this.linearAlone) return found;
     for (let here = at; here < at + BigInt(length);) {
       const region = this.regions.find(({ start, size }) => here >= start && here < start + size);
       if (region === undefined) {
@@ -94,7 +102,7 @@ export class RemoteMemory implements BackendMemory {
 
   #ready(): void {
     this.#session.requireOpen();
-    if (!this.#session.features.physical) {
+    if (!this.#session.features.physical && !this.linearAlone) {
       throw new UnsupportedError("guest-physical memory", "this stub reads linear addresses alone", {
         remedy: "use QEMU 4.1 or later, which has PhyMemMode",
       });
@@ -104,7 +112,7 @@ export class RemoteMemory implements BackendMemory {
 
   #refused(address: bigint): FaultError {
     return new FaultError(`the stub refuses memory at 0x${address.toString(16)}`, { address, space: "gpa" }, {
-      remedy: "see vm.memory.regions for what there is",
+      remedy: this.linearAlone ? "see what is mapped there" : "see vm.memory.regions for what there is",
     });
   }
 }

@@ -14,6 +14,9 @@ const XML_LIMIT = 1 << 20;
 const MONITOR_MS = 10_000;
 const THREAD_LIMIT = 1024;
 
+/** `xmlRegisters=i386`: without it, gdbserver's description of x86 names no registers (E.4, `qSupported`). */
+const WANTED = "multiprocess+;swbreak+;hwbreak+;qXfer:features:read+;vContSupported+;xmlRegisters=i386";
+
 /** What a stub said of itself. */
 export interface StubFeatures {
   /** The longest packet it takes, in characters. */
@@ -60,11 +63,10 @@ export class Session {
     this.#haltMs = haltMs;
     this.connection = connection;
     const supported = new Map(
-      settled(connection, "qSupported:multiprocess+;swbreak+;hwbreak+;qXfer:features:read+;vContSupported+")
-        .split(";").map((feature) => {
-          const equals = feature.indexOf("=");
-          return equals < 0 ? [feature, ""] : [feature.slice(0, equals), feature.slice(equals + 1)];
-        }),
+      settled(connection, `qSupported:${WANTED}`).split(";").map((feature) => {
+        const equals = feature.indexOf("=");
+        return equals < 0 ? [feature, ""] : [feature.slice(0, equals), feature.slice(equals + 1)];
+      }),
     );
     connection.withoutAcks(settled);
     const first = parseStopReply(connection.request("?"));

@@ -21,7 +21,8 @@ const CR0_PE_BIT = 1n << 0n;
 const CR0_PG_BIT = 1n << 31n;
 const CR4_PAE_BIT = 1n << 5n;
 const CR4_LA57_BIT = 1n << 12n;
-const EFER_LMA_BIT = 1n << 10n;
+/** Long mode is active (SDM vol. 3A, 2.2.1). */
+export const EFER_LMA_BIT: bigint = 1n << 10n;
 const RFLAGS_VM_BIT = 1n << 17n;
 const ATTRIBUTES_L_BIT = 1n << 13n;
 const ATTRIBUTES_DB_BIT = 1n << 14n;

@@ -2,7 +2,7 @@
 import type { MaybePromise } from "../vm/backend.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { MachinePaging, Registers } from "../vm/registers.ts";
-import { isCanonical, linearAddressBits, linearAddressMask, pagingMode } from "./mode.ts";
+import { EFER_LMA_BIT, isCanonical, linearAddressBits, linearAddressMask, pagingMode } from "./mode.ts";
 import type { PageEntry, PageLevel, PagingFormat } from "./page_entry.ts";
 import { pageEntry, pageFlags, pagingFormat } from "./page_entry.ts";
 
@@ -198,7 +198,10 @@ export function walk(
   const mode = pagingMode(registers);
   const linear = BigInt.asUintN(64, address) & linearAddressMask(mode);
   const format = pagingFormat(registers, options.physicalBits);
-  if (format === undefined) return unpaged(linear);
+  // Long mode without paging is no state of a processor; a stub that shows no page tables is told so.
+  if (format === undefined) {
+    return unpaged((registers.efer & EFER_LMA_BIT) === 0n ? linear : BigInt.asUintN(64, address));
+  }
   const width = linearAddressBits(mode);
   if (width !== 32 && !isCanonical(linear, width)) {
     const message = `${hex(linear)} is not canonical: bits 63 to ${width - 1} must all be the same`;
