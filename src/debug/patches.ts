@@ -1,15 +1,17 @@
 import type { BackendMemory, MaybePromise, Shadow } from "../vm/backend.ts";
-import { StateError } from "../vm/errors.ts";
+import { StateError, UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import { TRAP_PORT } from "../vm/trap_port.ts";
 
 /** Which bytes stand in the guest's code for a breakpoint. */
 export type PatchKind = "int3" | "hlt" | "out";
 
+const HLT = 0xf4;
+
 /** The bytes of each patch (SDM vol. 2: INT3, HLT, OUT imm8, AL). */
 export const PATCH_CODE: Readonly<Record<PatchKind, Uint8Array>> = {
   int3: Uint8Array.of(0xcc),
-  hlt: Uint8Array.of(0xf4),
+  hlt: Uint8Array.of(HLT),
   out: Uint8Array.of(0xe6, TRAP_PORT),
 };
 
@@ -85,6 +87,8 @@ export class Patches implements Iterable<Patch> {
    *
    * @throws {FaultError} If there is no memory.
    * @throws {StateError} If its bytes would overlap another breakpoint's.
+   * @throws {UnsupportedError} If it has two bytes and would stand for HLT: the guest sleeps behind that byte, and
+   * interrupts return there, into the middle of the patch.
    */
   insert(gpa: bigint, kind: PatchKind): MaybePromise<Patch> {
     const present = this.#byGpa.get(gpa);
@@ -104,6 +108,13 @@ export class Patches implements Iterable<Patch> {
     }
     const original = new Uint8Array(code.length);
     return then(this.#memory.read(gpa, original), () => {
+      if (code.length > 1 && original[0] === HLT) {
+        throw new UnsupportedError(
+          "breakpoint-out",
+          "interrupts return behind HLT, which is in the middle of the OUT that would stand there",
+          { remedy: "use a hardware breakpoint, or break on another instruction" },
+        );
+      }
       const live = this.#memory.view?.(gpa, code.length);
       const patch: Patch = { kind, gpa, code, original, users: 1, inserted: false, ...(live && { live }) };
       this.#byGpa.set(gpa, patch);

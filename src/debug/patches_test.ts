@@ -130,6 +130,15 @@ Deno.test("a two-byte patch does not overlap another one", async () => {
   await patches.insert(10n, "out");
 });
 
+Deno.test("a two-byte patch does not stand for HLT, behind which interrupts return", async () => {
+  const ram = memory(true);
+  ram.bytes[8] = 0xf4;
+  const patches = new Patches(ram);
+  assert.throws(() => patches.insert(8n, "out"), { name: "UnsupportedError" });
+  assert.deepEqual([patches.size, ram.bytes[8], ram.bytes[9]], [0, 0xf4, 9]);
+  await patches.release(await patches.insert(8n, "hlt"));
+});
+
 Deno.test("a patch outside memory is refused and leaves nothing", () => {
   const patches = new Patches(memory(true));
   assert.throws(() => patches.insert(64n, "hlt"), FaultError);
