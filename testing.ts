@@ -163,8 +163,15 @@ async function runWithGuest(options: GuestOptions, body: (vm: TestGuest) => Prom
     await body(vm);
   } catch (error) {
     if (error instanceof GuestFailure || vm.state === "closed") throw error;
-    throw await failure(vm, error instanceof Error ? error.message : String(error), framesOf(error), error);
+    throw await failure(vm, sentencesOf(error), framesOf(error), error);
   }
+}
+
+/** What was thrown, and what can be done about it: Deno shows an error's message alone. */
+function sentencesOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const remedy = "remedy" in thrown ? thrown.remedy : undefined;
+  return typeof remedy === "string" ? `${thrown.message}\n${remedy}` : thrown.message;
 }
 
 // Libraries that are opened in the middle of a test are leaks to Deno's sanitizer.

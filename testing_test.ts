@@ -75,13 +75,14 @@ Deno.test("a failure names the line of the test that expected something", async 
   }
 });
 
-Deno.test("what `deno test` prints of a failure shows once where the guest stood, and the line of the test", async () => {
+Deno.test("what `deno test` prints of a failure shows once where the guest stood, the line of the test, and the remedy", async () => {
   const file = await Deno.makeTempFile({ suffix: "_test.ts" });
   try {
     const testing = new URL("testing.ts", import.meta.url).href;
     await Deno.writeTextFile(
       file,
-      `import { guest } from "${testing}";
+      `import { guest, guestTest } from "${testing}";
+      guestTest("throws", { backend: "fake" }, async (vm) => void await vm.interrupts.pulse(99));
       Deno.test("fails", async () => {
         await using vm = await guest({ backend: "fake" });
         await vm.expectStop("exit", { timeoutMs: 30 });
@@ -90,8 +91,9 @@ Deno.test("what `deno test` prints of a failure shows once where the guest stood
     const args = ["test", "-A", "--no-check", file];
     const { stdout } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } }).output();
     const printed = new TextDecoder().decode(stdout);
-    assert.equal(printed.split("last exits:").length, 2, printed);
-    assert.match(printed, /expected the guest to stop by exit;[^]*_test\.ts:4:/);
+    assert.equal(printed.split("last exits:").length, 3, printed);
+    assert.match(printed, /expected the guest to stop by exit;[^]*_test\.ts:5:/);
+    assert.match(printed, /no interrupt input 99: .*\ntake one of these\n/);
   } finally {
     await Deno.remove(file);
   }
