@@ -83,8 +83,10 @@ export class XenMemory implements BackendMemory {
 
   #readWhole(at: bigint, pages: number, into: Uint8Array): void {
     const frames: number[] = [];
+    const first = Number(at >> 12n);
+    const known = at < MACHINE;
     for (let i = 0; i < pages; i++) {
-      const frame = this.#frameOf(at + BigInt(i * PAGE));
+      const frame = known ? this.#map.frame(first + i) : this.#frameOf(at + BigInt(i * PAGE));
       if (frame === undefined) throw absent(at + BigInt(i * PAGE));
       frames.push(frame);
     }
