@@ -97,9 +97,12 @@ Deno.test({
   name: "a lab that does not come up in time: the message names the stage, and shows the console's end",
   ignore,
   async fn() {
-    // Linux needs several seconds to its first stage.
-    const error = await failure({ bootTimeoutMs: 2000 });
-    assert.match(error.message, /did not come up within 2 s; the last stage it reached is "(qemu|kernel)"/);
+    // How far it comes in that time is the host's affair.
+    const error = await failure({ bootTimeoutMs: 1000 });
+    assert.match(
+      error.message,
+      /did not come up within 1 s; the last stage it reached is "(qemu|kernel|modules)"/,
+    );
     assert.match(error.remedy ?? "", /--boot-timeout/);
   },
 });
