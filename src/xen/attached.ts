@@ -155,7 +155,8 @@ export class AttachedDomain implements Backend {
     if (how.own !== undefined) cleanup.defer(() => this.#end(control));
     const parts = { control, calls, domain: id, runner };
     const stopper = () => strategy as HvmStopper | undefined;
-    const count = pv ? vcpuCount(control, found) : Math.min(found.maxVcpu + 1, MAX_VCPUS);
+    if (pv) needStarted(control, found);
+    const count = Math.min(found.maxVcpu + 1, MAX_VCPUS);
     this.vcpus = Array.from({ length: count }, (_, index) =>
       model === undefined
         ? new PvVcpu(index, {
@@ -277,11 +278,9 @@ export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): s
   return `/local/domain/${id}/${kind === "hvm" ? "serial/0" : "console"}/tty`;
 }
 
-/** vCPUs of a PV domain that were ever brought up: others have no context to look at. */
-function vcpuCount(control: XenControl, { id, maxVcpu, name }: DomainRecord): number {
-  let count = 0;
-  while (count <= maxVcpu && count < MAX_VCPUS && control.started(id, count)) count++;
-  if (count > 0) return count;
+/** The first vCPU of a PV domain has a context once the domain is built: all that is looked at begins there. */
+function needStarted(control: XenControl, { id, name }: DomainRecord): void {
+  if (control.started(id, 0)) return;
   throw new UnsupportedError(`attaching to ${name}`, "none of its vCPUs was ever brought up", {
     remedy: "wait until its toolstack has built it",
   });
@@ -304,7 +303,7 @@ function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, fram
       domain: id,
       uuid: domain.uuid,
       vcpus: all.length,
-      read: (vcpu) => all[vcpu].readContext(),
+      read: (vcpu) => all[vcpu].findContext(),
       change: (vcpu, body) => all[vcpu].changeContext(body),
       readLinear: (at, into) => pieces(at, into, (gpa, part) => memory.read(gpa, part)),
       physical: (context, at) => {

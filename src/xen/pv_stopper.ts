@@ -31,9 +31,9 @@ export interface StopperParts {
   /** Who it is, as in its record. */
   readonly uuid: string;
   readonly vcpus: number;
-  /** A vCPU's context now. */
-  read(vcpu: number): GuestContext;
-  /** Changes a vCPU's context; AVX registers stay. */
+  /** A vCPU's context now; undefined if the guest never brought it up. */
+  read(vcpu: number): GuestContext | undefined;
+  /** Changes a vCPU's context, if it has one; AVX registers stay. */
   change(vcpu: number, body: (context: GuestContext) => void): void;
   /** Reads at a linear address of the kernel's; false if it is not mapped. */
   readLinear(at: bigint, into: Uint8Array): boolean;
@@ -118,7 +118,7 @@ export class PvStopper implements StopStrategy {
     parts.readLinear(this.#place, this.#original);
     for (let vcpu = 0; vcpu < parts.vcpus; vcpu++) {
       const context = parts.read(vcpu);
-      this.#traps.push([context.trap(1), context.trap(3)]);
+      this.#traps.push(context === undefined ? [NO_TRAP, NO_TRAP] : [context.trap(1), context.trap(3)]);
     }
     this.#mark();
     parts.writeLinear(this.#place, stubCode(port.guest));
@@ -147,7 +147,9 @@ export class PvStopper implements StopStrategy {
    */
   unsettled(): boolean {
     for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
-      if (!this.#waiting.has(vcpu) && this.covers(this.#parts.read(vcpu).get("rip"))) return true;
+      if (this.#waiting.has(vcpu)) continue;
+      const context = this.#parts.read(vcpu);
+      if (context !== undefined && this.covers(context.get("rip"))) return true;
     }
     return false;
   }
@@ -163,8 +165,10 @@ export class PvStopper implements StopStrategy {
 
   /** A kernel that starts, or brings up a processor, sets its trap table anew. */
   refresh(): void {
+    this.#debugRegisters.refresh();
     for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
       const context = this.#parts.read(vcpu);
+      if (context === undefined) continue;
       if (VECTORS.every((vector) => this.covers(context.trap(vector).address))) continue;
       this.#parts.change(vcpu, (now) => {
         const anew = VECTORS.filter((vector) => !this.covers(now.trap(vector).address));
@@ -274,7 +278,10 @@ export class PvStopper implements StopStrategy {
     this.#debugRegisters.restore();
     for (let vcpu = 0; vcpu < vcpus; vcpu++) {
       this.#parts.change(vcpu, (context) => {
-        for (const [i, vector] of VECTORS.entries()) context.setTrap(vector, this.#traps[vcpu][i]);
+        for (const [i, vector] of VECTORS.entries()) {
+          // Of one that was brought up since it was last looked at, the guest's own are there still.
+          if (this.covers(context.trap(vector).address)) context.setTrap(vector, this.#traps[vcpu][i]);
+        }
         this.#restore(vcpu, context);
       });
     }
@@ -336,7 +343,7 @@ export class PvStopper implements StopStrategy {
     if (this.#debugRegisters.armed) return undefined;
     for (let look = 0; look < LOOKS; look++) {
       const context = this.#parts.read(vcpu);
-      if (!this.#waits(context)) continue;
+      if (context === undefined || !this.#waits(context)) continue;
       const at = context.get("rsp");
       if ((at & PAGE - 1n) + BigInt(FRAME_SIZE) > PAGE) return undefined;
       const gpa = this.#frameAt(context, at);
@@ -382,7 +389,7 @@ export class PvStopper implements StopStrategy {
     for (let vcpu = 0; vcpu < this.#parts.vcpus; vcpu++) {
       if (this.#waiting.has(vcpu)) continue;
       const context = this.#parts.read(vcpu);
-      if (!this.#waits(context)) continue;
+      if (context === undefined || !this.#waits(context)) continue;
       const frame = new Uint8Array(FRAME_SIZE);
       const at = context.get("rsp");
       if (!this.#parts.readLinear(at, frame)) continue;
@@ -401,7 +408,8 @@ export class PvStopper implements StopStrategy {
 
   /** Room for the stub in the kernel's text, as near to its event entry as there is some. */
   #findPlace(): bigint {
-    const context = this.#parts.read(0);
+    // The first vCPU always has one.
+    const context = this.#parts.read(0)!;
     const near = context.eventCallback !== 0n ? context.eventCallback : context.get("rip");
     const first = near - near % PAGE;
     const page = new Uint8Array(Number(PAGE));
@@ -423,6 +431,9 @@ export class PvStopper implements StopStrategy {
     );
   }
 }
+
+/** Of a vCPU that was never brought up. */
+const NO_TRAP: Trap = { flags: 0, cs: 0, address: 0n };
 
 /** The frame's first word, of a vCPU that may go on. */
 const RELEASED = new Uint8Array(8);

@@ -1,8 +1,9 @@
 import type { StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
-import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { InputError, StateError, UnsupportedError } from "../vm/errors.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
 import { isCanonical } from "../x86/mode.ts";
 import { GENERAL_WORDS, GuestContext } from "./guest_context.ts";
+import { NotStarted } from "./not_started.ts";
 import type { PhysicalToMachine } from "./p2m.ts";
 import type { PvStopper } from "./pv_stopper.ts";
 import { snapshot, StepSnapshot, type StepSource } from "./registers.ts";
@@ -40,6 +41,8 @@ export class PvVcpu extends XenVcpu {
   readonly #pv: PvParts;
   readonly #source: StepSource;
   readonly #guest: SteppedGuest;
+  /** While it was never brought up, and was looked at. */
+  #waiting: NotStarted | undefined;
   #snapshot: { readonly moment: number; readonly registers: Registers } | undefined;
 
   constructor(index: number, parts: PvParts) {
@@ -70,7 +73,10 @@ export class PvVcpu extends XenVcpu {
   protected read(): Registers {
     const { moment } = this;
     if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
-    const values = this.readContext().values();
+    const context = this.findContext();
+    if (context === undefined) return (this.#waiting ??= new NotStarted(true)).registers();
+    this.#waiting = undefined;
+    const values = context.values();
     const stopper = this.#pv.stopper();
     if (stopper?.holds(this.index)) {
       for (const name of FRAMED) values.set(name, stopper.register(this.index, name)!);
@@ -90,15 +96,30 @@ export class PvVcpu extends XenVcpu {
     return { ...this.readContext().paging(), physicalOf: this.#pv.p2m.physicalOf };
   }
 
+  /** The context, if it has one: the guest's kernel brings all but the first vCPU up (VCPUOP_initialise). */
+  findContext(): GuestContext | undefined {
+    return this.parts.calls.findContext(this.parts.domain, this.index, this.context.bytes)
+      ? this.context
+      : undefined;
+  }
+
   /** The context as Xen has it: that of the stub while the vCPU waits there. */
   readContext(): GuestContext {
     this.parts.calls.getContext(this.parts.domain, this.index, this.context.bytes);
     return this.context;
   }
 
-  /** Changes it. */
+  /** Changes it, if there is one. */
   changeContext(body: (context: GuestContext) => void): void {
-    this.change(body);
+    if (this.#started) this.change(body);
+  }
+
+  get #started(): boolean {
+    return this.index === 0 || this.findContext() !== undefined;
+  }
+
+  override idle(): "no" | "wait-for-sipi" {
+    return this.#started ? "no" : "wait-for-sipi";
   }
 
   msrs(): readonly number[] {
@@ -121,7 +142,12 @@ export class PvVcpu extends XenVcpu {
 
   trapTable(): Uint8Array {
     this.parts.runner.hold();
-    const context = this.readContext();
+    const context = this.findContext();
+    if (context === undefined) {
+      throw new StateError(`vCPU ${this.index} waits to be started: it has no such state`, "not started", {
+        remedy: "let the guest's kernel run until it brings it up",
+      });
+    }
     const stopper = this.#pv.stopper();
     return trapGates((vector) => stopper?.ownTrap(this.index, vector) ?? context.trap(vector));
   }
@@ -161,6 +187,11 @@ export class PvVcpu extends XenVcpu {
       throw new InputError(`${name} of a PV guest can't be 0x${value.toString(16)}: it is not canonical`, {
         remedy: "bits 47 to 63 must be equal",
       });
+    }
+    if (!this.#started) {
+      (this.#waiting ??= new NotStarted(true)).set(values);
+      this.writes++;
+      return;
     }
     const stopper = this.#pv.stopper();
     const rest = values.filter(([name, value]) => !stopper?.setRegister(this.index, name, value));

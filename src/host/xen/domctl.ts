@@ -7,6 +7,7 @@ import {
   xen_domctl_vcpucontext,
   xen_domctl_vcpuextstate,
 } from "../../abi/xen.ts";
+import { ERRNO } from "../../abi/errno.ts";
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
@@ -66,11 +67,24 @@ export class DomainCalls implements Disposable {
    * @throws {HostError} If the domain is gone.
    */
   getContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): void {
+    check("XEN_DOMCTL_getvcpucontext", this.#askContext(domain, vcpu, into));
+  }
+
+  /** The same, but false for a vCPU that was never brought up: it has none. @throws {HostError} */
+  findContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): boolean {
+    const result = this.#askContext(domain, vcpu, into);
+    if (result < 0 && errno() === ERRNO.ENODATA) return false;
+    check("XEN_DOMCTL_getvcpucontext", result);
+    return true;
+  }
+
+  #askContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): number {
     sized("XEN_DOMCTL_getvcpucontext", into, vcpu_guest_context.size);
     const view = this.#begin(XEN.XEN_DOMCTL_getvcpucontext, domain);
     xen_domctl_vcpucontext.write(view, { vcpu, ctxt: this.#address + BigInt(COMMAND_BYTES) }, XEN_DOMCTL.u);
-    this.#call("XEN_DOMCTL_getvcpucontext");
-    into.set(this.#context);
+    const result = this.#f.xencall1(this.#handle, XEN.__HYPERVISOR_domctl, this.#address);
+    if (result >= 0) into.set(this.#context);
+    return result;
   }
 
   /**
