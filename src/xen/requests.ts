@@ -79,7 +79,10 @@ export class RequestSlot {
     return this.#request;
   }
 
-  /** Takes a request, and calls nothing once it is taken: see step_burst.ts. One of a kind that is nobody's here is answered at once: then there is none. */
+  /**
+   * Takes a request, and calls nothing once it is taken: see step_burst.ts. One of a kind that is nobody's here is answered
+   * at once: then there is none.
+   */
   take(): Request | undefined {
     const view = this.#view;
     const flags = view.getUint8(this.#at + bits);

@@ -188,7 +188,10 @@ export class XenControl implements Disposable {
     return most[0];
   }
 
-  /** Sets a vCPU's registers, `struct vcpu_guest_context`. Xen takes of an HVM vCPU's what its header says, and forgets AVX registers. */
+  /**
+   * Sets a vCPU's registers, `struct vcpu_guest_context`. Xen takes of an HVM vCPU's what its header says, and forgets AVX
+   * registers.
+   */
   setContext(domain: number, vcpu: number, from: Uint8Array<ArrayBuffer>): void {
     sized("xc_vcpu_setcontext", from, vcpu_guest_context.size);
     check("xc_vcpu_setcontext", this.#c.xc_vcpu_setcontext(this.#open, domain, vcpu, from));
