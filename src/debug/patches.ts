@@ -157,18 +157,22 @@ export class Patches implements Iterable<Patch> {
    * in, so that neither the guest's write nor the breakpoint is lost.
    */
   refresh(): MaybePromise<void> {
-    let pending: Promise<void> | undefined;
-    for (const patch of this.#byGpa.values()) {
-      if (!patch.inserted) continue;
-      if (patch.live !== undefined && same(patch.live, patch.code)) continue;
+    this.refreshLive();
+    const others = [...this.#byGpa.values()].filter((patch) => patch.inserted && patch.live === undefined);
+    return this.#each(others, (patch) => {
       this.#hold();
-      const done = then(
-        this.#adopt(patch),
-        (changed) => changed ? this.#putCode(patch) : undefined,
-      );
-      if (done instanceof Promise) pending = pending === undefined ? done : pending.then(() => done);
+      return then(this.#adopt(patch), (changed) => changed ? this.#putCode(patch) : undefined);
+    });
+  }
+
+  /** The same for those whose memory is looked at without being asked for: for where a guest is to go on at once. */
+  refreshLive(): void {
+    for (const patch of this.#byGpa.values()) {
+      if (!patch.inserted || patch.live === undefined || same(patch.live, patch.code)) continue;
+      this.#hold();
+      void this.#adopt(patch);
+      void this.#putCode(patch);
     }
-    return pending;
   }
 
   /** Shows `bytes`, which were read at `gpa`, as the guest left them. */

@@ -78,6 +78,11 @@ export class Traps implements Supervisor {
     if (this.#parts.patches.size > 0) this.#parts.patches.refresh();
   }
 
+  /** A loader that reads its disk by ports runs what it has read before a slice ends. */
+  accessing(): void {
+    if (this.#parts.patches.size > 0) this.#parts.patches.refreshLive();
+  }
+
   trap(
     vcpu: BackendVcpu,
     exit: TrapExit,

@@ -41,6 +41,8 @@ export interface Supervisor {
     exit: TrapExit,
     putBack?: () => void,
   ): MaybePromise<StopCause | undefined | typeof NOT_OURS>;
+  /** Before an access is answered: breakpoints look whether the guest has loaded code over them. */
+  accessing(): void;
   /** After a device has answered an access. */
   accessed(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined>;
   /** At each end of a time slice. */
@@ -391,6 +393,7 @@ export class RunLoop {
   }
 
   #answer(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined> {
+    this.#supervisor.accessing();
     if ("index" in exit) {
       return then(answerMsr(vcpu, exit), () => this.#answered(vcpu, exit, undefined));
     }

@@ -36,6 +36,7 @@ function loopOf(
     accessed: (_: BackendVcpu, exit: AccessExit) =>
       ({ kind: "fault", reason: `${exit.kind} was watched` }) as const,
     sliceEnded: () => {},
+    accessing: () => {},
     ...debugger_,
   };
   return new RunLoop(backend, { port: new Bus("port"), mmio: new Bus("mmio") }, supervisor, {
