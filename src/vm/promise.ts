@@ -39,7 +39,7 @@ const heeded = new Set<() => boolean>();
 
 /**
  * Has every `turn` look whether there is input. An event loop that is never idle looks at its sockets once in 61 rounds
- * (tokio, `event_interval`), which are a few turns.
+ * (tokio, `event_interval`), which are several turns.
  *
  * @param hasInput Whether something lies on a socket; asked until the result is disposed of.
  */
@@ -52,10 +52,12 @@ export function heed(hasInput: () => boolean): Disposable {
 let lastTurn = 0;
 
 /**
- * Rounds of the event loop in a turn. Signals come as input does, so that with one round of each slice Ctrl-C took up to
- * 61 slices; a round takes a microsecond or two.
+ * Rounds that the event loop makes in a turn, for each millisecond since the last. Signals come as input does, so that
+ * with one round for each slice Ctrl-C took up to 61 slices; now it takes 40 ms at most. A round takes 2 us.
  */
-const ROUNDS = 16;
+const ROUNDS_A_MS = 1.6;
+/** Among so many rounds it looks at its input once. */
+const EVENT_INTERVAL = 61;
 
 /** Gives the event loop its turn: timers, signals and input get their chance. */
 export function turn(): Promise<void> {
@@ -64,11 +66,14 @@ export function turn(): Promise<void> {
       lastTurn = performance.now();
       resolve();
     };
-    let left = ROUNDS;
-    const round = () => left-- > 0 ? void setImmediate(round) : done();
     // A timer leaves the loop idle for a moment, in which it looks at its sockets; it costs a millisecond.
-    if (isWaited()) setTimeout(done, 0);
-    else round();
+    if (isWaited()) {
+      setTimeout(done, 0);
+      return;
+    }
+    let left = Math.min(1 + (performance.now() - lastTurn) * ROUNDS_A_MS, EVENT_INTERVAL);
+    const round = () => left-- >= 1 ? void setImmediate(round) : done();
+    round();
   });
 }
 
