@@ -35,6 +35,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/dsl/qemu_drives.ts": { imports: ["vm", "remote"] },
   "src/dsl/programs.ts": { imports: ["host"] },
   "src/dsl/qemu.ts": { imports: ["vm", "remote", "host"] },
+  "src/dsl/attach.ts": { imports: ["vm", "xen"] },
   "src/dsl/open.ts": { imports: [...BELOW_DSL, ...BACKENDS] },
   "src/repl": { imports: ["dsl"], types: ["vm", "debug"] },
   "src/web": { imports: ["dsl"], types: ["vm", "debug"] },
@@ -214,4 +215,21 @@ Deno.test("layers: what the prompt loads before anything is asked of it is small
     /^src\/(backing|kvm|remote|gdb|x86\/boot\/|x86\/acpi|vm\/fake)/.test(file)
   );
   assert.deepEqual(late, [], "a guest loads its backend, its boot protocol and its disks when it has them");
+  const attached = ["src/dsl/attach.ts", "src/repl/commands/attach.ts", "src/repl/commands/registers.ts"];
+  const needless = new Set(attached.flatMap(loaded)).values().filter((file) =>
+    /^src\/(devices\/(?!device_clock\.ts)|backing|kvm|gdb|x86\/boot\/|repl\/expression\/(?!registers|value|lexer))|dsl\/(open|pc|mod)\.ts$/
+      .test(file)
+  );
+  assert.deepEqual(
+    [...needless],
+    [],
+    "to attach and show registers takes no device, and no way to open a guest",
+  );
+});
+
+Deno.test("layers: a command imports what it takes, and not the whole library", () => {
+  const whole = EDGES.filter(({ from, to, kind }) =>
+    from.startsWith("src/repl/") && !from.endsWith("_test.ts") && to === "src/dsl/mod.ts" && kind === "value"
+  );
+  assert.deepEqual(whole.map(({ from }) => from), [], "take it from the file of src/dsl that has it");
 });

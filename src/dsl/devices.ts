@@ -6,9 +6,10 @@ import type { ConsoleEnd } from "../vm/console.ts";
 import type { Device, DeviceHost, DeviceTime, PlacedRange, TakenRequest } from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
-import { PciHost } from "../devices/pci/pci_host.ts";
-import { PciFunction } from "../devices/pci/pci_function.ts";
+import type { PciHost } from "../devices/pci/pci_host.ts";
+import type { PciFunction } from "../devices/pci/pci_function.ts";
 import { isBounded } from "./bounded.ts";
+import { isPciFunction, isPciHost } from "./device_kinds.ts";
 import { DeviceFront } from "./device_front.ts";
 import type { DoorbellBoard } from "./doorbells.ts";
 import type { InterruptInputs } from "./interrupt_inputs.ts";
@@ -95,7 +96,7 @@ export class DeviceSet implements Devices {
     if (device.place !== undefined) {
       this.#ask(device, "place", () => device.place!((start, length) => this.#free(start, start + length)));
     }
-    if (device instanceof PciFunction) this.#join(device);
+    if (isPciFunction(device)) this.#join(device);
     const ranges = [...rangesOf(device, "port"), ...rangesOf(device, "mmio")];
     if (ranges.length === 0 && device.ports === undefined && device.mmio === undefined) {
       throw new InputError(`${device.name} has neither ports nor mmio`, {
@@ -146,7 +147,7 @@ export class DeviceSet implements Devices {
     return Promise.resolve().then(() => {
       this.#parts.open();
       const { device: old } = this.#named(device.name);
-      if (old instanceof PciFunction) {
+      if (isPciFunction(old)) {
         throw new InputError(`${old.name} is a PCI function, which its bus knows by itself`, {
           remedy: "wrap() its accesses instead",
         });
@@ -227,11 +228,11 @@ export class DeviceSet implements Devices {
   }
 
   #leave(device: Device): void {
-    if (device instanceof PciFunction) this.#pciHost?.leave(device);
+    if (isPciFunction(device)) this.#pciHost?.leave(device);
   }
 
   get #pciHost(): PciHost | undefined {
-    for (const { device } of this.#handles.values()) if (device instanceof PciHost) return device;
+    for (const { device } of this.#handles.values()) if (isPciHost(device)) return device;
     return undefined;
   }
 

@@ -29,13 +29,12 @@ import { Symbols } from "../debug/symbols.ts";
 import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";
 import { DeviceClock, type Timebase } from "../devices/device_clock.ts";
-import { I8042 } from "../devices/i8042.ts";
 import type { Sound } from "../devices/speaker.ts";
 import { isBounded } from "./bounded.ts";
 import { BusAccess } from "./bus_access.ts";
 import type { VirtioBalloon } from "../devices/virtio/balloon.ts";
 import type { VirtioView } from "../devices/virtio/virtio_type.ts";
-import { isBalloon, isVirtio } from "./virtio_device.ts";
+import { isBalloon, isI8042, isVirtio } from "./device_kinds.ts";
 import { type ConsoleEnd, GuestConsole } from "./console.ts";
 import type { CoreDump } from "./core_dump.ts";
 import { DeviceSet } from "./devices.ts";
@@ -48,7 +47,6 @@ import { type Keyboard, keyboardOf } from "./keyboard.ts";
 import { type Mouse, mouseOf } from "./mouse.ts";
 import { Lending } from "./lending.ts";
 import { LinuxView } from "./linux.ts";
-import { loadImage } from "./load.ts";
 import { Notices } from "./notices.ts";
 import { pressPower } from "./power.ts";
 import { Screen } from "./screen.ts";
@@ -265,7 +263,7 @@ export class GuestMachine implements Machine {
   /** Its PS/2 keyboard; undefined if it has none. */
   get keyboard(): Keyboard | undefined {
     for (const { device } of this.devices.list()) {
-      if (device instanceof I8042) return keyboardOf(device.keyboard);
+      if (isI8042(device)) return keyboardOf(device.keyboard);
     }
     return undefined;
   }
@@ -273,7 +271,7 @@ export class GuestMachine implements Machine {
   /** Its PS/2 mouse; undefined if it has none. */
   get mouse(): Mouse | undefined {
     for (const { device } of this.devices.list()) {
-      if (device instanceof I8042) return mouseOf(device.mouse);
+      if (isI8042(device)) return mouseOf(device.mouse);
     }
     return undefined;
   }
@@ -373,6 +371,7 @@ export class GuestMachine implements Machine {
       failed = error;
     }
     if (this.#image !== undefined) {
+      const { loadImage } = await import("./load.ts");
       await loadImage(
         this.#backend.vcpus[0],
         this.#image,

@@ -1,4 +1,4 @@
-export * from "../vm/address.ts";
+export * from "./nouns.ts";
 export type {
   BackendName,
   BackendOptions,
@@ -11,8 +11,6 @@ export type {
 } from "../vm/backend.ts";
 export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES } from "../vm/block.ts";
 export type * from "../vm/breakpoint.ts";
-export { can, type Capabilities, type Capability, type CapabilityName } from "../vm/capabilities.ts";
-export { decodeBits, type RegisterBits } from "../vm/register_bits.ts";
 export type {
   AccessPoint,
   Device,
@@ -27,24 +25,7 @@ export type {
   LentMemory,
   TakenRequest,
 } from "../vm/device.ts";
-export * from "../vm/errors.ts";
 export type * from "../vm/machine.ts";
-export {
-  CONTROL as CONTROL_REGISTERS,
-  DEBUG as DEBUG_REGISTERS,
-  FPU as FPU_REGISTERS,
-  GENERAL as GENERAL_REGISTERS,
-  REGISTER_GROUPS,
-  REGISTER_NAMES,
-  registerBits,
-  type RegisterGroup,
-  type RegisterName,
-  type Registers,
-  type RegisterValues,
-  type SegmentName,
-  SEGMENTS as SEGMENT_REGISTERS,
-  VECTOR as VECTOR_REGISTERS,
-} from "../vm/registers.ts";
 export type { Picture } from "../vm/picture.ts";
 export type * from "../vm/stop.ts";
 export type * from "../vm/trace.ts";
@@ -151,10 +132,7 @@ export {
   type DomainKind,
   domains,
   type DomainState,
-  HostError,
-  hosts,
-  open,
-  type OpenOptions,
   repairDomains,
-} from "./open.ts";
+} from "./attach.ts";
+export { HostError, hosts, open, type OpenOptions } from "./open.ts";
 export { dealWithSignals } from "./signals.ts";

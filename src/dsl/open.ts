@@ -1,11 +1,10 @@
-import type { Bitness } from "../x86/mode.ts";
 import type { Backend, BackendName, BackendOptions } from "../vm/backend.ts";
 import type { BlockFault } from "../vm/block.ts";
 import { can } from "../vm/capabilities.ts";
 import { checkOptions, show } from "../vm/check.ts";
 import type { Device } from "../vm/device.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import type { Domain, DomainKind, ToolstackKernel } from "../xen/open.ts";
+import type { DomainKind, ToolstackKernel } from "../xen/open.ts";
 import type { XenBoot } from "./xen_boot.ts";
 import type { BootSpec, DriveOptions, FirmwareBoot } from "./boot.ts";
 import { checkController, DRIVE_OPTIONS, hasDrives, withDrives } from "./drive_options.ts";
@@ -14,6 +13,8 @@ import type { BootImage } from "../x86/boot/image.ts";
 import { bootDrives, connectDrives, driveSpecs, floppySpecs, NO_DRIVES, openDrives } from "./drives.ts";
 import type { QemuDrive } from "../remote/qemu/command_line.ts";
 import type { Host } from "./hosts.ts";
+import { connectConsole } from "./hypervisor_console.ts";
+import { instructionLength } from "./instruction_length.ts";
 import { followsLoader, loadImage } from "./load.ts";
 import { GuestMachine } from "./machine.ts";
 import { FwCfg } from "../devices/fw_cfg.ts";
@@ -22,7 +23,6 @@ import { VGA_WINDOW, VGA_WINDOW_BYTES, wantsVga } from "./vga.ts";
 import { vgaRom } from "./vga_rom.ts";
 
 export { HostError } from "../host/error.ts";
-export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
 
 /** How a guest is opened. Its drives may be given here or, as what it boots from, to `firmware()`. */
 export interface OpenOptions extends DriveOptions {
@@ -69,17 +69,6 @@ export interface OpenOptions extends DriveOptions {
    */
   replay?: string;
 }
-
-/** What `attach` takes. */
-export type AttachOptions =
-  | { backend: "xen"; domain: string | number }
-  | {
-    backend: "gdb";
-    /** Where a GDB stub listens: HOST:PORT, or unix:PATH. */
-    address: string;
-    /** Where QEMU's machine protocol listens, if it does: more can be seen and done by it. */
-    qmp?: string;
-  };
 
 const DEFAULT_MEMORY = 128 * 1024 * 1024;
 /** What is the first megabyte again while the A20 gate is closed. */
@@ -173,12 +162,6 @@ function xenOpener(kind: DomainKind): Opener {
       return await (await import("../xen/open.ts")).openXen(guest, instructionLength);
     },
   };
-}
-
-/** Bytes of the instruction that `code` begins with. */
-async function instructionLength(code: Uint8Array, bits: Bitness): Promise<number> {
-  const { disassembler } = await import("../debug/disassembly.ts");
-  return (await disassembler()).decode(code, bits, 0n).length;
 }
 
 /** Opens what guests take of the C library: for tests, where it must not come with the first guest. */
@@ -370,78 +353,6 @@ export async function open(options: OpenOptions = {}): Promise<GuestMachine> {
     await backend.close();
     throw error;
   }
-}
-
-/**
- * Attaches to a guest that others made, and stops it: a domain of Xen's from dom0, or what is behind a GDB stub.
- * Disposing of it takes everything out that was put in, and lets the guest run on, unless it was found paused.
- *
- * @throws {UnsupportedError} If the backend can't be used here, or can't attach to such a guest.
- * @throws {InputError} If there is no such domain, or an address, or what answers there, makes no sense.
- * @throws {HostError} If nobody listens at the address, or Xen refuses.
- */
-export async function attach(options: AttachOptions): Promise<GuestMachine> {
-  if (typeof options !== "object" || options === null) {
-    throw new InputError("attach() takes an object that says what to", {
-      remedy:
-        'attach({ backend: "gdb", address: "127.0.0.1:1234" }), attach({ backend: "xen", domain: "name" })',
-    });
-  }
-  if (options.backend === "gdb") {
-    const { attachGdb } = await import("./qemu.ts");
-    return new GuestMachine({ backend: await attachGdb(options) });
-  }
-  if (options.backend !== "xen") {
-    const { backend } = options as { backend: string };
-    throw new UnsupportedError(`attach to ${backend}`, "this version of hvsh has no such backend", {
-      remedy:
-        'attach({ backend: "gdb", address }) takes any GDB stub, attach({ backend: "xen", domain }) a domain',
-    });
-  }
-  const { attachXen } = await import("../xen/open.ts");
-  const backend = attachXen(options.domain, instructionLength);
-  const machine = new GuestMachine({ backend });
-  for (const notice of backend.notices ?? []) machine.notice(notice);
-  connectConsole(machine, backend);
-  return machine;
-}
-
-/**
- * Lists the domains of this Xen host, dom0 included: what `attach({ backend: "xen", domain })` takes.
- *
- * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
- */
-export async function domains(): Promise<Domain[]> {
-  return (await import("../xen/open.ts")).xenDomains();
-}
-
-/**
- * Destroys the domains that a killed hvsh had opened and left on this Xen host, but for those that were to be kept.
- *
- * @returns Their names.
- * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
- */
-export async function cleanDomains(): Promise<string[]> {
-  return (await import("../xen/open.ts")).cleanXen();
-}
-
-/**
- * Puts right what a killed hvsh left in the domains of this Xen host that it was attached to, without waiting for the
- * next `attach`, which does the same.
- *
- * @returns A sentence for each: what was put right, or why it could not be.
- * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
- */
-export async function repairDomains(): Promise<string[]> {
-  return (await import("../xen/open.ts")).repairXen();
-}
-
-/** Ties the machine's console to that of a guest whose console is the hypervisor's. */
-function connectConsole(machine: GuestMachine, { console: own }: Backend): void {
-  if (own === undefined) return;
-  const { console, debugLog } = machine.ends;
-  own.connect((bytes) => console.print(bytes), (bytes) => debugLog.print(bytes));
-  console.connect((bytes) => own.type(bytes));
 }
 
 /** The chip that firmware keeps its variables in. @throws {UnsupportedError} If the machine has no devices of ours. */

@@ -8,22 +8,8 @@ export {
   type SegmentDescriptor,
   type TableEntry,
 } from "../x86/descriptors.ts";
-export { decodeFlags, encodeFlags, type FlagTable, flagTableOf } from "../x86/flags.ts";
-export {
-  type Bitness,
-  bitness,
-  cpl,
-  type CpuMode,
-  cpuMode,
-  linear,
-  linearRip,
-  linearStack,
-  type PagingMode,
-  pagingMode,
-  stackMask,
-} from "../x86/mode.ts";
+export * from "./modes.ts";
 export { type Mapping, mappings, type MappingsOptions } from "../x86/paging.ts";
-export { type SegmentName, SEGMENTS } from "../vm/registers.ts";
 export { disassembler, type Instruction } from "../debug/disassembly.ts";
 export { type LapicRegister, lapicRegisters } from "../x86/apic.ts";
 export { cpuidSummary } from "../x86/cpuid.ts";

@@ -73,7 +73,7 @@ async function prepare(shell: Shell, line: CommandLine, prompts: boolean, output
   if (line.attach !== undefined) {
     const { attach: address, qmp } = line;
     code = await attempt(shell, "attach", async () => {
-      const { attach } = await import("../dsl/open.ts");
+      const { attach } = await import("../dsl/attach.ts");
       shell.vm = await attach({ backend: "gdb", address, ...(qmp !== undefined && { qmp }) });
       greeting.push(await describeGuest(shell.vm));
     });

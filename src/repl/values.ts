@@ -1,6 +1,6 @@
 /** Values as the shell shows them: numbers in hexadecimal, as people in this trade read them; and as JSON. */
 
-import { GuestMachine } from "../dsl/mod.ts";
+import { GuestMachine } from "../dsl/machine.ts";
 
 /** Most characters of one shown value; the rest of a huge one helps nobody at a prompt. */
 const TEXT_LIMIT = 64 * 1024;

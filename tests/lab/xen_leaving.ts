@@ -76,7 +76,8 @@ async function end(name: string, at: readonly bigint[], kind: string, middle: Mi
 async function program(body: string, signal: Deno.Signal): Promise<void> {
   const source = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
   // Not all of the library: in a lab each of these programs takes its time to start.
-  const text = `import { attach, open } from ${source("dsl/open.ts")};
+  const text = `import { attach } from ${source("dsl/attach.ts")};
+    import { open } from ${source("dsl/open.ts")};
     import { flat } from ${source("dsl/boot.ts")};
     import { gva } from ${source("vm/address.ts")};
     const assert = (held) => { if (!held) throw new Error("it did not hold"); };

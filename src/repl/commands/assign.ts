@@ -1,13 +1,15 @@
 /** set: registers, memory, MSRs, variables and settings. */
-import { InputError, registerBits, type RegisterName, type Registers } from "../../dsl/mod.ts";
-import { cpuMode, type SegmentName, SEGMENTS } from "../../dsl/x86.ts";
+import type { RegisterName, Registers } from "../../dsl/mod.ts";
+import { InputError, registerBits } from "../../dsl/nouns.ts";
+import { cpuMode, type SegmentName, SEGMENTS } from "../../dsl/modes.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { type Node, parseAssignment, type RegisterPart, type Value, withPart } from "../expression.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { changeSetting } from "./settings.ts";
 import { stateOf } from "./state.ts";
-import { evaluate, littleEndian, placeOf, vcpuOf, writePlace } from "./values.ts";
+import { littleEndian, vcpuOf, writePlace } from "./selected.ts";
+import { evaluate, placeOf } from "./values.ts";
 
 /** `set TARGET = EXPRESSION`, `set var TARGET = EXPRESSION`, `set NAME VALUE`. */
 export async function set(session: Session, { rest }: Invocation): Promise<Answer> {

@@ -1,17 +1,12 @@
 /** attach, detach and domains: guests that others made. */
-import {
-  attach as attachTo,
-  cleanDomains,
-  type Domain,
-  domains as listDomains,
-  InputError,
-  repairDomains,
-} from "../../dsl/mod.ts";
+import type { Domain } from "../../dsl/mod.ts";
+import { attach as attachTo, cleanDomains, domains as listDomains, repairDomains } from "../../dsl/attach.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { showPosition } from "../render/stop.ts";
 import { size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** `attach xen:NAME|ID`, `attach gdb:ADDRESS`: pauses a guest that others made, and makes it the session's. */
 export async function attach(session: Session, rest: string): Promise<Answer> {

@@ -1,10 +1,11 @@
 /** balloon: memory that the guest lends the host. */
-import { type BalloonStatistics, MiB, UnsupportedError, type VirtioBalloon } from "../../dsl/mod.ts";
+import type { BalloonStatistics, VirtioBalloon } from "../../dsl/mod.ts";
+import { MiB, UnsupportedError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { parseSize } from "../size.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** How long a guest may take to tell its statistics. */
 const TIMEOUT_MS = 10_000;

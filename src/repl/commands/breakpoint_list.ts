@@ -3,7 +3,7 @@ import type { Breakpoint, GuestMachine } from "../../dsl/mod.ts";
 import { bare, hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { type BreakpointNote, guestState, stateOf } from "./state.ts";
-import { symbolAt } from "./values.ts";
+import { symbolAt } from "./selected.ts";
 
 /** The note of a breakpoint; one made by a script has an empty one. */
 export function noteOf(vm: GuestMachine, breakpoint: Breakpoint): BreakpointNote {

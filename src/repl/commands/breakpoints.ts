@@ -1,12 +1,14 @@
 /** break, tbreak, hbreak, thbreak and what is done with breakpoints once they are there. */
-import { type Breakpoint, type BreakpointOptions, type GuestMachine, InputError } from "../../dsl/mod.ts";
+import type { Breakpoint, BreakpointOptions, GuestMachine } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { parsePrefix } from "../expression.ts";
 import type { Session } from "../session.ts";
 import { breakpointData, breakpointTable, howWords, keepNote, noteOf, whereOf } from "./breakpoint_list.ts";
 import { accessCondition, breakpointCondition } from "./condition.ts";
 import { type BreakpointNote, guestState, stateOf } from "./state.ts";
-import { evaluate, evaluateAddress, evaluateCount, guest } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluate, evaluateAddress, evaluateCount } from "./values.ts";
 
 /** What may follow a location. */
 export interface Tail {

@@ -1,12 +1,14 @@
 /** catch: stops at accesses to ports, MMIO and MSRs. */
-import { type AccessBreakOptions, type AccessPoint, type Breakpoint, InputError } from "../../dsl/mod.ts";
+import type { AccessBreakOptions, AccessPoint, Breakpoint } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { msrNumber } from "../../dsl/x86.ts";
 import type { Session } from "../session.ts";
 import { hex } from "../render/text.ts";
 import { breakpointData, keepNote } from "./breakpoint_list.ts";
 import { accessCondition } from "./condition.ts";
-import { evaluate, guest, splitExpression } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluate, splitExpression } from "./values.ts";
 
 const SPACES: Readonly<Record<string, AccessBreakOptions["space"]>> = {
   port: "port",

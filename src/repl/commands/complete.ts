@@ -1,5 +1,5 @@
 /** What can stand at the end of a command's arguments. */
-import { hosts } from "../../dsl/mod.ts";
+import { hosts } from "../../dsl/open.ts";
 import { msrNames } from "../../dsl/x86.ts";
 import type { Invocation } from "../command.ts";
 import { registerAliases } from "../expression.ts";

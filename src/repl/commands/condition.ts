@@ -1,17 +1,11 @@
 /** What stands behind `if`: an expression of the shell, or a TypeScript closure. */
-import {
-  type AccessHit,
-  type Condition,
-  gpa,
-  gva,
-  type Hit,
-  InputError,
-  type Registers,
-} from "../../dsl/mod.ts";
-import { linear } from "../../dsl/x86.ts";
+import type { AccessHit, Condition, Hit, Registers } from "../../dsl/mod.ts";
+import { gpa, gva, InputError } from "../../dsl/nouns.ts";
+import { linear } from "../../dsl/modes.ts";
 import { evaluateNow, type Names, type Node, parse, type Request } from "../expression.ts";
 import type { Session } from "../session.ts";
-import { namesFor, unsigned, vcpuOf } from "./values.ts";
+import { unsigned, vcpuOf } from "./selected.ts";
+import { namesFor } from "./values.ts";
 
 /** Whether the text is TypeScript: an arrow function or `function`. */
 export function isClosure(text: string): boolean {

@@ -1,9 +1,9 @@
 /** send, expect and info console: the guest's console from the prompt. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { go } from "./running.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** `send "TEXT"`: types it; `\n` and `\r` in double quotes are what they are in C. */
 export async function send(session: Session, { words }: Invocation): Promise<Answer> {

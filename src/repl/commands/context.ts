@@ -1,11 +1,11 @@
 /** context: the view of everything. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { contextView } from "../render/context.ts";
 import { registerData } from "../render/registers.ts";
-import { REGISTER_GROUPS } from "../../dsl/mod.ts";
+import { REGISTER_GROUPS } from "../../dsl/nouns.ts";
 import type { Session } from "../session.ts";
-import { guest, registersOf } from "./values.ts";
+import { guest, registersOf } from "./selected.ts";
 
 /** `context` shows it now; `context on` and `context off` switch it at stops. */
 export async function context(session: Session, rest: string): Promise<Answer> {

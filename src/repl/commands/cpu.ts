@@ -1,12 +1,14 @@
 /** vcpu, msr, lapic, cpuid, info threads and info events. */
-import { InputError } from "../../dsl/mod.ts";
-import { cpuidSummary, lapicRegisters, linearRip, msrName, msrNumber } from "../../dsl/x86.ts";
+import { InputError } from "../../dsl/nouns.ts";
+import { linearRip } from "../../dsl/modes.ts";
+import { cpuidSummary, lapicRegisters, msrName, msrNumber } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { renderAutopsy } from "../render/autopsy.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
-import { evaluate, evaluateCount, guest, splitExpressions, symbolAt, vcpuOf } from "./values.ts";
+import { guest, symbolAt, vcpuOf } from "./selected.ts";
+import { evaluate, evaluateCount, splitExpressions } from "./values.ts";
 
 /** `vcpu [N]`, `thread [N]`: which vCPU commands speak of. */
 export async function vcpu(session: Session, rest: string): Promise<Answer | void> {

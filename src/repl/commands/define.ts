@@ -1,5 +1,5 @@
 /** define, alias and document: commands of the user's own. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Command, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 

@@ -1,11 +1,13 @@
 /** gdt, ldt, idt and tss. */
-import { FaultError, gva, InputError } from "../../dsl/mod.ts";
-import { cpuMode, descriptorTable, exceptionName, interruptTable, SEGMENTS } from "../../dsl/x86.ts";
+import { FaultError, gva, InputError } from "../../dsl/nouns.ts";
+import { cpuMode, SEGMENTS } from "../../dsl/modes.ts";
+import { descriptorTable, exceptionName, interruptTable } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { descriptorData, type DescriptorLine, renderDescriptors } from "../render/descriptors.ts";
 import { bare, far, hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluateCount, registersOf, symbolAt, unsigned, vcpuOf } from "./values.ts";
+import { registersOf, symbolAt, unsigned, vcpuOf } from "./selected.ts";
+import { evaluateCount } from "./values.ts";
 
 const EFER_LMA = 1n << 10n;
 

@@ -1,11 +1,13 @@
 /** device_add, device_del, devices, device, irq and nmi. */
-import { decodeBits, type Device, type DeviceHandle, type GuestMachine, InputError } from "../../dsl/mod.ts";
+import type { Device, DeviceHandle, GuestMachine } from "../../dsl/mod.ts";
+import { decodeBits, InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
 import { plugByName } from "./plug.ts";
-import { evaluate, evaluateCount, guest, splitExpressions } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluate, evaluateCount, splitExpressions } from "./values.ts";
 
 let loads = 0;
 

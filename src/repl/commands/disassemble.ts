@@ -1,12 +1,13 @@
 /** disassemble: instructions of a function or a range. */
 import { syntaxSetting } from "./settings.ts";
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Instruction } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { instructionData, instructionLines } from "../render/disassembly.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluateAddress, guest, linearPc, splitExpressions, symbolAt } from "./values.ts";
+import { guest, linearPc, symbolAt } from "./selected.ts";
+import { evaluateAddress, splitExpressions } from "./values.ts";
 
 /** Instructions shown where no function is known. */
 const SHOWN = 10;

@@ -1,5 +1,5 @@
 /** display, undisplay and info display: expressions shown at each stop. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";

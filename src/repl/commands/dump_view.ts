@@ -1,10 +1,11 @@
 /** hexdump. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { hexdump } from "../render/hexdump.ts";
 import type { Session } from "../session.ts";
 import { stateOf } from "./state.ts";
-import { evaluateAddress, evaluateCount, readPlace, splitExpressions } from "./values.ts";
+import { readPlace } from "./selected.ts";
+import { evaluateAddress, evaluateCount, splitExpressions } from "./values.ts";
 
 /** Bytes shown without a length, and at most. */
 const SHOWN = 256;

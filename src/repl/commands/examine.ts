@@ -1,26 +1,16 @@
 /** x and xp: memory in every format. */
 import { syntaxSetting } from "./settings.ts";
-import { gpa, gva, InputError } from "../../dsl/mod.ts";
-import { bitness, disassembler, type Instruction } from "../../dsl/x86.ts";
+import { gpa, gva, InputError } from "../../dsl/nouns.ts";
+import { bitness } from "../../dsl/modes.ts";
+import { disassembler, type Instruction } from "../../dsl/x86.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { instructionData, instructionLines } from "../render/disassembly.ts";
 import { formatNumber, formatString, type Letter } from "../render/number.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { type ExamineState, stateOf } from "./state.ts";
-import {
-  evaluateAddress,
-  evaluateCount,
-  guest,
-  linearPc,
-  littleEndian,
-  namesFor,
-  readPlace,
-  registersOf,
-  splitExpressions,
-  symbolAt,
-  unsigned,
-} from "./values.ts";
+import { guest, linearPc, littleEndian, readPlace, registersOf, symbolAt, unsigned } from "./selected.ts";
+import { evaluateAddress, evaluateCount, namesFor, splitExpressions } from "./values.ts";
 
 type SizeLetter = ExamineState["size"];
 

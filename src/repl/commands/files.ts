@@ -1,5 +1,5 @@
 /** Paths: completing them, and the directory they count from. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 
 /** File names that begin with `prefix`; folders end in "/". Nothing if the folder can't be read. */

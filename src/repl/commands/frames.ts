@@ -1,10 +1,12 @@
 /** backtrace, frame, up, down and info frame. */
-import { type Backtrace, InputError } from "../../dsl/mod.ts";
-import { bitness } from "../../dsl/x86.ts";
+import type { Backtrace } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
+import { bitness } from "../../dsl/modes.ts";
 import type { Answer } from "../command.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluate, evaluateCount, guest, registersOf, symbolAt, vcpuOf } from "./values.ts";
+import { guest, registersOf, symbolAt, vcpuOf } from "./selected.ts";
+import { evaluate, evaluateCount } from "./values.ts";
 
 type Frame = Backtrace["frames"][number];
 

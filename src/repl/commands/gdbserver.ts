@@ -3,7 +3,7 @@ import type { GdbServer, GuestMachine } from "../../dsl/mod.ts";
 import type { Answer } from "../command.ts";
 import { gdbPlace } from "../gdb_place.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** QEMU's, and so everybody's, port for gdb. */
 const USUAL = "1234";

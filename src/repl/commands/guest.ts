@@ -1,21 +1,14 @@
 /** open, boot, backend, hosts, capabilities, info status and info mtree. */
-import {
-  type BackendName,
-  bootSector,
-  type BootSpec,
-  elf,
-  firmware,
-  flat,
-  hosts,
-  InputError,
-  linux,
-} from "../../dsl/mod.ts";
+import type { BackendName, BootSpec } from "../../dsl/mod.ts";
+import { bootSector, elf, firmware, flat, linux } from "../../dsl/boot.ts";
+import { hosts } from "../../dsl/open.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { guessFile } from "../image.ts";
 import { showPosition } from "../render/stop.ts";
 import { bare, size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** `hosts`: which hypervisors can be used here. */
 export async function listHosts(session: Session): Promise<Answer> {

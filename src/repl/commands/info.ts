@@ -1,5 +1,5 @@
 /** info: one word chooses what is shown. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { refuseMore } from "../command.ts";
 import { nearest } from "../nearest.ts";

@@ -1,8 +1,9 @@
 /** keys: typing on the guest's PS/2 keyboard. */
-import { InputError, type Keyboard, UnsupportedError } from "../../dsl/mod.ts";
+import type { Keyboard } from "../../dsl/mod.ts";
+import { InputError, UnsupportedError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** How long a full keyboard is offered the rest: the guest may stand still while the prompt waits. */
 const TIMEOUT_MS = 2_000;

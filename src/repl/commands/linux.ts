@@ -1,12 +1,14 @@
 /** linux, dmesg, ps and lsmod. */
-import { InputError, type LinuxInfo } from "../../dsl/mod.ts";
+import type { LinuxInfo } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { hexdump } from "../render/hexdump.ts";
 import { count, hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { backtraceAnswer } from "./frames.ts";
 import { readSymbolFile } from "./symbols.ts";
-import { evaluate, evaluateCount, guest, splitExpressions } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluate, evaluateCount, splitExpressions } from "./values.ts";
 
 /** Bytes that `linux memory` shows without a length, and at most. */
 const SHOWN = 256;

@@ -1,8 +1,9 @@
 /** eject and change: CDs and floppy disks in their drives, by QEMU's words. */
-import { type Drive, InputError } from "../../dsl/mod.ts";
+import type { Drive } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** QEMU's names for drives of a PC. */
 const QEMU_NAMES: Readonly<Record<string, string>> = { "ide1-cd0": "hdc", floppy0: "fda", floppy1: "fdb" };

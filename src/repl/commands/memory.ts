@@ -1,23 +1,12 @@
 /** find, fill, dump and load. */
 import { hostReason } from "../../dsl/host_reason.ts";
-import { gpa, gva, InputError } from "../../dsl/mod.ts";
+import { gpa, gva, InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { quoteWord, words as lexWords } from "../lexer.ts";
 import { count, hex, size } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import {
-  evaluate,
-  evaluateAddress,
-  evaluateCount,
-  guest,
-  littleEndian,
-  type Place,
-  readPlace,
-  splitExpressions,
-  symbolAt,
-  vcpuOf,
-  writePlace,
-} from "./values.ts";
+import { guest, littleEndian, readPlace, symbolAt, vcpuOf, writePlace } from "./selected.ts";
+import { evaluate, evaluateAddress, evaluateCount, type Place, splitExpressions } from "./values.ts";
 
 const BYTES: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
 /** The first number that is no address. */

@@ -1,8 +1,9 @@
 /** qemu, savevm, loadvm, and devices of QEMU's: what its monitor does. */
-import { type HypervisorMonitor, InputError, UnsupportedError } from "../../dsl/mod.ts";
+import type { HypervisorMonitor } from "../../dsl/mod.ts";
+import { InputError, UnsupportedError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** @throws {UnsupportedError} If the guest is not QEMU's. */
 function monitorOf(session: Session): HypervisorMonitor {

@@ -1,8 +1,9 @@
 /** mouse_move and mouse_button: the guest's PS/2 mouse, by QEMU's commands. */
-import { InputError, type Mouse, type MouseButton, UnsupportedError } from "../../dsl/mod.ts";
+import type { Mouse, MouseButton } from "../../dsl/mod.ts";
+import { InputError, UnsupportedError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** The buttons of QEMU's state, lowest bit first. */
 const BUTTONS: readonly MouseButton[] = ["left", "right", "middle", "side", "extra"];

@@ -4,7 +4,8 @@ import { codeAround } from "../render/context.ts";
 import { instructionData } from "../render/disassembly.ts";
 import type { Session } from "../session.ts";
 import { countSetting } from "./settings.ts";
-import { evaluateAddress, evaluateCount, registersOf, splitExpressions } from "./values.ts";
+import { registersOf } from "./selected.ts";
+import { evaluateAddress, evaluateCount, splitExpressions } from "./values.ts";
 
 /** Instructions at most. */
 const MOST = 1024n;

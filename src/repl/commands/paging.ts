@@ -1,11 +1,13 @@
 /** pt, info mem and info tlb: what paging does. */
-import { gpa, gva, InputError, UnsupportedError } from "../../dsl/mod.ts";
-import { type Mapping, mappings, pagingMode } from "../../dsl/x86.ts";
+import { gpa, gva, InputError, UnsupportedError } from "../../dsl/nouns.ts";
+import { pagingMode } from "../../dsl/modes.ts";
+import { type Mapping, mappings } from "../../dsl/x86.ts";
 import type { Answer } from "../command.ts";
 import { renderWalk } from "../render/page_walk.ts";
 import { bare, hex, size } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluateAddress, guest, registersOf, splitExpressions, vcpuOf } from "./values.ts";
+import { guest, registersOf, vcpuOf } from "./selected.ts";
+import { evaluateAddress, splitExpressions } from "./values.ts";
 
 /** Lines that a listing shows before it says how many more there are. */
 const MOST_LINES = 512;

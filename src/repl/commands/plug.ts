@@ -1,5 +1,6 @@
 /** Devices by the names that QEMU has for them: `device_add`, `-device`, `-nic` and `-drive if=virtio`. */
-import { type DeviceHandle, type GuestMachine, type HypervisorMonitor, InputError } from "../../dsl/mod.ts";
+import type { DeviceHandle, GuestMachine, HypervisorMonitor } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import { cardOf } from "../network_words.ts";
 
 /**

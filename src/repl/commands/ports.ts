@@ -1,9 +1,10 @@
 /** in and out: port accesses as the guest would make them. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluate, guest, splitExpressions } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluate, splitExpressions } from "./values.ts";
 
 type PortSize = 1 | 2 | 4;
 

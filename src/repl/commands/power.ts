@@ -1,7 +1,7 @@
 /** powerdown: the guest's power button. */
 import type { Answer } from "../command.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** `powerdown`. */
 export function powerdown(session: Session): Answer {

@@ -1,5 +1,6 @@
 /** print, output and call: values of expressions. */
-import { InputError, registerBits, type RegisterName } from "../../dsl/mod.ts";
+import type { RegisterName } from "../../dsl/mod.ts";
+import { InputError, registerBits } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { parseAssignment, type Value } from "../expression.ts";
 import { formatNumber, formatString, formatVector, type Letter } from "../render/number.ts";
@@ -8,7 +9,8 @@ import { far, hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { assign } from "./assign.ts";
 import { stateOf } from "./state.ts";
-import { evaluate, guest, placeOf, readPlace, registersOf, symbolAt } from "./values.ts";
+import { guest, readPlace, registersOf, symbolAt } from "./selected.ts";
+import { evaluate, placeOf } from "./values.ts";
 
 const SIZES: Readonly<Record<string, number>> = { b: 8, h: 16, w: 32, g: 64 };
 const LETTERS = "xduotacfzs";

@@ -1,8 +1,9 @@
 /** regs and info registers. */
-import { InputError, REGISTER_GROUPS, type RegisterGroup, type RegisterName } from "../../dsl/mod.ts";
-import { cpl, cpuMode } from "../../dsl/x86.ts";
+import type { RegisterGroup, RegisterName } from "../../dsl/mod.ts";
+import { InputError, REGISTER_GROUPS } from "../../dsl/nouns.ts";
+import { cpl, cpuMode } from "../../dsl/modes.ts";
 import type { Answer } from "../command.ts";
-import { partOf, registerPart } from "../expression.ts";
+import { partOf, registerPart } from "../expression/registers.ts";
 import { formatNumber, type Letter } from "../render/number.ts";
 import {
   gdbRegisters,
@@ -15,7 +16,7 @@ import {
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { guestState } from "./state.ts";
-import { guest, registersOf, symbolAt } from "./values.ts";
+import { guest, registersOf, symbolAt } from "./selected.ts";
 
 /** How this session shows registers: colours, width, what changed since the stop before. */
 export function registerView(session: Session): RegisterView {

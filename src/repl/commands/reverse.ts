@@ -2,7 +2,8 @@
 import type { Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { go } from "./running.ts";
-import { evaluateCount, guest } from "./values.ts";
+import { guest } from "./selected.ts";
+import { evaluateCount } from "./values.ts";
 
 /** `reverse-stepi [N]`. */
 export async function reverseStep(session: Session, { rest }: Invocation): Promise<void> {

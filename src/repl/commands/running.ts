@@ -1,13 +1,15 @@
 /** continue, step, next, finish, until, advance, run and what else lets the guest go on. */
-import { type GuestMachine, gva, InputError, type StepTarget, type Stop } from "../../dsl/mod.ts";
-import { linear } from "../../dsl/x86.ts";
+import type { GuestMachine, StepTarget, Stop } from "../../dsl/mod.ts";
+import { gva, InputError } from "../../dsl/nouns.ts";
+import { linear } from "../../dsl/modes.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { ripFor } from "./assign.ts";
 import { splitLocation } from "./breakpoints.ts";
 import { stoppedAt } from "./breakpoint_list.ts";
 import { guestState } from "./state.ts";
-import { evaluateAddress, evaluateCount, guest, linearPc, vcpuOf } from "./values.ts";
+import { guest, linearPc, vcpuOf } from "./selected.ts";
+import { evaluateAddress, evaluateCount } from "./values.ts";
 
 /**
  * Lets the guest go on, shows the stop, then runs what `commands` gave the breakpoint that stopped it. The frame

@@ -1,12 +1,13 @@
 /** `save breakpoints FILE`: the lines that make today's breakpoints again. */
-import { type Breakpoint, type GuestMachine, InputError } from "../../dsl/mod.ts";
+import type { Breakpoint, GuestMachine } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import { unwritable } from "../../dsl/file_error.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { noteOf } from "./breakpoint_list.ts";
 import type { BreakpointNote } from "./state.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** Saves what `source FILE` brings back; gdb's command of that name. @throws {InputError} */
 export async function saveBreakpoints(session: Session, { rest }: Invocation): Promise<Answer> {

@@ -1,10 +1,10 @@
 /** screen and screenshot: what the guest's VGA shows. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import { writePng } from "../../dsl/screen.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Session } from "../session.ts";
 import { awaitMatch, readPattern } from "./console.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** `screen`: its text; `screen expect PATTERN [SECONDS]`: lets the guest run until it matches. */
 export async function screen(session: Session, { rest, words }: Invocation): Promise<Answer> {

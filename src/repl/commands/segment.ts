@@ -1,5 +1,6 @@
-import { gva, InputError, type Registers, type Vcpu } from "../../dsl/mod.ts";
-import { cpuMode, decodeDescriptor } from "../../dsl/x86.ts";
+import type { Registers, Vcpu } from "../../dsl/mod.ts";
+import { gva, InputError } from "../../dsl/nouns.ts";
+import { cpuMode } from "../../dsl/modes.ts";
 
 /** The TI bit of a selector: the LDT instead of the GDT (SDM vol. 3A, 3.4.2). */
 const TI_BIT = 4;
@@ -29,6 +30,7 @@ export async function segmentBase(vcpu: Vcpu, registers: Registers, selector: nu
   }
   const bytes = new Uint8Array(16);
   bytes.set(await vcpu.memory.read(gva(table + at), 8));
+  const { decodeDescriptor } = await import("../../dsl/x86.ts");
   const descriptor = decodeDescriptor(bytes, 0, false);
   if (descriptor.kind === "code" || descriptor.kind === "data") {
     return mode === "long" ? 0n : descriptor.base;

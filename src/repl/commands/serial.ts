@@ -1,8 +1,9 @@
 /** serial: the keyboard becomes that of the guest's console. */
-import { type GuestMachine, InputError } from "../../dsl/mod.ts";
+import type { GuestMachine } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Session } from "../session.ts";
 import { go } from "./running.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** Ctrl-], telnet's escape character, which guests seldom want. */
 const ESCAPE = "\x1d";

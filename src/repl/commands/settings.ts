@@ -1,5 +1,6 @@
 /** set NAME VALUE and show. */
-import { InputError, type Syntax } from "../../dsl/mod.ts";
+import type { Syntax } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import type { Session } from "../session.ts";
 import { stateOf } from "./state.ts";

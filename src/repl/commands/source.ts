@@ -1,5 +1,5 @@
 /** What needs source lines and types, which hvsh does not read. */
-import { UnsupportedError } from "../../dsl/mod.ts";
+import { UnsupportedError } from "../../dsl/nouns.ts";
 
 /** @throws {UnsupportedError} Always; says who can. */
 export function noSource(): never {

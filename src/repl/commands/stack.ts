@@ -1,19 +1,11 @@
 /** stack, telescope: words of memory with what they point to. */
-import { gva } from "../../dsl/mod.ts";
-import { linear, linearStack } from "../../dsl/x86.ts";
+import { gva } from "../../dsl/nouns.ts";
+import { linear, linearStack } from "../../dsl/modes.ts";
 import type { Answer } from "../command.ts";
 import { follow, stackLines, type StackSlot } from "../render/stack.ts";
 import type { Session } from "../session.ts";
-import {
-  evaluateAddress,
-  evaluateCount,
-  namesFor,
-  registersOf,
-  splitExpressions,
-  symbolAt,
-  unsigned,
-  vcpuOf,
-} from "./values.ts";
+import { registersOf, symbolAt, unsigned, vcpuOf } from "./selected.ts";
+import { evaluateAddress, evaluateCount, namesFor, splitExpressions } from "./values.ts";
 
 /** `stack [COUNT]`: from the stack pointer. */
 export async function stack(session: Session, rest: string): Promise<Answer> {

@@ -1,9 +1,10 @@
 /** symbol-file, info symbol, info symbols, info address and info line. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { count, hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { evaluate, evaluateAddress, guest, splitExpression, symbolAt } from "./values.ts";
+import { guest, symbolAt } from "./selected.ts";
+import { evaluate, evaluateAddress, splitExpression } from "./values.ts";
 
 /** Larger than any symbol table anyone has. */
 const FILE_LIMIT = 1 << 30;

@@ -1,9 +1,10 @@
 /** echo, printf and shell: what scripts of commands say beside values. */
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import type { Value } from "../expression.ts";
 import type { Session } from "../session.ts";
-import { evaluate, guest, placeOf, readPlace, registersOf, splitExpressions } from "./values.ts";
+import { guest, readPlace, registersOf } from "./selected.ts";
+import { evaluate, placeOf, splitExpressions } from "./values.ts";
 
 const ESCAPES: Readonly<Record<string, string>> = {
   n: "\n",

@@ -1,12 +1,14 @@
 /** trace and exits: what the guest asked of its devices. */
-import { InputError, type TraceEntry, type TraceFilter } from "../../dsl/mod.ts";
+import type { TraceEntry, TraceFilter } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import { unwritable } from "../../dsl/file_error.ts";
 import type { Answer } from "../command.ts";
 import { renderStatistics, renderTrace } from "../render/trace.ts";
 import { devicesElsewhere } from "./devices.ts";
 import type { Session } from "../session.ts";
 import { vcpuIndex } from "./breakpoints.ts";
-import { evaluate, evaluateCount, guest, symbolAt } from "./values.ts";
+import { guest, symbolAt } from "./selected.ts";
+import { evaluate, evaluateCount } from "./values.ts";
 
 const KINDS: readonly TraceEntry["kind"][] = ["port", "mmio", "msr", "request", "other"];
 /** Lines shown unless `last N` says otherwise. */

@@ -1,9 +1,10 @@
 /** virtio: devices, what was agreed on with the driver, queues and the chains that wait in them. */
-import { type Chain, type GuestMachine, HvshError, InputError, type VirtioView } from "../../dsl/mod.ts";
+import type { Chain, GuestMachine, VirtioView } from "../../dsl/mod.ts";
+import { HvshError, InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { hex, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./values.ts";
+import { guest } from "./selected.ts";
 
 /** Chains shown of one queue. */
 const CHAINS = 8;

@@ -1,15 +1,7 @@
 /** device_add of virtio devices by the names that QEMU has for them. */
-import {
-  type Device,
-  type GuestMachine,
-  InputError,
-  virtioBalloon,
-  virtioConsole,
-  virtioDisk,
-  virtioNet,
-  type VirtioPlaceOptions,
-  virtioRng,
-} from "../../dsl/mod.ts";
+import type { Device, GuestMachine, VirtioPlaceOptions } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
+import { virtioBalloon, virtioConsole, virtioDisk, virtioNet, virtioRng } from "../../dsl/virtio.ts";
 import { commaList } from "../comma_list.ts";
 import { cardOf } from "../network_words.ts";
 

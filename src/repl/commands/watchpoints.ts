@@ -1,5 +1,6 @@
 /** watch, rwatch and awatch. */
-import { type Condition, type Hit, InputError } from "../../dsl/mod.ts";
+import type { Condition, Hit } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { parsePrefix, typeNamed, type Value } from "../expression.ts";
 import type { Session } from "../session.ts";
@@ -7,17 +8,8 @@ import { breakpointData, howWords, keepNote } from "./breakpoint_list.ts";
 import { readTail } from "./breakpoints.ts";
 import { breakpointCondition } from "./condition.ts";
 import type { BreakpointNote } from "./state.ts";
-import {
-  evaluate,
-  guest,
-  namesFor,
-  type Place,
-  placeOf,
-  readPlace,
-  registersOf,
-  splitExpression,
-  unsigned,
-} from "./values.ts";
+import { guest, readPlace, registersOf, unsigned } from "./selected.ts";
+import { evaluate, namesFor, type Place, placeOf, splitExpression } from "./values.ts";
 
 type Size = 1 | 2 | 4 | 8;
 

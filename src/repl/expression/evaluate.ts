@@ -1,4 +1,4 @@
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { Node } from "./parser.ts";
 import { partOf, registerPart } from "./registers.ts";
 import {

@@ -1,4 +1,4 @@
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 
 /** A piece of an expression and where it begins. */
 export type Token =

@@ -1,4 +1,4 @@
-import { REGISTER_NAMES } from "../../dsl/mod.ts";
+import { REGISTER_NAMES } from "../../dsl/nouns.ts";
 import type { RegisterName } from "../../vm/registers.ts";
 import type { RegisterPart } from "./value.ts";
 

@@ -1,4 +1,4 @@
-import { InputError } from "../../dsl/mod.ts";
+import { InputError } from "../../dsl/nouns.ts";
 import type { RegisterName, SegmentName } from "../../vm/registers.ts";
 
 /** A number's shape in memory, as a cast names it. */

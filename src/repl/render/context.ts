@@ -1,11 +1,13 @@
 /** The view of everything at a stop: registers, code, stack, backtrace. */
-import { REGISTER_GROUPS, type Registers } from "../../dsl/mod.ts";
-import { bitness, type Instruction, linearRip, linearStack } from "../../dsl/x86.ts";
+import type { Registers } from "../../dsl/mod.ts";
+import { REGISTER_GROUPS } from "../../dsl/nouns.ts";
+import { bitness, linearRip, linearStack } from "../../dsl/modes.ts";
+import type { Instruction } from "../../dsl/x86.ts";
 import { frameLine } from "../commands/frames.ts";
 import { registerView } from "../commands/registers.ts";
 import { countSetting, syntaxSetting } from "../commands/settings.ts";
 import { readSlots } from "../commands/stack.ts";
-import { guest, symbolAt } from "../commands/values.ts";
+import { guest, symbolAt } from "../commands/selected.ts";
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
 import { branchHint, instructionLines } from "./disassembly.ts";

@@ -1,4 +1,5 @@
-import { decodeFlags, type Descriptor } from "../../dsl/x86.ts";
+import { decodeFlags } from "../../dsl/modes.ts";
+import type { Descriptor } from "../../dsl/x86.ts";
 import type { Style } from "../style.ts";
 import { bare, hex, table } from "./text.ts";
 

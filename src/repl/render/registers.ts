@@ -1,4 +1,5 @@
-import { REGISTER_GROUPS, type RegisterGroup, type RegisterName, type Registers } from "../../dsl/mod.ts";
+import type { RegisterGroup, RegisterName, Registers } from "../../dsl/mod.ts";
+import { REGISTER_GROUPS } from "../../dsl/nouns.ts";
 import {
   cpl,
   type CpuMode,
@@ -8,7 +9,7 @@ import {
   flagTableOf,
   pagingMode,
   SEGMENTS,
-} from "../../dsl/x86.ts";
+} from "../../dsl/modes.ts";
 import type { Style } from "../style.ts";
 import { formatFloat, formatVector } from "./number.ts";
 import { bare, far, grid, hex, table, wrap } from "./text.ts";

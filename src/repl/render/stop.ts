@@ -1,25 +1,23 @@
 /** What the shell says when the guest stands still. */
 import { syntaxSetting } from "../commands/settings.ts";
-import {
-  type Autopsy,
-  type Breakpoint,
-  type DeviceRequest,
-  type GuestMachine,
-  REGISTER_GROUPS,
-  type Registers,
-  type Stop,
-  type TraceEntry,
+import type {
+  Autopsy,
+  Breakpoint,
+  DeviceRequest,
+  GuestMachine,
+  Registers,
+  Stop,
+  TraceEntry,
 } from "../../dsl/mod.ts";
-import { bitness, cpuMode, linearRip } from "../../dsl/x86.ts";
+import { REGISTER_GROUPS } from "../../dsl/nouns.ts";
+import { bitness, cpuMode, linearRip } from "../../dsl/modes.ts";
 import type { Answer } from "../command.ts";
 import { howWords, noteOf } from "../commands/breakpoint_list.ts";
 import { showDisplays } from "../commands/display.ts";
 import { guestState } from "../commands/state.ts";
-import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../commands/values.ts";
+import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../commands/selected.ts";
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
-import { renderAutopsy } from "./autopsy.ts";
-import { contextView } from "./context.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
 import { registerData, snapshot } from "./registers.ts";
 import { far, hex } from "./text.ts";
@@ -93,7 +91,9 @@ async function whatIsNext(
   registers: Registers,
   data: Record<string, unknown>,
 ): Promise<string> {
-  if (session.contextShown && !session.json) return await contextView(session, registers);
+  if (session.contextShown && !session.json) {
+    return await (await import("./context.ts")).contextView(session, registers);
+  }
   const vm = guest(session);
   const pc = await linearPc(session);
   try {
@@ -240,6 +240,7 @@ async function shutdownText(
         })\n`;
       }
       data.autopsy = found;
+      const { renderAutopsy } = await import("./autopsy.ts");
       return `${session.style.error("Triple fault")}${detail}\n${
         renderAutopsy(found, session.style, session.width, (at) => symbolAt(vm, at))
       }`;
