@@ -8,7 +8,7 @@ import { walk } from "../x86/paging.ts";
 import type { ReadPhysical } from "../x86/paging.ts";
 import { faultOf } from "../x86/paging.ts";
 import type { Place } from "./breakpoint.ts";
-import type { PatchKind } from "./patches.ts";
+import { HLT, type PatchKind } from "./patches.ts";
 import type { Slots } from "./slots.ts";
 
 /** What `choose` settled on: the data the means are made of. */
@@ -114,14 +114,28 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     if (how === "hlt" && backend.interrupts?.irqchip) {
       // KVM api.rst, KVM_EXIT_HLT: not with KVM_CREATE_IRQCHIP.
       reasons.push("HLT: with interrupt controllers in the hypervisor it sleeps there and is not reported");
-    } else if (can(backend.capabilities, `breakpoint-${how}`)) return { how, gpa };
-    reasons.push(
-      `${how.toUpperCase()}: ${backend.capabilities.get(`breakpoint-${how}`)?.reason ?? "not offered"}`,
-    );
+      continue;
+    }
+    if (!can(backend.capabilities, `breakpoint-${how}`)) {
+      reasons.push(
+        `${how.toUpperCase()}: ${backend.capabilities.get(`breakpoint-${how}`)?.reason ?? "not offered"}`,
+      );
+      continue;
+    }
+    if (how === "hlt" || !await standsAtHlt(gpa, read)) return { how, gpa };
+    reasons.push("OUT: interrupts return behind the HLT there, which is in the middle of it");
+    // As a last resort, since programs that wait for interrupts return to their HLT: `finish` ends there.
+    if (can(backend.capabilities, "single-step")) return { how: "step" };
   }
   // The other side of a protocol knows linear addresses alone: where RIP is physically is looked at after each step.
   if (place.space === "gpa" && can(backend.capabilities, "single-step")) return { how: "step" };
   return undefined;
+}
+
+async function standsAtHlt(gpa: bigint, read: ReadPhysical): Promise<boolean> {
+  const code = new Uint8Array(1);
+  await read(gpa, code);
+  return code[0] === HLT;
 }
 
 async function watchFor(place: Place, situation: Situation, reasons: string[]): Promise<Choice | undefined> {

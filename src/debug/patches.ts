@@ -6,7 +6,8 @@ import { TRAP_PORT } from "../vm/trap_port.ts";
 /** Which bytes stand in the guest's code for a breakpoint. */
 export type PatchKind = "int3" | "hlt" | "out";
 
-const HLT = 0xf4;
+/** HLT (SDM vol. 2A): an interrupt that wakes the guest returns behind it. */
+export const HLT = 0xf4;
 
 /** The bytes of each patch (SDM vol. 2: INT3, HLT, OUT imm8, AL). */
 export const PATCH_CODE: Readonly<Record<PatchKind, Uint8Array>> = {

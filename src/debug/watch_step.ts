@@ -8,6 +8,7 @@ import { readLinear } from "./linear_memory.ts";
 import type { HiddenMemory } from "./memory.ts";
 import { LONGEST_INSTRUCTION } from "./disassembly.ts";
 import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
+import { HLT } from "./patches.ts";
 import type { Stepper } from "./stepper.ts";
 import type { Traps } from "./traps.ts";
 
@@ -28,7 +29,6 @@ interface Touch {
 
 /** What a step over HLT with interrupts off comes to: hypervisors go on behind it. */
 const HALT: StopCause = { kind: "halt" };
-const HLT = 0xf4;
 const IF = 1n << 9n;
 /** CPL: the DPL of SS (SDM vol. 3A, 5.5). At levels above 0 HLT is #GP. */
 const level = (registers: Registers) => registers.ss_attributes >> 5n & 3n;
