@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import type { StepRun } from "../vm/backend.ts";
+import type { KvmBackend } from "./backend.ts";
 import { expectExit, guest, kvmTest, leave, long, protectedMode, real } from "./test_guest.ts";
+import type { KvmVcpu } from "./vcpu.ts";
 
 kvmTest("OUT and IN of 1, 2 and 4 bytes show port, size and data, and take the answer", [], () => {
   using machine = guest();
@@ -285,15 +287,34 @@ kvmTest("INT n in 64-bit code enters its handler, whether KVM knows it or not", 
   assert.deepEqual([rip, rbx, new DataView(frame.buffer).getBigUint64(0, true)], [0x1014n, 1n, 0x1002n]);
 });
 
+/** A guest before "int 0x30; hlt" in 32-bit code, whose handler is "inc ebx; iret". */
+function withHandler(machine: KvmBackend): KvmVcpu {
+  const vcpu = protectedMode(machine, [0xcd, 0x30, 0xf4, ...Array(13).fill(0x90), 0x43, 0xcf]);
+  const gate = Uint8Array.of(0x10, 0x10, 8, 0, 0, 0x8e, 0, 0);
+  machine.memory.write(BigInt(0x3000 + 8 * 0x30), gate);
+  return vcpu;
+}
+
+/** The handler ran once and returned before RIP. */
+function returned(vcpu: KvmVcpu, rip: bigint): void {
+  const { rbx, rsp, rflags, ...now } = vcpu.registers();
+  assert.deepEqual([now.rip, rbx, rsp, rflags & 0x203n], [rip, 1n, 0x8000n, 0x202n]);
+}
+
 kvmTest("32-bit handlers of interrupts begin and end, whether KVM knows INT n and IRET or not", [], () => {
-  for (const way of ["run", "step", "steps"] as const) {
-    using machine = guest();
-    // int 0x30; hlt; at 0x1010: inc ebx; iret
-    const vcpu = protectedMode(machine, [0xcd, 0x30, 0xf4, ...Array(13).fill(0x90), 0x43, 0xcf]);
-    const gate = Uint8Array.of(0x10, 0x10, 8, 0, 0, 0x8e, 0, 0);
-    machine.memory.write(BigInt(0x3000 + 8 * 0x30), gate);
-    if (way === "run") expectExit(vcpu, "halt");
-    else {
+  using machine = guest();
+  const vcpu = withHandler(machine);
+  expectExit(vcpu, "halt");
+  returned(vcpu, 0x1003n);
+});
+
+for (const way of ["step", "steps"] as const) {
+  kvmTest(
+    `the same by ${way === "step" ? "single steps" : "steps in a row"}`,
+    ["single-step-handlers"],
+    () => {
+      using machine = guest();
+      const vcpu = withHandler(machine);
       for (let left = 3; left > 0;) {
         const { exit, done }: StepRun = way === "steps"
           ? vcpu.steps(left, {})
@@ -302,13 +323,7 @@ kvmTest("32-bit handlers of interrupts begin and end, whether KVM knows INT n an
         else if (exit !== undefined) assert.equal(exit.kind, "slice");
         left -= done;
       }
-    }
-    const { rip, rbx, rsp, rflags } = vcpu.registers();
-    assert.deepEqual([rip, rbx, rsp, rflags & 0x203n], [
-      way === "run" ? 0x1003n : 0x1002n,
-      1n,
-      0x8000n,
-      0x202n,
-    ]);
-  }
-});
+      returned(vcpu, 0x1002n);
+    },
+  );
+}
