@@ -119,7 +119,7 @@ Deno.test("KVM's requests, capabilities, exit reasons and flags have the headers
 
 Deno.test("Linux's structures and constants are those of the headers", async () => {
   const { timespec, itimerspec, sigevent, statx, LINUX, sigset, KERNEL_SIGSET_BYTES } = linux;
-  const { ifreq, pollfd, sockaddr_in, sockaddr_un } = linux;
+  const { epoll_event, ifreq, pollfd, sockaddr_in, sockaddr_un } = linux;
   await compare(
     [
       "errno.h",
@@ -127,6 +127,7 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       "signal.h",
       "time.h",
       "unistd.h",
+      "sys/epoll.h",
       "sys/eventfd.h",
       "sys/mman.h",
       "sys/stat.h",
@@ -145,6 +146,7 @@ Deno.test("Linux's structures and constants are those of the headers", async () 
       ...structure("sigevent", sigevent).filter((q) => !q.expression.includes("_pad")),
       ...structure("statx", statx).filter((q) => !/_rest|__spare/.test(q.expression)),
       ...structure("pollfd", pollfd),
+      ...structure("epoll_event", epoll_event).filter((q) => !q.expression.includes("_pad")),
       ...structure("sockaddr_un", sockaddr_un),
       ...structure("sockaddr_in", sockaddr_in),
       ...structure("ifreq", ifreq).filter((q) => !q.expression.includes("_rest")),

@@ -1,6 +1,6 @@
 /**
- * Notifications of virtio devices where several vCPUs run on KVM: they leave the guest running (KVM_IOEVENTFD), on either
- * transport, and are accesses again as soon as somebody wants to see them.
+ * Notifications of virtio devices on KVM: they leave the guest running (KVM_IOEVENTFD), on either transport, and are
+ * accesses again as soon as somebody wants to see them.
  */
 import "../src/host/preload.ts";
 import assert from "node:assert/strict";
@@ -57,13 +57,14 @@ async function answered(vm: GuestMachine): Promise<void> {
 }
 
 test(
-  "a request is answered without an access, again after a reset, and with one vCPU by an access",
+  "a request is answered without an access, again after a reset; with one vCPU where it has its interrupts in time",
   async (transport) => {
     for (const cpus of [2, 1]) {
       await using vm = await guest(transport, virtioRng(PLACES[transport]), cpus);
+      const late = vm.capabilities.get("interrupt-windows")?.usable === false;
       for (let round = 0; round < 2; round++) {
         await answered(vm);
-        if (transport === "mmio") assert.equal(notified(vm), cpus === 1 ? 1 : 0);
+        if (transport === "mmio") assert.equal(notified(vm), cpus === 1 && late ? 1 : 0);
         vm.trace.clear();
         await vm.reset();
         await vm.memory.write(gpa(TABLE), new Uint8Array(Uint32Array.of(0, ROOM, 0, 0, FOR_MSIX).buffer));

@@ -40,6 +40,9 @@ export const statx = struct({
 /** `struct pollfd` (poll(2)). */
 export const pollfd = struct({ fd: s32, events: u16, revents: u16 });
 
+/** `struct epoll_event` (epoll_ctl(2)), packed on x86-64; the descriptor stands in a union that C calls `data`. */
+export const epoll_event = struct({ events: u32, data: struct({ fd: s32, _pad: u32 }) });
+
 /** `struct sockaddr_un` (unix(7)): the path ends with a zero byte. */
 export const sockaddr_un = struct({ sun_family: u16, sun_path: bytes(108) });
 
@@ -109,4 +112,9 @@ export const LINUX = {
   TUN_F_TSO6: 4,
   POLLIN: 1,
   POLLOUT: 4,
+  EPOLL_CLOEXEC: 0x80000,
+  EPOLL_CTL_ADD: 1,
+  EPOLL_CTL_DEL: 2,
+  EPOLLIN: 1,
+  EPOLLET: 0x8000_0000,
 } as const;

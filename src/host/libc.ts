@@ -81,6 +81,11 @@ const SYMBOLS = {
   pollLater: { name: "poll", parameters: ["buffer", "usize", "i32"], result: "i32", nonblocking: true },
   // int ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout, const sigset_t *mask)
   ppoll: { parameters: ["buffer", "usize", "buffer", "pointer"], result: "i32" },
+  // int epoll_create1(int flags); int epoll_ctl(int epfd, int op, int fd, struct epoll_event *)
+  epollCreate1: { name: "epoll_create1", parameters: ["i32"], result: "i32" },
+  epollCtl: { name: "epoll_ctl", parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+  // int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout)
+  epollWait: { name: "epoll_wait", parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
   // void free(void *)
   free: { parameters: ["pointer"], result: "void" },
 } as const;

@@ -19,6 +19,7 @@ import { KvmVcpu } from "./vcpu.ts";
 import { SLICE_MS } from "./vcpu_entry.ts";
 import { VcpuFd } from "./vcpu_fd.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
+import { always, inEither, whileHung } from "./thread_choice.ts";
 import { VcpuThread } from "./vcpu_thread.ts";
 import { KvmVm } from "./vm.ts";
 
@@ -30,6 +31,11 @@ export interface KvmOptions extends BackendOptions {
   readonly sliceMs?: number;
   /** The program of the vCPUs' threads, for tests: hvsh's own when left out. */
   readonly threadProgram?: URL;
+  /**
+   * Whether a single vCPU gets a thread when a doorbell is hung up. Left out: where KVM gives a guest its interrupts as
+   * soon as it takes them, for else it has to be made leave again and again.
+   */
+  readonly threadOfOne?: boolean;
 }
 
 /** APIC ids have 8 bits, and the last is everybody (SDM vol. 3A, 11.6.2.1): as many as QEMU's PC may have. */
@@ -60,11 +66,11 @@ export class KvmBackend implements Backend, Disposable {
   readonly vcpus: readonly KvmVcpu[];
   readonly memory: KvmMemory;
   readonly interrupts: KvmInterrupts;
-  /** Where there are several vCPUs: they run at the same time, each in a thread of its own. */
+  /** Where vCPUs have threads: several do, and a single one while doorbells hang. */
   readonly parallel?: KvmParallel;
-  /** Where there is one vCPU, whose thread this is: what comes to a descriptor breaks it out of the guest. */
-  readonly readable?: (fd: number, come: () => void) => Disposable;
-  readonly #threads: readonly VcpuThread[];
+  readonly readable: (fd: number, come: () => void) => Disposable;
+  /** Those of several vCPUs, or that of a single one once it was needed. */
+  readonly #threads: VcpuThread[] = [];
   readonly #mailbox: Mailbox;
   readonly #vm: KvmVm;
   readonly #resources: DisposableStack;
@@ -115,24 +121,33 @@ export class KvmBackend implements Backend, Disposable {
       filterMsrs: (indices) => this.#vm.filterMsrs(indices),
     };
     const mailbox = this.#mailbox = new Mailbox(options.cpus, signalEventFd);
-    const threads: VcpuThread[] = [];
-    this.#threads = threads;
+    const several = options.cpus > 1;
+    // A single vCPU's interrupts have to be KVM's as well, and given to a guest that nobody makes leave.
+    const seesWindows = () => capabilities(device).get("interrupt-windows")?.usable !== false;
+    const wanted = () => several || (options.threadOfOne ?? seesWindows());
+    const doorbells = options.irqchip && system.capability(CAP.IOEVENTFD) > 0
+      ? cleanup.use(new KvmDoorbells(this.#vm, mailbox, wanted))
+      : undefined;
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
       const fd = cleanup.use(new VcpuFd(this.#vm.createVcpu(index)));
-      let thread: VcpuThread | undefined;
-      if (options.cpus > 1) {
-        threads.push(thread = new VcpuThread(mailbox, index, fd.fd, options.threadProgram));
-        cleanup.defer(() => void thread!.quit());
-      }
+      const start = () => {
+        const thread = new VcpuThread(mailbox, index, fd.fd, options.threadProgram);
+        this.#threads.push(thread);
+        return thread;
+      };
       const leaves = encodeCpuid(cpuidFor(cpuid, index, options.cpus));
-      return cleanup.use(new KvmVcpu(index, fd, leaves, context, thread));
+      const threadOf = several ? always(start()) : doorbells && whileHung(doorbells, start);
+      return cleanup.use(new KvmVcpu(index, fd, leaves, context, threadOf));
     });
-    if (options.cpus > 1) {
-      const doorbells = system.capability(CAP.IOEVENTFD) > 0
-        ? cleanup.use(new KvmDoorbells(this.#vm, mailbox))
-        : undefined;
-      this.parallel = new KvmParallel(mailbox, this.vcpus, doorbells);
-    } else this.readable = signalled;
+    cleanup.defer(() => this.#threads.forEach((thread) => void thread.quit()));
+    if (several || doorbells !== undefined) {
+      this.parallel = new KvmParallel(mailbox, this.vcpus, doorbells, () => this.#up());
+    }
+    this.readable = doorbells === undefined
+      ? signalled
+      : several
+      ? (fd, come) => doorbells.hear(fd, come)
+      : (fd, come) => inEither(doorbells, fd, come);
     this.interrupts = new KvmInterrupts(this.#vm, this.vcpus);
     this.#capabilities = () => capabilities(device);
     this.#resources = cleanup.move();
@@ -149,15 +164,20 @@ export class KvmBackend implements Backend, Disposable {
    * @throws {HvshError} If one does not come up; the guest is closed then.
    */
   async ready(): Promise<void> {
-    while (this.#threads.some(({ up, death }) => !up && death === undefined)) {
-      await this.#mailbox.waitAsync(this.#mailbox.bell, 10);
-    }
+    await this.#up();
     const reason = this.#threads.find(({ death }) => death !== undefined)?.death;
     if (reason === undefined) return;
     await this.close();
     throw new HvshError(`The guest's vCPUs can't run: ${reason}`, {
       remedy: "Several vCPUs need a thread each: Deno has to be allowed to read hvsh's files.",
     });
+  }
+
+  /** Resolves when its threads are up, or have ended. */
+  async #up(): Promise<void> {
+    while (this.#threads.some(({ up, death }) => !up && death === undefined)) {
+      await this.#mailbox.waitAsync(this.#mailbox.bell, 10);
+    }
   }
 
   reset(): void {

@@ -22,7 +22,7 @@ const TOLD: readonly [
   ["reset", "VCPU_EVENTS", "the power-on state is saved when the guest is made, and put back"],
   ["a20", "USER_MEMORY", "memory slots that show the first megabyte again"],
   ["sync-regs", "SYNC_REGS", "KVM_CAP_SYNC_REGS: registers are read from the shared page"],
-  ["doorbells", "IOEVENTFD", "KVM_IOEVENTFD; where each vCPU has a thread"],
+  ["doorbells", "IOEVENTFD", "KVM_IOEVENTFD; the vCPU that rings has a thread"],
   ["immediate-exit", "IMMEDIATE_EXIT", "KVM_CAP_IMMEDIATE_EXIT: an instruction can be finished alone"],
 ];
 

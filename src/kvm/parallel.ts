@@ -3,18 +3,30 @@ import type { KvmDoorbells } from "./doorbells.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 
-/** The vCPUs of a machine that each have a thread, run at the same time. */
+/** The vCPUs of a machine that each have a thread, run at the same time; one alone has it where that pays. */
 export class KvmParallel implements ParallelVcpus {
   readonly #mailbox: Mailbox;
   readonly #vcpus: readonly KvmVcpu[];
   readonly doorbells?: KvmDoorbells;
+  /** Resolves when every thread is up, or has ended. */
+  readonly ready: () => Promise<void>;
   /** Where the search for one that has come back begins: no vCPU that leaves often keeps the others waiting. */
   #first = 0;
 
-  constructor(mailbox: Mailbox, vcpus: readonly KvmVcpu[], doorbells: KvmDoorbells | undefined) {
+  constructor(
+    mailbox: Mailbox,
+    vcpus: readonly KvmVcpu[],
+    doorbells: KvmDoorbells | undefined,
+    ready: () => Promise<void>,
+  ) {
     this.#mailbox = mailbox;
     this.#vcpus = vcpus;
+    this.ready = ready;
     if (doorbells !== undefined) this.doorbells = doorbells;
+  }
+
+  get threaded(): boolean {
+    return this.#vcpus.length > 1 || this.#vcpus[0].apart;
   }
 
   start(vcpu: BackendVcpu): void {
@@ -44,9 +56,9 @@ export class KvmParallel implements ParallelVcpus {
     for (const vcpu of this.#vcpus) vcpu.park();
   }
 
-  /** What is waited for: the vCPUs' threads, and doorbells where some hang. */
+  /** What is waited for: the vCPUs' threads, and doorbells where there are such. */
   get #bells(): Pick<Mailbox, "wait" | "waitAsync"> {
-    return this.doorbells?.any ? this.doorbells : this.#mailbox;
+    return this.doorbells?.audible ? this.doorbells : this.#mailbox;
   }
 
   #look(): Arrival | undefined {

@@ -64,6 +64,31 @@ Deno.test("each of several that are watched is told, and one that ends twice end
   ));
 
 kvmTest(
+  "where vCPUs have threads it is heard together with them, once, though nobody reads it",
+  ["irqchip"],
+  () =>
+    withPipe((pipe) => {
+      using machine = guest({ cpus: 2, irqchip: true });
+      const parallel = machine.parallel!;
+      let told = 0;
+      {
+        using _watch = machine.readable(pipe.fd, () => told++);
+        assert.equal(parallel.next(0), undefined);
+        assert.equal(parallel.doorbells?.answer(), false);
+        write(pipe, "a");
+        write(pipe, "b");
+        assert.equal(parallel.next(60_000), undefined);
+        assert.equal(parallel.doorbells?.answer(), true);
+        assert.deepEqual([told, parallel.doorbells?.answer(true)], [1, false]);
+        write(pipe, "c");
+        assert.deepEqual([parallel.doorbells?.answer(true), told], [true, 2]);
+      }
+      write(pipe, "d");
+      assert.deepEqual([parallel.doorbells?.answer(true), told], [false, 2]);
+    }),
+);
+
+kvmTest(
   "a guest that never leaves hears of what comes before its slice is over",
   [],
   () =>
@@ -72,7 +97,7 @@ kvmTest(
       using machine = guest({ sliceMs: 3_600_000 });
       // again: cmp byte [0x3000], 0; je again; out 0x10, al
       const vcpu = real(machine, [0x80, 0x3e, 0x00, 0x30, 0x00, 0x74, 0xf9, 0xe6, 0x10]);
-      using _watch = machine.readable?.(pipe.fd, () => machine.memory.write(0x3000n, Uint8Array.of(1)));
+      using _watch = machine.readable(pipe.fd, () => machine.memory.write(0x3000n, Uint8Array.of(1)));
       const child = new Deno.Command("sh", { args: ["-c", `sleep 0.2; echo x > ${path}`] }).spawn();
       expectExit(vcpu, "io-out");
       await child.status;

@@ -1,4 +1,5 @@
 import { ERRNO } from "../abi/errno.ts";
+import { errno } from "../host/libc.ts";
 import type { BackendVcpu, StepOptions, StepRun, Traps, VcpuEvents } from "../vm/backend.ts";
 import type { InterruptAcknowledge } from "../vm/device.ts";
 import { StateError } from "../vm/errors.ts";
@@ -17,10 +18,10 @@ import { capturePowerOn, type PowerOnState, restorePowerOn } from "./power_on.ts
 import { planWrite } from "./register_write.ts";
 import { Snapshots } from "./registers.ts";
 import { AT } from "./run_page.ts";
+import type { ThreadOf } from "./thread_choice.ts";
 import { VcpuEntry } from "./vcpu_entry.ts";
 import type { VcpuContext } from "./vcpu_groups.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
-import type { VcpuThread } from "./vcpu_thread.ts";
 
 const RIP = AT.regs / 8 + kvm_regs.offsets.rip / 8;
 /** RIP's low half, of the page's 32-bit words. */
@@ -72,9 +73,9 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     fd: VcpuFd,
     cpuid: Uint8Array<ArrayBuffer>,
     context: VcpuContext,
-    thread?: VcpuThread,
+    threadOf?: ThreadOf,
   ) {
-    super(index, fd, cpuid, context, thread);
+    super(index, fd, cpuid, context, threadOf);
     this.#modes = new DebugModes(context.debugFlags);
     using cleanup = new DisposableStack();
     cleanup.use(this.page);
@@ -149,7 +150,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     for (let done = 0; done < count;) {
       late.from = words32[LOW_RIP];
       state.entering();
-      if (this.kvmRun() < 0) return { done, exit: this.#interrupted() };
+      if (this.enterHere() < 0) return { done, exit: this.#interrupted(errno()) };
       if (!this.#decoder.stepped) {
         const exit = this.#decoder.decode();
         if (exit.kind !== "internal-error" || !this.#completed(exit)) return { done, exit: this.#left(exit) };
@@ -257,9 +258,10 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       }
       this.#mayIdle = result < 0 || this.#stepping;
       if (result < 0) {
-        if (this.failure() === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
+        const failed = this.failure();
+        if (failed === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
         const wanted = this.#kicked || this.#stepping;
-        const over = this.#interrupted();
+        const over = this.#interrupted(failed);
         if (!wanted && this.#missesWindow()) this.search.begin();
         return over;
       }
@@ -307,8 +309,9 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
       this.#halted = false;
       if (this.kvmRun() < 0) {
         this.#mayIdle = true;
-        if (this.failure() === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
-        return this.#interrupted();
+        const failed = this.failure();
+        if (failed === ERRNO.EINTR && !this.#kicked && this.heard()) continue;
+        return this.#interrupted(failed);
       }
       this.search.stepped(open && this.#pending.interruptsOn);
       if (this.#decoder.stepped) continue;
@@ -341,9 +344,8 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     };
   }
 
-  /** KVM_RUN gave -1: a signal, a kick, a vCPU that waits to be started, or a real failure. */
-  #interrupted(): VmExit {
-    const failed = this.failure();
+  /** KVM_RUN gave -1 with an errno: a signal, a kick, a vCPU that waits to be started, or a real failure. */
+  #interrupted(failed: number): VmExit {
     if (failed !== ERRNO.EINTR && failed !== ERRNO.EAGAIN) throw this.fd.runFailed(this.index, failed);
     if (this.#kicked) {
       this.#kicked = false;
@@ -353,15 +355,23 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     return SLICE;
   }
 
-  /** Lets it run in its thread: `collect` gives the exit once it is `back`. */
+  /** Whether it has a thread of its own now. */
+  get apart(): boolean {
+    return this.thread !== undefined;
+  }
+
+  /** Lets it run in its thread: `collect` gives the exit once it is `back`. Without a thread it stays where it is. */
   launch(): void {
     if (this.#unanswered !== undefined || this.#arrived !== undefined) this.#refuseUnanswered();
-    this.#leaveSteps();
     this.alive();
+    const { thread } = this;
+    if (thread === undefined) return;
+    this.#leaveSteps();
+    this.armSlice();
     this.#stepping = false;
     this.state.entering();
     this.#inFlight = false;
-    this.thread?.start();
+    thread.start();
   }
 
   /** Whether it was launched and its exit has not been collected. */
@@ -371,7 +381,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
 
   /** Whether its thread is out of the guest. */
   get back(): boolean {
-    return this.thread === undefined || this.thread.back;
+    return this.thread?.back ?? true;
   }
 
   /** What it came back for. */
@@ -393,7 +403,7 @@ export class KvmVcpu extends VcpuEntry implements BackendVcpu, Disposable {
     const exit: VmExit = death !== undefined
       ? { kind: "unsupported", reason: death }
       : result < 0
-      ? this.#interrupted()
+      ? this.#interrupted(thread.errno)
       : this.#decoder.decode();
     this.#inFlight = isAccess(exit);
     this.#arrived = exit;

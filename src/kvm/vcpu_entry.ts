@@ -2,8 +2,9 @@ import { answerSignal } from "../host/async_io.ts";
 import { monotonicMs } from "../host/clock.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { SliceTimer } from "../host/slice_timer.ts";
+import { SlicePace } from "../vm/slice_pace.ts";
 import { KVM } from "./abi.ts";
-import { SlicePace } from "./slice_pace.ts";
+import type { ThreadOf } from "./thread_choice.ts";
 import type { VcpuFd } from "./vcpu_fd.ts";
 import { type VcpuContext, VcpuGroups } from "./vcpu_groups.ts";
 import type { VcpuThread } from "./vcpu_thread.ts";
@@ -12,11 +13,12 @@ import { WindowSearch } from "./window_search.ts";
 /** How long a guest runs before the event loop gets its turn; where turns take long, up to five times as long. */
 export const SLICE_MS = 5;
 
-/** How a vCPU is entered: by this thread where there is one vCPU, by a thread of its own where there are several. */
+/** How a vCPU is entered: by this thread, or by one of its own, as `KvmBackend` says of each entry. */
 export abstract class VcpuEntry extends VcpuGroups {
   readonly index: number;
-  /** The thread that enters the guest, where there are several vCPUs. */
-  protected readonly thread: VcpuThread | undefined;
+  readonly #threadOf: ThreadOf;
+  /** The thread that made the last `kvmRun`; undefined if it was this one. */
+  #entered: VcpuThread | undefined;
   #number: number;
   readonly #ioctl: (fd: number, request: number, argument: number) => number;
   readonly #pace: SlicePace;
@@ -29,15 +31,19 @@ export abstract class VcpuEntry extends VcpuGroups {
     fd: VcpuFd,
     cpuid: Uint8Array<ArrayBuffer>,
     context: VcpuContext,
-    thread?: VcpuThread,
+    threadOf: ThreadOf = () => undefined,
   ) {
     super(fd, cpuid, context);
     this.index = index;
-    this.thread = thread;
+    this.#threadOf = threadOf;
     this.#number = fd.fd;
     this.#ioctl = libc().ioctl;
     this.#pace = new SlicePace(context.sliceMs);
-    if (thread !== undefined) this.#admitSignal();
+  }
+
+  /** The thread that has the vCPU, or enters it next; undefined while that is this thread. */
+  protected get thread(): VcpuThread | undefined {
+    return this.#threadOf();
   }
 
   /** Lets the signal that ends a slice through inside KVM_RUN: a guest that never runs needs no timer. */
@@ -47,16 +53,16 @@ export abstract class VcpuEntry extends VcpuGroups {
     return this.#timer = timer;
   }
 
-  /** Whether this thread enters the guest: there is one vCPU, or its thread is dead. */
+  /** Whether this thread enters the guest: the vCPU has none of its own now, or one that is dead. */
   get #local(): boolean {
-    return this.thread === undefined || this.thread.death !== undefined;
+    const { thread } = this;
+    return thread === undefined || thread.death !== undefined;
   }
 
-  /** Makes sure that the next entry does not last for longer than a slice. */
+  /** Makes sure that the next entry does not last for longer than a slice, or can be ended by a kick. */
   protected armSlice(): void {
-    if (!this.#local) return;
     const timer = this.#timer ?? this.#admitSignal();
-    if (timer.armed) return;
+    if (!this.#local || timer.armed) return;
     this.#pace.begins(monotonicMs());
     timer.arm(this.search.soon ? WindowSearch.SOON_MS : this.#pace.ms);
   }
@@ -73,12 +79,18 @@ export abstract class VcpuEntry extends VcpuGroups {
 
   /** One KVM_RUN, while the caller waits. */
   protected kvmRun(): number {
-    return this.#local ? this.#ioctl(this.#number, KVM.RUN, 0) : this.thread!.enter(SLICE_MS);
+    const entered = this.#entered = this.#local ? undefined : this.thread;
+    return entered === undefined ? this.enterHere() : entered.enter(SLICE_MS);
+  }
+
+  /** One KVM_RUN of a vCPU that has no thread, nothing asked: for entries by the thousand. */
+  protected enterHere(): number {
+    return this.#ioctl(this.#number, KVM.RUN, 0);
   }
 
   /** errno of a `kvmRun` that gave -1. */
   protected failure(): number {
-    return this.#local ? errno() : this.thread!.errno;
+    return this.#entered === undefined ? errno() : this.#entered.errno;
   }
 
   /** Lets go of the descriptor: its number may soon be another file's. */

@@ -107,7 +107,7 @@ export interface Backend {
   readonly readable?: (fd: number, come: () => void) => Disposable;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
-  /** Where vCPUs run at the same time; left out where they take turns. */
+  /** Where vCPUs can run beside the caller; left out where they take turns. */
   readonly parallel?: ParallelVcpus;
   /**
    * Whether an exit may take milliseconds, and tens of them on a busy host: then user code is ended call by call when it
@@ -140,6 +140,13 @@ export interface Arrival {
  * come back first, by itself, and its arrival is still told by `next`.
  */
 export interface ParallelVcpus {
+  /**
+   * Whether they have threads now. The only vCPU of a machine has one while doorbells hang; else the caller runs it, and
+   * `start` does nothing.
+   */
+  readonly threaded: boolean;
+  /** Resolves when the threads are up that there are now. */
+  ready(): Promise<void>;
   /** Lets a vCPU run until it leaves for a reason, or is kicked (`slice`). */
   start(vcpu: BackendVcpu): void;
   /**
@@ -164,12 +171,13 @@ export interface Doorbells {
    * Hangs one up. While it hangs, such writes are no accesses: nothing but `rung` hears of them.
    *
    * @param rung Called on the main thread, once for all writes since the last time.
-   * @returns What takes it down, calling `rung` if it was rung late; undefined if there are too many.
+   * @returns What takes it down, calling `rung` if it was rung late; undefined if there are too many, or none would be
+   * heard in time.
    * @throws {HostError} If the host refuses.
    */
   hang(place: DoorbellPlace, rung: () => void): Disposable | undefined;
   /**
-   * Calls what was rung for; `next` and `arrival` end when one is rung.
+   * Calls what was rung for, and what `Backend.readable` promises; `next` and `arrival` end when there is such.
    *
    * @param again Also for what was rung since the last `next`: those that matter to whoever looks at the guest now.
    * @returns False if none was.

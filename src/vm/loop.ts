@@ -173,9 +173,16 @@ export class RunLoop {
 
   /** Lets every vCPU run, each for a slice in turn, until one stops. */
   async run(): Promise<VcpuStop> {
-    if (this.#parallel !== undefined) return await this.#parallel.run();
-    const { vcpus } = this.#backend;
     for (;;) {
+      const stop = await this.#parallel?.run() ?? await this.#runHere();
+      if (stop !== undefined) return stop;
+    }
+  }
+
+  /** The same on this thread; undefined as soon as the only vCPU has got one of its own. */
+  async #runHere(): Promise<VcpuStop | undefined> {
+    const { vcpus, parallel } = this.#backend;
+    while (!parallel?.threaded) {
       let asleep = 0;
       for (let i = 0, first = this.#first; i < vcpus.length; i++) {
         const vcpu = vcpus[(first + i) % vcpus.length];
@@ -193,6 +200,7 @@ export class RunLoop {
       if (asleep === vcpus.length) await new Promise((resolve) => setTimeout(resolve, 1));
       else await turn();
     }
+    return undefined;
   }
 
   /**
@@ -201,7 +209,7 @@ export class RunLoop {
    * @throws {UnsupportedError} If vCPUs do not run at the same time on this backend.
    */
   beside(stepped: SteppedVcpu): Promise<VcpuStop> {
-    if (this.#parallel !== undefined) return this.#parallel.run(stepped);
+    if (this.#parallel !== undefined) return this.#parallel.beside(stepped);
     need(this.#backend.capabilities, "step-beside");
     throw new UnsupportedError("step-beside", "vCPUs take turns on this backend", {
       remedy: "leave `others` out: they stand still meanwhile",
@@ -218,7 +226,8 @@ export class RunLoop {
 
   /** The same from the step's first exit on. */
   finishStep(vcpu: BackendVcpu, exit: VmExit, options?: StepOptions): MaybePromise<StopCause | undefined> {
-    this.#backend.parallel?.doorbells?.answer(true);
+    const { parallel } = this.#backend;
+    if (parallel?.threaded) parallel.doorbells?.answer(true);
     // One that slept in HLT has been moved on.
     if (exit.kind === "debug" && this.#halted.size > 0) this.#halted.delete(vcpu);
     if (exit.kind === "debug" && exit.exception !== BP && hitsOf(exit) === 0) return undefined;
@@ -309,7 +318,7 @@ export class RunLoop {
         // Exits may take milliseconds each: the next look is no further away than the burst has come.
         check += Math.min(check, BURST_CHECK);
       }
-      if (this.#request !== undefined) return undefined;
+      if (this.#request !== undefined || this.#backend.parallel?.threaded) return undefined;
       if (this.#halted.size > 0 && this.#halted.has(vcpu)) {
         if (!this.#backend.interrupts?.pending(vcpu.index)) return ASLEEP;
         this.#halted.delete(vcpu);

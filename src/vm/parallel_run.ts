@@ -1,6 +1,7 @@
 import type { Backend, BackendVcpu, MaybePromise, ParallelVcpus } from "./backend.ts";
 import type { VmExit } from "./exit.ts";
 import { breather, turn } from "./promise.ts";
+import { SlicePace } from "./slice_pace.ts";
 import type { StopCause } from "./stop.ts";
 
 /** A stop, and which vCPU it concerns. */
@@ -43,9 +44,11 @@ export interface ParallelParts {
   guarded<T>(burst: () => T): T;
 }
 
-/** How long a burst of exits holds the event loop. */
+/** How long the event loop is held while exits come; longer where its turn takes long. */
 const BURST_MS = 5;
-/** How long the thread is blocked for the next exit: exits come in bursts, and a wait that blocks is answered soonest. */
+/** How long after an exit, or a doorbell, the thread is blocked for the next one: who blocks hears it soonest. */
+const LIVELY_MS = 5;
+/** How long it is blocked later, before it is waited in a way that leaves the event loop alive. */
 const NEXT_MS = 0.3;
 /** How long it is waited when nothing comes, before timers of devices and patches are looked at, and at most. */
 const QUIET_MS = 1;
@@ -69,8 +72,13 @@ export class ParallelRun {
   /** Who is started first: who comes behind the one that stopped last, which has its thread awake. */
   #first = 0;
   #quietSince = 0;
+  #livelyUntil = 0;
   #askAfter = ASLEEP_MS;
-  #patience = QUIET_MS;
+  #rest = QUIET_MS;
+  /** When timers of devices are to be looked at, and when the event loop has its turn. */
+  #due = 0;
+  #turnAt = 0;
+  readonly #pace = new SlicePace(BURST_MS);
 
   constructor(parts: ParallelParts) {
     this.#parts = parts;
@@ -105,28 +113,45 @@ export class ParallelRun {
   /**
    * Lets every vCPU run until one stops; then none runs.
    *
-   * @param stepped One that does not run but is stepped meanwhile, by itself and no longer than it is told to.
+   * @returns Undefined if the vCPUs have no threads, or not any more.
    */
-  async run(stepped?: SteppedVcpu): Promise<VcpuStop> {
+  async run(): Promise<VcpuStop | undefined> {
     const told = this.#untold();
     if (told !== undefined) return told;
     this.#again.clear();
+    const { parallel } = this.#parts;
+    if (!parallel.threaded) return undefined;
+    await parallel.ready();
+    if (!parallel.threaded) return undefined;
+    return await this.#all(() => this.#untilStop()) ?? this.#untold();
+  }
+
+  /** The same while `stepped` does not run but is stepped, by itself and no longer than it is told to. */
+  async beside(stepped: SteppedVcpu): Promise<VcpuStop> {
+    const told = this.#untold();
+    if (told !== undefined) return told;
+    this.#again.clear();
+    return await this.#all(() => this.#stepBeside(stepped), stepped.vcpu);
+  }
+
+  /** Starts every vCPU but `stepped`, and brings them back once `until` has given what it waits for. */
+  async #all<T extends VcpuStop | undefined>(until: () => Promise<T>, stepped?: BackendVcpu): Promise<T> {
     const { parallel, backend } = this.#parts;
     const { vcpus } = backend;
     for (let i = 0; i < vcpus.length; i++) {
       const vcpu = vcpus[(this.#first + i) % vcpus.length];
-      if (vcpu !== stepped?.vcpu) parallel.start(vcpu);
+      if (vcpu !== stepped) parallel.start(vcpu);
     }
     this.#active();
     let stopped: BackendVcpu | undefined;
     try {
-      const stop = await (stepped === undefined ? this.#untilStop() : this.#stepBeside(stepped));
-      stopped = stop.vcpu;
-      this.#first = stopped.index + 1;
+      const stop = await until();
+      stopped = stop?.vcpu;
+      if (stopped !== undefined) this.#first = stopped.index + 1;
       return stop;
     } catch (error) {
       // A device or a condition that never returned.
-      stopped = this.#culprit = this.#judging ?? stepped?.vcpu;
+      stopped = this.#culprit = this.#judging ?? stepped;
       throw error;
     } finally {
       await this.#stopOthers(stopped);
@@ -144,24 +169,27 @@ export class ParallelRun {
     }
   }
 
-  async #untilStop(): Promise<VcpuStop> {
+  /** Undefined once the only vCPU has lost its thread. */
+  async #untilStop(): Promise<VcpuStop | undefined> {
     const { backend, parallel } = this.#parts;
     for (;;) {
       const met = await this.#guardedBurst();
       if (met !== undefined && met !== BUSY) return met;
-      const due = this.#parts.tend() ?? QUIET_MOST_MS;
+      const due = this.#tend();
       const cause = this.#parts.request();
       if (cause !== undefined) return { vcpu: backend.vcpus[0], cause };
-      if (met === BUSY) {
-        await turn();
+      if (!parallel.threaded) return undefined;
+      const now = performance.now();
+      if (met === BUSY || now < this.#livelyUntil) {
+        if (now >= this.#turnAt) await this.#turn();
         continue;
       }
       if (performance.now() - this.#quietSince >= this.#askAfter) {
         if (await this.#allAsleep()) return { vcpu: backend.vcpus[0], cause: { kind: "halt" } };
       }
       // Looked at more and more seldom: each look costs something, and whoever has news wakes this up.
-      await parallel.arrival(Math.max(0.1, Math.min(due, this.#patience, QUIET_MOST_MS)));
-      this.#patience *= 2;
+      await parallel.arrival(Math.max(0.1, Math.min(due, this.#rest)));
+      this.#rest *= 2;
     }
   }
 
@@ -185,7 +213,7 @@ export class ParallelRun {
         this.#left.push(met);
         return { vcpu, cause: done };
       }
-      this.#parts.tend();
+      this.#tend();
       await breathe();
     }
   }
@@ -200,12 +228,15 @@ export class ParallelRun {
     }
   }
 
-  /** Answers exits for a while: a stop, BUSY if more may come at once, undefined if nothing came in `waitMs`. */
-  #burst(waitMs = NEXT_MS): MaybePromise<VcpuStop | typeof BUSY | undefined> {
+  /**
+   * Answers exits for a while: a stop, BUSY if more may come at once, undefined if nothing came in `waitMs`; left out,
+   * for as long as `#patience` says.
+   */
+  #burst(waitMs?: number): MaybePromise<VcpuStop | typeof BUSY | undefined> {
     const { parallel } = this.#parts;
     const end = performance.now() + BURST_MS;
     for (;;) {
-      const arrival = parallel.next(waitMs);
+      const arrival = parallel.next(waitMs ?? this.#patience(performance.now()));
       if (arrival === undefined) {
         if (!parallel.doorbells?.answer()) return undefined;
         this.#active();
@@ -242,10 +273,33 @@ export class ParallelRun {
     if (this.#parts.request() === undefined) this.#parts.parallel.start(vcpu);
   }
 
+  /** Does what is done now and then; gives milliseconds until it is to be done again, at most. */
+  #tend(): number {
+    const due = Math.min(this.#parts.tend() ?? QUIET_MOST_MS, QUIET_MOST_MS);
+    this.#due = performance.now() + due;
+    return due;
+  }
+
+  /** How long the thread is blocked for what comes next. */
+  #patience(now: number): number {
+    if (now >= this.#livelyUntil) return NEXT_MS;
+    return Math.max(0, Math.min(this.#livelyUntil, this.#turnAt, this.#due) - now);
+  }
+
+  /** The event loop's turn. */
+  async #turn(): Promise<void> {
+    this.#pace.ended(performance.now());
+    await turn();
+    const now = performance.now();
+    this.#pace.begins(now);
+    this.#turnAt = now + this.#pace.ms;
+  }
+
   #active(): void {
     this.#quietSince = performance.now();
+    this.#livelyUntil = this.#quietSince + LIVELY_MS;
     this.#askAfter = ASLEEP_MS;
-    this.#patience = QUIET_MS;
+    this.#rest = QUIET_MS;
   }
 
   /** Whether nothing can wake any vCPU; asked seldom, as each has to come back for it. */

@@ -13,6 +13,7 @@ import type { Stop } from "./stop.ts";
  * at once they do meet at once.
  */
 class AtOnce implements ParallelVcpus {
+  readonly threaded = true;
   readonly #running = new Set<BackendVcpu>();
   readonly #back: Arrival[] = [];
   #turn = 0;
@@ -33,6 +34,10 @@ class AtOnce implements ParallelVcpus {
   }
 
   arrival(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  ready(): Promise<void> {
     return Promise.resolve();
   }
 
