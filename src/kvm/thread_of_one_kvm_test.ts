@@ -226,7 +226,7 @@ kvmTest("where there can be no thread, the main thread goes on", NEEDS, async ()
   assert.ok(guest.accesses() > 0);
 });
 
-kvmTest("where KVM misses moments for interrupts, the main thread keeps it", NEEDS, async () => {
+kvmTest("where KVM misses moments for interrupts, the main thread keeps it", NEEDS, () => {
   const options = { memory: 1 << 20, cpus: 1, irqchip: true, pit: true };
   const misses = new Map([["interrupt-windows", { usable: false, how: "", touches: [], reason: "a test" }]]);
   using backend = new KvmBackend(options, () => misses);
