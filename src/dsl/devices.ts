@@ -3,7 +3,15 @@ import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { ConsoleEnd } from "../vm/console.ts";
-import type { Device, DeviceHost, DeviceTime, PlacedRange, TakenRequest } from "../vm/device.ts";
+import type {
+  CausePlace,
+  Device,
+  DeviceHost,
+  DeviceTime,
+  InterruptCauses,
+  PlacedRange,
+  TakenRequest,
+} from "../vm/device.ts";
 import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import type { PciHost } from "../devices/pci/pci_host.ts";
@@ -315,6 +323,7 @@ export class DeviceSet implements Devices {
       lend: (start, length, taken, what) =>
         this.#wrappers.has(device) ? undefined : lending.lend(device, start, length, taken, what),
       doorbell: (place, rung) => this.#wrappers.has(device) ? undefined : doorbells.hang(device, place, rung),
+      causes: (place) => this.#causes(device, place),
       readable: (fd, come) => this.#readable(device, fd, come),
       line: (gsi) => inputs.line(gsi),
       interrupt: (vector) => inputs.interrupt(vector),
@@ -325,6 +334,13 @@ export class DeviceSet implements Devices {
       ...(backend.memory.discard && { discard: (at, length) => atOnce(memory.discard(at, length)) }),
       moved: () => this.#moved(device),
     };
+  }
+
+  #causes(device: Device, place: CausePlace): InterruptCauses | undefined {
+    const causes = this.#parts.doorbells.causes(device, place);
+    if (causes === undefined) return undefined;
+    const { aside } = causes;
+    return Object.assign(causes, { aside: () => this.#wrappers.has(device) ? undefined : aside?.() });
   }
 
   /** A device of hvsh's own alone: there is no access to blame, and to end, for code that fails or never returns. */

@@ -1,6 +1,6 @@
-/** Doorbells of devices: writes by the guest that leave it running while the device is told. */
-import type { Doorbells } from "../vm/backend.ts";
-import type { Device, DoorbellPlace } from "../vm/device.ts";
+/** What leaves the guest running that else would be accesses: doorbells of devices, and why they interrupt. */
+import type { Doorbells, SharedCauses } from "../vm/backend.ts";
+import type { CausePlace, Device, DoorbellPlace, InterruptCauses } from "../vm/device.ts";
 import { isBounded } from "./bounded.ts";
 
 /** What the board works with. */
@@ -20,7 +20,7 @@ interface Hung {
   readonly bell: Disposable;
 }
 
-/** Every doorbell of a machine. */
+/** All of a machine's. */
 export class DoorbellBoard {
   readonly #parts: DoorbellParts;
   readonly #hung = new Set<Hung>();
@@ -50,12 +50,42 @@ export class DoorbellBoard {
       }
     });
     if (bell === undefined) return undefined;
-    const hung = { device, start: place.at, end, bell };
+    return this.#note({ device, start: place.at, end, bell });
+  }
+
+  /** Registers of `device` that can be answered beside it; undefined where none can. */
+  causes(device: Device, place: CausePlace): InterruptCauses | undefined {
+    const shared = this.#parts.doorbells?.causes?.(place);
+    return shared && {
+      get bits() {
+        return shared.bits;
+      },
+      raise: (bits) => shared.raise(bits),
+      acknowledge: (bits) => shared.acknowledge(bits),
+      aside: () => this.#aside(device, place, shared),
+      [Symbol.dispose]: () => shared[Symbol.dispose](),
+    };
+  }
+
+  #aside(device: Device, { status, acknowledge }: CausePlace, shared: SharedCauses): Disposable | undefined {
+    const start = status < acknowledge ? status : acknowledge;
+    const end = (status < acknowledge ? acknowledge : status) + 4n;
+    if (!isBounded(device) || this.#parts.watched(start, end)) return undefined;
+    shared.answered = true;
+    return this.#note({
+      device,
+      start,
+      end,
+      bell: { [Symbol.dispose]: () => void (shared.answered = false) },
+    });
+  }
+
+  #note(hung: Hung): Disposable {
     this.#hung.add(hung);
     return { [Symbol.dispose]: () => this.#takeDown(hung) };
   }
 
-  /** Takes down what `device` has, or what lies in [start, end): such writes are accesses again. */
+  /** Takes down what `device` has, or what lies in [start, end): such accesses come to it again. */
   reclaim(wanted: { readonly device: Device } | { readonly start: bigint; readonly end: bigint }): void {
     for (const hung of [...this.#hung]) {
       const meant = "device" in wanted

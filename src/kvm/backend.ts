@@ -8,6 +8,7 @@ import { HvshError, InputError } from "../vm/errors.ts";
 import { chooseFeatures } from "../x86/cpu_choice.ts";
 import { machineClosed } from "./closed.ts";
 import { CAP } from "./abi.ts";
+import { causeTable } from "./causes.ts";
 import { cpuidFor, encodeCpuid, underHypervisor } from "./cpuid.ts";
 import { KvmInterrupts } from "./interrupts.ts";
 import { Mailbox } from "./mailbox.ts";
@@ -121,17 +122,19 @@ export class KvmBackend implements Backend, Disposable {
       filterMsrs: (indices) => this.#vm.filterMsrs(indices),
     };
     const mailbox = this.#mailbox = new Mailbox(options.cpus, signalEventFd);
+    const causes = causeTable();
     const several = options.cpus > 1;
     // A single vCPU's interrupts have to be KVM's as well, and given to a guest that nobody makes leave.
     const seesWindows = () => capabilities(device).get("interrupt-windows")?.usable !== false;
     const wanted = () => several || (options.threadOfOne ?? seesWindows());
     const doorbells = options.irqchip && system.capability(CAP.IOEVENTFD) > 0
-      ? cleanup.use(new KvmDoorbells(this.#vm, mailbox, wanted))
+      ? cleanup.use(new KvmDoorbells(this.#vm, mailbox, causes, wanted))
       : undefined;
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
       const fd = cleanup.use(new VcpuFd(this.#vm.createVcpu(index)));
       const start = () => {
-        const thread = new VcpuThread(mailbox, index, fd.fd, options.threadProgram);
+        const descriptors = { fd: fd.fd, vm: this.#vm.fd, causes };
+        const thread = new VcpuThread(mailbox, index, descriptors, options.threadProgram);
         this.#threads.push(thread);
         return thread;
       };

@@ -3,7 +3,8 @@ import { EdgeSet } from "../host/edge_set.ts";
 import { EventFd } from "../host/eventfd.ts";
 import { PollSet } from "../host/poll_set.ts";
 import type { Doorbells } from "../vm/backend.ts";
-import type { DoorbellPlace } from "../vm/device.ts";
+import type { CausePlace, DoorbellPlace } from "../vm/device.ts";
+import { KvmCauses } from "./causes.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { KvmVm } from "./vm.ts";
 
@@ -20,6 +21,7 @@ interface Hung {
 export class KvmDoorbells implements Doorbells, Disposable {
   readonly #vm: KvmVm;
   readonly #mailbox: Mailbox;
+  readonly #causes: SharedArrayBuffer;
   readonly #set = new PollSet();
   readonly #hung = new Map<number, Hung>();
   /** Whether one may be hung up. */
@@ -32,9 +34,10 @@ export class KvmDoorbells implements Doorbells, Disposable {
   /** What the wait before `answer` found: looking again would be another system call. */
   #ready: readonly number[] | undefined;
 
-  constructor(vm: KvmVm, mailbox: Mailbox, wanted: () => boolean) {
+  constructor(vm: KvmVm, mailbox: Mailbox, causes: SharedArrayBuffer, wanted: () => boolean) {
     this.#vm = vm;
     this.#mailbox = mailbox;
+    this.#causes = causes;
     this.#wanted = wanted;
   }
 
@@ -80,6 +83,10 @@ export class KvmDoorbells implements Doorbells, Disposable {
     this.#hung.set(fd, { bell, place, rung });
     this.#set.add(fd);
     return { [Symbol.dispose]: () => this.#takeDown(fd) };
+  }
+
+  causes(place: CausePlace): KvmCauses | undefined {
+    return KvmCauses.take(this.#causes, place, (gsi, level) => this.#vm.irqLine(gsi, level));
   }
 
   /** Takes all down: there is nobody who would hear them in time. Such writes are accesses again. */

@@ -11,6 +11,7 @@ const LOOP = await Deno.readFile(new URL("../../fixtures/virtio_loop.bin", impor
 const PLACE = { at: 0xd000_0000n, irq: 10 };
 const NOTIFY = 0xd000_0050n;
 const DESCRIPTORS = 0x2_0000n;
+const AVAILABLE = 0x2_1000n;
 const USED_INDEX = 0x2_2002n;
 const DATA = 0x4_0000n;
 const STATUS = 0x3_1000n;
@@ -128,6 +129,41 @@ kvmTest("breakpoints, conditions and steps are as ever", NEEDS, async () => {
   assert.equal(Number(rax & 0xffffn), before + 1 & 0xffff);
   await guest.more();
   assert.equal(guest.accesses(), 0);
+});
+
+kvmTest("its thread answers why the device interrupts, until somebody wants to see that", NEEDS, async () => {
+  await using guest = await loop();
+  const { vm } = guest;
+  await guest.more();
+  const status = () => disk(guest).inspect?.().InterruptStatus;
+  assert.equal(status(), 0);
+  await vm.memory.write(gpa(AVAILABLE), new Uint8Array(2)); // NO_INTERRUPT is off
+  await guest.more();
+  assert.equal(status(), 1);
+  // mov eax, [InterruptStatus]; or [0x6000], eax; mov [InterruptACK], eax; inc dword [0x6004]; jmp back
+  await vm.memory.write(
+    gpa(0x5000n),
+    Uint8Array.from([
+      ...[0x8b, 0x43, 0x60, 0x09, 0x05, 0x00, 0x60, 0, 0, 0x89, 0x43, 0x64],
+      ...[0xff, 0x05, 0x04, 0x60, 0, 0, 0xeb, 0xec],
+    ]),
+  );
+  await vm.vcpus[0].setRegisters({ rip: 0x5000n });
+  const word = async (at: bigint) =>
+    new DataView((await vm.memory.read(gpa(at), 4)).buffer).getUint32(0, true);
+  const run = vm.continue(LIMIT);
+  while (await word(0x6004n) < 100) await moment();
+  await vm.pause();
+  assert.equal((await run).kind, "pause");
+  assert.deepEqual([await word(0x6000n), status()], [1, 0]);
+  const first = NOTIFY + 0x10n;
+  const seen = () => vm.trace.entries({ kind: "mmio", from: first, to: first }).length;
+  assert.equal(seen(), 0);
+  const point = await vm.breakpoints.onAccess({ space: "mmio", start: first, length: 4, direction: "read" });
+  const stop = await vm.continue(LIMIT);
+  assert.ok(stop.kind === "access" && stop.address === first, stop.kind);
+  assert.equal(seen(), 1);
+  await point.remove();
 });
 
 kvmTest("after a reset the main thread has it, until a driver is up again", NEEDS, async () => {

@@ -41,12 +41,17 @@ export class VcpuThread {
   errno = 0;
 
   /** Starts the thread; it comes up while the caller goes on. */
-  constructor(mailbox: Mailbox, vcpu: number, fd: number, program: URL = PROGRAM) {
+  constructor(
+    mailbox: Mailbox,
+    vcpu: number,
+    machine: Pick<VcpuOrders, "fd" | "vm" | "causes">,
+    program: URL = PROGRAM,
+  ) {
     this.#mailbox = mailbox;
     this.#vcpu = vcpu;
     const { getBuiltinModule } = Reflect.get(globalThis, "process") as Builtins;
     const { Worker } = getBuiltinModule("node:worker_threads");
-    const orders: VcpuOrders = { mailbox: mailbox.buffer, vcpu, fd, program: program.href };
+    const orders: VcpuOrders = { mailbox: mailbox.buffer, vcpu, ...machine, program: program.href };
     const worker = this.#worker = new Worker(program, { workerData: orders, name: `vCPU ${vcpu}` });
     worker.on("error", (error: unknown) => {
       this.#die(error instanceof Error ? error.message : String(error));

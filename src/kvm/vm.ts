@@ -89,6 +89,11 @@ export class KvmVm implements Disposable {
     cleanup.move();
   }
 
+  /** The machine's descriptor, for a thread that sets interrupt lines by itself. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
   /**
    * Makes the interrupt controllers, where the options ask for them: before any vCPU, and after the memory, for then
    * KVM need not wait until every reader of its tables is through (milliseconds).

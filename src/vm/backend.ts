@@ -1,6 +1,12 @@
 import type { BusClaims } from "./bus.ts";
 import type { Capabilities } from "./capabilities.ts";
-import type { DoorbellPlace, InterruptAcknowledge, InterruptLine } from "./device.ts";
+import type {
+  CausePlace,
+  DoorbellPlace,
+  InterruptAcknowledge,
+  InterruptCauses,
+  InterruptLine,
+} from "./device.ts";
 import type { VmExit } from "./exit.ts";
 import type { BackendHistory } from "./history.ts";
 import type { HypervisorMonitor } from "./hypervisor.ts";
@@ -183,6 +189,15 @@ export interface Doorbells {
    * @returns False if none was.
    */
   answer(again?: boolean): boolean;
+  /** Takes registers that vCPUs' threads can answer; undefined if there are too many. */
+  causes?(place: CausePlace): SharedCauses | undefined;
+}
+
+/** Registers that vCPUs' threads can answer. */
+export interface SharedCauses extends InterruptCauses {
+  /** Whether they do. */
+  answered: boolean;
+  [Symbol.dispose](): void;
 }
 
 /** Execute breakpoints at linear addresses on every vCPU. A hit is a `debug` exit with `remote`. */

@@ -84,6 +84,33 @@ export interface DoorbellPlace {
   readonly value?: number;
 }
 
+/** Where a device tells why it interrupts: two registers of 32 bits in its `mmio`. */
+export interface CausePlace {
+  /** Guest-physical address of the one whose reads give the bits. */
+  readonly status: bigint;
+  /** Of the one whose writes clear bits. */
+  readonly acknowledge: bigint;
+  /** Its interrupt input. */
+  readonly gsi: number;
+}
+
+/** Why a device interrupts, a bit for each reason: its line is high while any is set. */
+export interface InterruptCauses {
+  /** Those that are set. */
+  readonly bits: number;
+  /** Sets bits. */
+  raise(bits: number): void;
+  /** Clears bits. */
+  acknowledge(bits: number): void;
+  /**
+   * Has such accesses answered beside the device from now on: they are no accesses any more. What is returned ends that;
+   * so does everything that wants to see them. Undefined where they are to be seen.
+   */
+  aside?(): Disposable | undefined;
+  /** Lets go of what is shared with others. */
+  [Symbol.dispose]?(): void;
+}
+
 /** What a device gets of the machine it is plugged into. */
 export interface DeviceHost {
   /** The interrupt input `gsi` (0..15 are the ISA interrupts). */
@@ -124,6 +151,11 @@ export interface DeviceHost {
    * @returns undefined where there are none, or the accesses are to be seen.
    */
   doorbell?(place: DoorbellPlace, rung: () => void): Disposable | undefined;
+  /**
+   * The bits of two registers, and the line that they hold high, in place of `line`, for a machine that can answer
+   * accesses there by itself; undefined where there is nothing of the kind. To be disposed of when the device leaves.
+   */
+  causes?(place: CausePlace): InterruptCauses | undefined;
   /** The machine's device time, for a device that does something by itself; undefined where there is none. */
   readonly clock?: DeviceTime;
   /**

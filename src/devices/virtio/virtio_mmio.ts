@@ -3,13 +3,14 @@ import {
   type AccessPoint,
   type Device,
   type DeviceHost,
-  type InterruptLine,
+  type InterruptCauses,
   NO_LINE,
 } from "../../vm/device.ts";
 import { InputError } from "../../vm/errors.ts";
 import { numberOf, putNumber } from "../byte_device.ts";
 import { bits, record, type Saved, saveRecord } from "../state.ts";
 import type { QueueArea } from "./queue_setup.ts";
+import { LineCauses } from "../line_causes.ts";
 import { Kicks } from "./kicks.ts";
 import { ISR } from "./spec.ts";
 import { VirtioDevice, type VirtioOptions } from "./virtio_device.ts";
@@ -79,9 +80,11 @@ export class VirtioMmio implements Device {
   readonly virtio: VirtioDevice;
   #place: { readonly at: bigint; readonly irq: number };
   readonly #fixed: boolean;
-  #line: InterruptLine = NO_LINE;
+  /** InterruptStatus, which InterruptACK clears (4.2.2). */
+  #causes: InterruptCauses = new LineCauses(NO_LINE);
+  /** While they are answered beside this device. */
+  #aside: Disposable | undefined;
   readonly #kicks = new Kicks();
-  #interruptStatus = 0;
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
@@ -102,8 +105,8 @@ export class VirtioMmio implements Device {
     }
     this.name = type.name;
     this.virtio = new VirtioDevice(type, {
-      queue: () => this.#raise(ISR.QUEUE),
-      config: () => this.#raise(ISR.CONFIG),
+      queue: () => this.#causes.raise(ISR.QUEUE),
+      config: () => this.#causes.raise(ISR.CONFIG),
     }, options);
   }
 
@@ -140,7 +143,13 @@ export class VirtioMmio implements Device {
   /** Gets access to memory and its interrupt. */
   attach(host: DeviceHost): void {
     this.virtio.connect(host);
-    this.#line = host.line(this.irq);
+    const at = (offset: number) => this.#place.at + BigInt(offset);
+    const place = {
+      status: at(REGISTER.InterruptStatus),
+      acknowledge: at(REGISTER.InterruptACK),
+      gsi: this.irq,
+    };
+    this.#causes = host.causes?.(place) ?? new LineCauses(host.line(this.irq));
     this.#kicks.connect(host);
   }
 
@@ -149,7 +158,8 @@ export class VirtioMmio implements Device {
     this.reset();
     this.#kicks.connect(undefined);
     this.virtio.connect(undefined);
-    this.#line = NO_LINE;
+    this.#causes[Symbol.dispose]?.();
+    this.#causes = new LineCauses(NO_LINE);
   }
 
   /** Registers are read whole, 32 bits aligned (4.2.2.2); any other access gives zeros. Configuration: any width. */
@@ -166,16 +176,16 @@ export class VirtioMmio implements Device {
 
   /** As after power-on. */
   reset(): void {
-    this.#kicks.takeDown();
+    this.#takeDoorbellsDown();
     this.virtio.reset();
     this.#deviceFeaturesSel = this.#driverFeaturesSel = this.#queueSel = 0;
-    this.#acknowledge(~0);
+    this.#causes.acknowledge(~0);
   }
 
   /** Registers and queues. */
   save(): unknown {
     return saveRecord(this.#kind, 1, {
-      interruptStatus: this.#interruptStatus,
+      interruptStatus: this.#causes.bits,
       deviceFeaturesSel: this.#deviceFeaturesSel,
       driverFeaturesSel: this.#driverFeaturesSel,
       queueSel: this.#queueSel,
@@ -202,9 +212,9 @@ export class VirtioMmio implements Device {
     this.#deviceFeaturesSel = state.deviceFeaturesSel;
     this.#driverFeaturesSel = state.driverFeaturesSel;
     this.#queueSel = state.queueSel;
-    this.#acknowledge(~0);
-    this.#raise(state.interruptStatus);
-    this.#kicks.takeDown();
+    this.#causes.acknowledge(~0);
+    this.#causes.raise(state.interruptStatus);
+    this.#takeDoorbellsDown();
     if (this.virtio.live) this.#hangDoorbells();
   }
 
@@ -212,7 +222,7 @@ export class VirtioMmio implements Device {
   inspect(): Record<string, number | bigint | string> {
     return {
       DeviceID: this.virtio.type.id,
-      InterruptStatus: this.#interruptStatus,
+      InterruptStatus: this.#causes.bits,
       QueueSel: this.#queueSel,
       ...this.virtio.inspect(),
     };
@@ -242,7 +252,7 @@ export class VirtioMmio implements Device {
       case REGISTER.QueueReady:
         return Number(setup?.ready ?? false);
       case REGISTER.InterruptStatus:
-        return this.#interruptStatus;
+        return this.#causes.bits;
       case REGISTER.Status:
         return this.virtio.status;
       case REGISTER.ConfigGeneration:
@@ -280,7 +290,7 @@ export class VirtioMmio implements Device {
         this.virtio.kicked(value);
         break;
       case REGISTER.InterruptACK:
-        this.#acknowledge(value);
+        this.#causes.acknowledge(value);
         break;
       case REGISTER.Status:
         if (value === 0) this.reset();
@@ -294,16 +304,13 @@ export class VirtioMmio implements Device {
   #hangDoorbells(): void {
     const at = this.#place.at + BigInt(REGISTER.QueueNotify);
     this.#kicks.hang(this.virtio, (queue) => ({ at, length: 4, value: queue }));
+    this.#aside ??= this.#causes.aside?.();
   }
 
-  #raise(bits: number): void {
-    this.#interruptStatus |= bits;
-    if (this.#interruptStatus !== 0) this.#line.raise();
-  }
-
-  #acknowledge(bits: number): void {
-    this.#interruptStatus &= ~bits;
-    if (this.#interruptStatus === 0) this.#line.lower();
+  #takeDoorbellsDown(): void {
+    this.#kicks.takeDown();
+    this.#aside?.[Symbol.dispose]();
+    this.#aside = undefined;
   }
 }
 
