@@ -13,6 +13,7 @@ export { type BlockBacking, type BlockFault, type BlockFaultKind, SECTOR_BYTES }
 export type * from "../vm/breakpoint.ts";
 export type {
   AccessPoint,
+  CausePlace,
   Device,
   DeviceHost,
   DeviceRange,
@@ -20,6 +21,7 @@ export type {
   DeviceTime,
   DoorbellPlace,
   InterruptAcknowledge,
+  InterruptCauses,
   InterruptController,
   InterruptLine,
   LentMemory,
