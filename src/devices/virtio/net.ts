@@ -60,6 +60,8 @@ const LEAST_BYTES = 14;
 const MOST_BYTES = 65_549;
 /** How often the network is asked for frames, in nanoseconds. */
 const POLL_NS = 1_000_000n;
+/** The same where it tells of them by itself: for what it has to say else. */
+const SELDOM_NS = 20n * POLL_NS;
 /** Frames handed over at one asking: others want the thread too. */
 const BURST = 256;
 
@@ -222,8 +224,9 @@ export class VirtioNet implements VirtioType {
     });
   }
 
-  #schedule(): void {
-    this.#cancel = this.#time?.schedule(POLL_NS, () => {
+  #schedule(delay = this.#told === undefined ? POLL_NS : SELDOM_NS): void {
+    this.#cancel?.();
+    this.#cancel = this.#time?.schedule(delay, () => {
       this.#schedule();
       this.#deliver();
     });
@@ -234,9 +237,11 @@ export class VirtioNet implements VirtioType {
     const held = this.#held;
     this.#held = undefined;
     if (held !== undefined) return held;
-    const frame = (this.#unfinished ?? this.#backing)?.receive();
-    if (frame === undefined || this.#up) return frame;
-    this.#counts.dropped++;
+    for (let i = 0; i < BURST; i++) {
+      const frame = (this.#unfinished ?? this.#backing)?.receive();
+      if (frame === undefined || this.#up) return frame;
+      this.#counts.dropped++;
+    }
     return undefined;
   }
 
@@ -264,6 +269,8 @@ export class VirtioNet implements VirtioType {
         this.#receive(chain, behind, frame);
         this.#link?.complete(RECEIVE, chain, behind);
       }
+      // There may be more, of which nobody tells again.
+      this.#schedule(0n);
     });
   }
 

@@ -97,6 +97,38 @@ for (const [kind, ring] of KINDS) {
     assert.equal(driver.taken(0)[0].bytes[12], 3);
   });
 
+  Deno.test(`virtio net, ${kind}: a network that tells of frames is asked seldom, and for all that it told of`, () => {
+    let come = () => {};
+    const guest = Object.assign(new MockGuest([], 0x80000), {
+      readable: (_fd: number, told: () => void) => {
+        come = told;
+        return { [Symbol.dispose]() {} };
+      },
+    });
+    const wire = Object.assign(new Wire(), { fd: 7 });
+    guest.add(new VirtioMmio(new VirtioNet({ backing: wire }), { place: { at: AT, irq: 5 } }));
+    const driver = new MockDriver(guest, { at: AT, features: ring });
+    driver.start(2);
+    driver.offer(0, [100]);
+    wire.coming = [frame(60)];
+    guest.advance(5_000_000);
+    assert.equal(wire.coming.length, 1);
+    guest.advance(15_000_000);
+    assert.equal(wire.coming.length, 0);
+    // A driver that refills its queue meanwhile, and more frames than are handed over at one asking.
+    const { receive } = wire;
+    wire.receive = () => {
+      driver.taken(0);
+      driver.offer(0, [100]);
+      return receive.call(wire);
+    };
+    wire.coming = Array.from({ length: 300 }, () => frame(60));
+    come();
+    assert.equal(wire.coming.length, 44);
+    guest.advance(0);
+    assert.equal(wire.coming.length, 0);
+  });
+
   Deno.test(`virtio net, ${kind}: a buffer that is too small loses the frame alone`, () => {
     const { driver, wire, guest, card, device } = machine(ring);
     driver.start(2);
