@@ -155,7 +155,7 @@ export class AttachedDomain implements Backend {
     if (how.own !== undefined) cleanup.defer(() => this.#end(control));
     const parts = { control, calls, domain: id, runner };
     const stopper = () => strategy as HvmStopper | undefined;
-    if (pv) needStarted(control, found);
+    if (pv) needStarted(calls, found);
     const count = Math.min(found.maxVcpu + 1, MAX_VCPUS);
     this.vcpus = Array.from({ length: count }, (_, index) =>
       model === undefined
@@ -279,8 +279,8 @@ export function terminalPath({ id, kind }: Pick<DomainRecord, "id" | "kind">): s
 }
 
 /** The first vCPU of a PV domain has a context once the domain is built: all that is looked at begins there. */
-function needStarted(control: XenControl, { id, name }: DomainRecord): void {
-  if (control.started(id, 0)) return;
+function needStarted(calls: DomainCalls, { id, name }: DomainRecord): void {
+  if (calls.hasContext(id, 0)) return;
   throw new UnsupportedError(`attaching to ${name}`, "none of its vCPUs was ever brought up", {
     remedy: "wait until its toolstack has built it",
   });

@@ -3,7 +3,7 @@ import { hvm_hw_cpu, HVM_SAVE, vm_event_regs_x86 } from "../abi/xen.ts";
 import { HostError } from "../host/error.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { AccessRow, MaybePromise, StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
-import { StateError, UnsupportedError } from "../vm/errors.ts";
+import { UnsupportedError } from "../vm/errors.ts";
 import { then } from "../vm/promise.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { GENERAL, type RegisterName, type Registers, type RegisterValues } from "../vm/registers.ts";
@@ -17,7 +17,6 @@ import { readRecord, RECORD_MSRS, recordIn, rightsOf, writeRecord } from "./hvm_
 import type { IoreqServer } from "./ioreq_server.ts";
 import type { XenMemory } from "./memory.ts";
 import type { Monitor } from "./monitor.ts";
-import { NotStarted } from "./not_started.ts";
 import { snapshot, StepSnapshot, type StepSource } from "./registers.ts";
 import type { SteppedGuest } from "./step_burst.ts";
 import { type VcpuParts, XenVcpu } from "./vcpu.ts";
@@ -73,8 +72,6 @@ export class HvmVcpu extends XenVcpu {
   readonly #record = new Uint8Array(HVM_SAVE.CPU.length);
   /** The instruction being stepped is PUSHF, in real mode. */
   #hideFlag = false;
-  /** While it waits to be started, and was looked at. */
-  #waiting: NotStarted | undefined;
   /** When `#record` was fetched, and what was made of it. */
   #recordMoment = -1;
   #snapshot: { readonly moment: number; readonly registers: Registers } | undefined;
@@ -82,7 +79,7 @@ export class HvmVcpu extends XenVcpu {
   readonly #source: StepSource;
 
   constructor(index: number, parts: HvmParts) {
-    super(index, parts);
+    super(index, parts, false);
     this.#hvm = parts;
     const moments = () => this.moment;
     this.#source = {
@@ -93,23 +90,8 @@ export class HvmVcpu extends XenVcpu {
     };
   }
 
-  /** Whether it runs, or did. The first vCPU always is; others wait for INIT and SIPI, and for their kernel's again after it. */
-  get started(): boolean {
-    if (this.index > 0 && !this.parts.control.started(this.parts.domain, this.index)) return false;
-    this.#waiting = undefined;
-    return true;
-  }
-
-  /** @throws {StateError} While it has none of what is asked for. */
-  #needStarted(): void {
-    if (this.started) return;
-    throw new StateError(`vCPU ${this.index} waits to be started: it has no such state`, "not started", {
-      remedy: "let the first one run until it sends INIT and SIPI",
-    });
-  }
-
   protected read(): Registers {
-    if (!this.started) return (this.#waiting ??= new NotStarted()).registers();
+    if (!this.started) return this.waiting.registers();
     const { moment } = this;
     if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
     const values = this.#read();
@@ -299,8 +281,7 @@ export class HvmVcpu extends XenVcpu {
   }
 
   override idle(): "no" | "halted-forever" | "wait-for-sipi" {
-    if (this.#halted) return "halted-forever";
-    return this.started ? "no" : "wait-for-sipi";
+    return this.#halted ? "halted-forever" : super.idle();
   }
 
   /**
@@ -358,14 +339,14 @@ export class HvmVcpu extends XenVcpu {
 
   readMsr(index: number): bigint {
     this.parts.runner.hold();
-    this.#needStarted();
+    this.needStarted();
     const member = this.#msr(index);
     this.#fetch();
     return new DataView(this.#record.buffer).getBigUint64(hvm_hw_cpu.offsets[member], true);
   }
 
   writeMsr(index: number, value: bigint): void {
-    this.#needStarted();
+    this.needStarted();
     const member = this.#msr(index);
     this.#changeImage((record) => {
       const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
@@ -375,7 +356,7 @@ export class HvmVcpu extends XenVcpu {
 
   lapic(): Uint8Array {
     this.parts.runner.hold();
-    this.#needStarted();
+    this.needStarted();
     const page = new Uint8Array(HVM_SAVE.LAPIC_REGS.length);
     this.parts.control.getRecord(this.parts.domain, HVM_SAVE.LAPIC_REGS, this.index, page);
     return page;
@@ -384,7 +365,7 @@ export class HvmVcpu extends XenVcpu {
   /** The record has one pending event (VMCB's EVENTINJ: vector, type in bits 8..10, valid in 31), and no more. */
   events(): VcpuEvents {
     this.parts.runner.hold();
-    this.#needStarted();
+    this.needStarted();
     this.#fetch();
     const view = new DataView(this.#record.buffer);
     const event = view.getUint32(PENDING, true);
@@ -415,7 +396,7 @@ export class HvmVcpu extends XenVcpu {
     }
     this.parts.runner.hold();
     this.parts.runner.needLiving();
-    this.#needStarted();
+    this.needStarted();
     this.#hvm.model.injectException(this.parts.domain, this.index, vector, errorCode);
     this.writes++;
   }
@@ -431,7 +412,7 @@ export class HvmVcpu extends XenVcpu {
       }
     }
     if (!this.started) {
-      (this.#waiting ??= new NotStarted()).set(values);
+      this.waiting.set(values);
       this.writes++;
       return;
     }

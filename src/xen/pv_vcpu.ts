@@ -1,9 +1,8 @@
 import type { StepBurst, StepOptions, VcpuEvents } from "../vm/backend.ts";
-import { InputError, StateError, UnsupportedError } from "../vm/errors.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
 import { GENERAL, type RegisterName, type Registers } from "../vm/registers.ts";
 import { isCanonical } from "../x86/mode.ts";
 import { GENERAL_WORDS, GuestContext } from "./guest_context.ts";
-import { NotStarted } from "./not_started.ts";
 import type { PhysicalToMachine } from "./p2m.ts";
 import type { PvStopper } from "./pv_stopper.ts";
 import { snapshot, StepSnapshot, type StepSource } from "./registers.ts";
@@ -41,12 +40,10 @@ export class PvVcpu extends XenVcpu {
   readonly #pv: PvParts;
   readonly #source: StepSource;
   readonly #guest: SteppedGuest;
-  /** While it was never brought up, and was looked at. */
-  #waiting: NotStarted | undefined;
   #snapshot: { readonly moment: number; readonly registers: Registers } | undefined;
 
   constructor(index: number, parts: PvParts) {
-    super(index, parts);
+    super(index, parts, true);
     this.#pv = parts;
     const moments = () => this.moment;
     this.#source = {
@@ -73,10 +70,8 @@ export class PvVcpu extends XenVcpu {
   protected read(): Registers {
     const { moment } = this;
     if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
-    const context = this.findContext();
-    if (context === undefined) return (this.#waiting ??= new NotStarted(true)).registers();
-    this.#waiting = undefined;
-    const values = context.values();
+    if (!this.started) return this.waiting.registers();
+    const values = this.readContext().values();
     const stopper = this.#pv.stopper();
     if (stopper?.holds(this.index)) {
       for (const name of FRAMED) values.set(name, stopper.register(this.index, name)!);
@@ -96,11 +91,9 @@ export class PvVcpu extends XenVcpu {
     return { ...this.readContext().paging(), physicalOf: this.#pv.p2m.physicalOf };
   }
 
-  /** The context, if it has one: the guest's kernel brings all but the first vCPU up (VCPUOP_initialise). */
+  /** The context, if it has one. */
   findContext(): GuestContext | undefined {
-    return this.parts.calls.findContext(this.parts.domain, this.index, this.context.bytes)
-      ? this.context
-      : undefined;
+    return this.started ? this.readContext() : undefined;
   }
 
   /** The context as Xen has it: that of the stub while the vCPU waits there. */
@@ -111,15 +104,7 @@ export class PvVcpu extends XenVcpu {
 
   /** Changes it, if there is one. */
   changeContext(body: (context: GuestContext) => void): void {
-    if (this.#started) this.change(body);
-  }
-
-  get #started(): boolean {
-    return this.index === 0 || this.findContext() !== undefined;
-  }
-
-  override idle(): "no" | "wait-for-sipi" {
-    return this.#started ? "no" : "wait-for-sipi";
+    if (this.started) this.change(body);
   }
 
   msrs(): readonly number[] {
@@ -142,12 +127,8 @@ export class PvVcpu extends XenVcpu {
 
   trapTable(): Uint8Array {
     this.parts.runner.hold();
-    const context = this.findContext();
-    if (context === undefined) {
-      throw new StateError(`vCPU ${this.index} waits to be started: it has no such state`, "not started", {
-        remedy: "let the guest's kernel run until it brings it up",
-      });
-    }
+    this.needStarted();
+    const context = this.readContext();
     const stopper = this.#pv.stopper();
     return trapGates((vector) => stopper?.ownTrap(this.index, vector) ?? context.trap(vector));
   }
@@ -188,8 +169,8 @@ export class PvVcpu extends XenVcpu {
         remedy: "bits 47 to 63 must be equal",
       });
     }
-    if (!this.#started) {
-      (this.#waiting ??= new NotStarted(true)).set(values);
+    if (!this.started) {
+      this.waiting.set(values);
       this.writes++;
       return;
     }

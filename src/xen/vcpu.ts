@@ -1,11 +1,12 @@
 import type { DomainCalls } from "../host/xen/domctl.ts";
 import type { XenControl } from "../host/xen/control.ts";
 import type { BackendVcpu, MaybePromise, StepOptions, Traps, VcpuEvents } from "../vm/backend.ts";
-import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { InputError, StateError, UnsupportedError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { FPU, type RegisterName, type Registers, type RegisterValues, VECTOR } from "../vm/registers.ts";
 import * as xsave from "../x86/xsave.ts";
 import { GuestContext } from "./guest_context.ts";
+import { NotStarted } from "./not_started.ts";
 import { checkedValues } from "./register_write.ts";
 import { decodeExtended, type ExtendedState, snapshot } from "./registers.ts";
 import type { DomainRunner } from "./runner.ts";
@@ -28,14 +29,43 @@ const EMPTY: ExtendedState = { xcr0: 0n, area: new Uint8Array(xsave.XSAVE_MINIMU
 export abstract class XenVcpu implements BackendVcpu {
   readonly index: number;
   #last: Registers | undefined;
+  readonly #pv: boolean;
+  /** While it waits to be started, and was looked at. */
+  #waiting: NotStarted | undefined;
   protected readonly parts: VcpuParts;
   protected readonly context = new GuestContext();
   /** Grows with each register that is set. */
   protected writes = 0;
 
-  constructor(index: number, parts: VcpuParts) {
+  constructor(index: number, parts: VcpuParts, pv: boolean) {
     this.index = index;
     this.parts = parts;
+    this.#pv = pv;
+  }
+
+  /**
+   * Whether it runs, or did. The first vCPU always is. Others wait for INIT and SIPI, and for their kernel's again after
+   * it; those of a PV guest for their kernel to bring them up (VCPUOP_initialise).
+   */
+  get started(): boolean {
+    if (this.index > 0 && !this.parts.calls.hasContext(this.parts.domain, this.index)) return false;
+    this.#waiting = undefined;
+    return true;
+  }
+
+  /** What there is of one that is not started. */
+  protected get waiting(): NotStarted {
+    return this.#waiting ??= new NotStarted(this.#pv);
+  }
+
+  /** @throws {StateError} While it has none of what is asked for. */
+  protected needStarted(): void {
+    if (this.started) return;
+    throw new StateError(`vCPU ${this.index} waits to be started: it has no such state`, "not started", {
+      remedy: this.#pv
+        ? "let the guest's kernel run until it brings it up"
+        : "let the first one run until it sends INIT and SIPI",
+    });
   }
 
   /** The registers now; the domain is paused. */
@@ -75,8 +105,8 @@ export abstract class XenVcpu implements BackendVcpu {
   }
 
   idle(): "no" | "halted-forever" | "wait-for-sipi" {
-    // A vCPU that sleeps is woken by events of Xen's, which are none of ours to know.
-    return "no";
+    // One that sleeps is woken by events of Xen's, which are none of ours to know.
+    return this.started ? "no" : "wait-for-sipi";
   }
 
   setRegisters(values: RegisterValues): void {

@@ -31,8 +31,7 @@ const CONTROL = {
   xc_domain_get_guest_width: { parameters: ["pointer", "u32", "buffer"], result: "i32" },
   // int xc_domain_maximum_gpfn(xc_interface *, uint32_t domid, xen_pfn_t *gpfns)
   xc_domain_maximum_gpfn: { parameters: ["pointer", "u32", "buffer"], result: "i32" },
-  // int xc_vcpu_getcontext(xc_interface *, uint32_t domid, uint32_t vcpu, vcpu_guest_context_any_t *) and setcontext
-  xc_vcpu_getcontext: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
+  // int xc_vcpu_setcontext(xc_interface *, uint32_t domid, uint32_t vcpu, vcpu_guest_context_any_t *)
   xc_vcpu_setcontext: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
   // int xc_vcpu_getinfo(xc_interface *, uint32_t domid, uint32_t vcpu, xc_vcpuinfo_t *)
   xc_vcpu_getinfo: { parameters: ["pointer", "u32", "u32", "buffer"], result: "i32" },
@@ -119,7 +118,6 @@ function quietLogger(): { pointer: Deno.PointerValue; destroy(): void } {
 export class XenControl implements Disposable {
   readonly #libraries: Libraries;
   readonly #logger: ReturnType<typeof quietLogger>;
-  readonly #context = new Uint8Array(vcpu_guest_context.size);
   #handle: Deno.PointerValue;
 
   /** @throws {HostError} If a library is missing, or this is no privileged domain. */
@@ -226,12 +224,6 @@ export class XenControl implements Disposable {
     const image = new Uint8Array(length);
     const used = check(call, this.#c.xc_domain_hvm_getcontext(this.#open, domain, image, length));
     return image.subarray(0, used);
-  }
-
-  /** Whether a vCPU has a state: one that was never brought up, or waits for SIPI, has none. */
-  started(domain: number, vcpu: number): boolean {
-    const result = this.#c.xc_vcpu_getcontext(this.#open, domain, vcpu, this.#context);
-    return result === 0 || errno() !== ERRNO.ENODATA;
   }
 
   /** Whether a vCPU sleeps until an event comes: in HLT with interrupts let in, or in a hypercall that says so. */

@@ -67,24 +67,23 @@ export class DomainCalls implements Disposable {
    * @throws {HostError} If the domain is gone.
    */
   getContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): void {
-    check("XEN_DOMCTL_getvcpucontext", this.#askContext(domain, vcpu, into));
-  }
-
-  /** The same, but false for a vCPU that was never brought up: it has none. @throws {HostError} */
-  findContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): boolean {
-    const result = this.#askContext(domain, vcpu, into);
-    if (result < 0 && errno() === ERRNO.ENODATA) return false;
-    check("XEN_DOMCTL_getvcpucontext", result);
-    return true;
-  }
-
-  #askContext(domain: number, vcpu: number, into: Uint8Array<ArrayBuffer>): number {
     sized("XEN_DOMCTL_getvcpucontext", into, vcpu_guest_context.size);
+    check("XEN_DOMCTL_getvcpucontext", this.#askContext(domain, vcpu));
+    into.set(this.#context);
+  }
+
+  /**
+   * Whether a vCPU has such: one that was never brought up, or waits for SIPI, has none. True for a domain that is gone:
+   * whoever asks for more is told.
+   */
+  hasContext(domain: number, vcpu: number): boolean {
+    return this.#askContext(domain, vcpu) >= 0 || errno() !== ERRNO.ENODATA;
+  }
+
+  #askContext(domain: number, vcpu: number): number {
     const view = this.#begin(XEN.XEN_DOMCTL_getvcpucontext, domain);
     xen_domctl_vcpucontext.write(view, { vcpu, ctxt: this.#address + BigInt(COMMAND_BYTES) }, XEN_DOMCTL.u);
-    const result = this.#f.xencall1(this.#handle, XEN.__HYPERVISOR_domctl, this.#address);
-    if (result >= 0) into.set(this.#context);
-    return result;
+    return this.#f.xencall1(this.#handle, XEN.__HYPERVISOR_domctl, this.#address);
   }
 
   /**
