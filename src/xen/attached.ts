@@ -145,7 +145,7 @@ export class AttachedDomain implements Backend {
         },
       }),
     });
-    this.memory = new XenMemory(frames, kind.map, () => runner.alive(), marks);
+    this.memory = new XenMemory(frames, kind.map, runner, marks);
     runner.hold();
     // What `xl create -p` paused is paused by us from now on.
     if (how.adopt) control.unpause(id);

@@ -1,4 +1,5 @@
 import type { BackendMemory, MemoryRegion } from "../vm/backend.ts";
+import { HostError } from "../host/error.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { ForeignMapping } from "../host/xen/foreign_memory.ts";
 import type { FrameCache } from "./frames.ts";
@@ -15,35 +16,65 @@ export interface FrameMap {
   regions(): readonly MemoryRegion[];
 }
 
+/** Whether there still is what the memory belongs to: the domain's runner. */
+export interface Lifetime {
+  /** @throws {StateError} If the machine is closed. */
+  alive(): void;
+  /** @throws {StateError} If the domain is gone, or being destroyed. */
+  needLiving(): void;
+}
+
 /** A domain's memory: pages are mapped when they are touched. */
 export class XenMemory implements BackendMemory {
   readonly #frames: FrameCache;
   readonly #map: FrameMap;
-  readonly #alive: () => void;
+  readonly #lifetime: Lifetime;
   readonly #marks: Marks | undefined;
   #regions: readonly MemoryRegion[] | undefined;
 
   /**
-   * @param alive Throws if the machine is closed.
    * @param marks Where it is written down what is in the domain.
    */
-  constructor(frames: FrameCache, map: FrameMap, alive: () => void, marks?: Marks) {
+  constructor(frames: FrameCache, map: FrameMap, lifetime: Lifetime, marks?: Marks) {
     this.#marks = marks;
     this.#frames = frames;
     this.#map = map;
-    this.#alive = alive;
+    this.#lifetime = lifetime;
   }
 
   get regions(): readonly MemoryRegion[] {
-    if (this.#regions === undefined) {
-      this.#alive();
-      this.#regions = this.#map.regions();
-    }
-    return this.#regions;
+    return this.#regions ??= this.#there(() => this.#map.regions());
   }
 
   read(at: bigint, into: Uint8Array): void {
-    this.#alive();
+    this.#there(() => this.#read(at, into));
+  }
+
+  write(at: bigint, bytes: Uint8Array): void {
+    this.#there(() => this.#write(at, bytes));
+  }
+
+  patched(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void {
+    this.#marks?.patch(at, code, original);
+  }
+
+  /** The page of an address, to be used at once: it may be unmapped when the next one is. @throws {FaultError} */
+  page(at: bigint): Pick<ForeignMapping, "read" | "write"> {
+    return this.#there(() => this.#page(at, true));
+  }
+
+  /** What fails because there is no domain any more is told as that, and not as memory that is not there. */
+  #there<T>(body: () => T): T {
+    this.#lifetime.alive();
+    try {
+      return body();
+    } catch (error) {
+      if (error instanceof FaultError || error instanceof HostError) this.#lifetime.needLiving();
+      throw error;
+    }
+  }
+
+  #read(at: bigint, into: Uint8Array): void {
     const offset = Number(at & 0xfffn);
     // Whole pages go straight into the caller's buffer; what is left at both ends is copied piece by piece.
     const head = offset === 0 ? 0 : Math.min(PAGE - offset, into.length);
@@ -54,8 +85,7 @@ export class XenMemory implements BackendMemory {
     if (done < into.length) this.#page(at + BigInt(done)).read(0, into.subarray(done));
   }
 
-  write(at: bigint, bytes: Uint8Array): void {
-    this.#alive();
+  #write(at: bigint, bytes: Uint8Array): void {
     // Every page must be there before the first byte is written.
     for (let done = 0; done < bytes.length;) {
       const here = at + BigInt(done);
@@ -69,16 +99,6 @@ export class XenMemory implements BackendMemory {
       this.#page(here, true).write(offset, bytes.subarray(done, done + part));
       done += part;
     }
-  }
-
-  patched(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void {
-    this.#marks?.patch(at, code, original);
-  }
-
-  /** The page of an address, to be used at once: it may be unmapped when the next one is. @throws {FaultError} */
-  page(at: bigint): Pick<ForeignMapping, "read" | "write"> {
-    this.#alive();
-    return this.#page(at, true);
   }
 
   #readWhole(at: bigint, pages: number, into: Uint8Array): void {

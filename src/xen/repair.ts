@@ -91,8 +91,8 @@ export function putBack(memory: XenMemory, { at, code, original }: PatchMark): b
     memory.write(at, original);
     return true;
   } catch (error) {
-    // The guest gave that memory away.
-    if (error instanceof FaultError) return false;
+    // The guest gave that memory away, or is gone with all of it.
+    if (error instanceof FaultError || error instanceof StateError) return false;
     throw error;
   }
 }

@@ -11,6 +11,8 @@ import type { StopStrategy } from "./strategy.ts";
 const SLICE_MS = 5;
 /** How long a vCPU may take through the stop stub's way in and out: some ten instructions, on a busy host. */
 const SETTLE_MS = 2000;
+/** How long a pause of somebody else's may be the beginning of the domain's end: `xl destroy` stops the device model then. */
+const PATIENCE_MS = 3000;
 /** DR6.BS: a single step (SDM vol. 3B, 17.2.3). */
 const DR6_BS = 1n << 14n;
 
@@ -28,6 +30,8 @@ export interface RunParts {
   readonly own?: boolean;
   /** Whether a domain that has shut down only sleeps for good, and stands ready to be sent elsewhere now. */
   revived?(): boolean;
+  /** How long a pause of somebody else's is waited out. */
+  readonly patienceMs?: number;
 }
 
 /**
@@ -44,6 +48,8 @@ export class DomainRunner {
   #stash = new Map<number, VmExit>();
   /** The vCPU whose step is under way. */
   #stepping: number | undefined;
+  /** Since when it is seen paused by somebody else while it should run. */
+  #pausedSince: number | undefined;
   /** Steps of it without a pause between them. */
   #burst: Steps | undefined;
 
@@ -404,13 +410,20 @@ export class DomainRunner {
     switch (state) {
       case "running":
       case "blocked":
+        this.#pausedSince = undefined;
         return undefined;
-      case "paused":
+      case "paused": {
         if (this.#held) return undefined;
+        // Toolstacks pause a domain before they destroy it: then that is what is told.
+        this.#pausedSince ??= performance.now();
+        const patience = this.#parts.patienceMs ?? PATIENCE_MS;
+        if (performance.now() - this.#pausedSince < patience) return undefined;
+        this.#pausedSince = undefined;
         return {
           kind: "unsupported",
           reason: `domain ${domain} was paused by someone else, too: \`xl unpause ${domain}\` lets it go`,
         };
+      }
       case "dying":
         return { kind: "gone", reason: `domain ${domain} is being destroyed` };
       case "poweroff":

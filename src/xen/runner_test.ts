@@ -16,6 +16,8 @@ class Scene {
   /** How many looks find a vCPU on its way. */
   unsettled = 0;
   gone = false;
+  /** How long a pause of somebody else's is waited out. */
+  patienceMs = 0;
   /** Whether it is destroyed while a vCPU is let go. */
   goes = false;
   /** What reports once the domain is let go: one list for each time. */
@@ -66,7 +68,11 @@ class Scene {
       setTraps: () => {},
       close: (living) => void this.calls.push(`close ${living}`),
     };
+    const patience = () => this.patienceMs;
     this.runner = new DomainRunner({
+      get patienceMs() {
+        return patience();
+      },
       control: {
         pause: () => void this.pauses++,
         unpause: () => this.pauses > 0 && this.pauses-- > 0,
@@ -156,6 +162,17 @@ Deno.test("runner: a pause of somebody else's, and one that was taken from us, a
   scene.runner.hold();
   scene.pauses = 0; // `xl unpause`, twice
   assert.equal(scene.run(0).kind, "slice");
+});
+
+Deno.test("runner: a domain that is paused to be destroyed is told to be gone, and not to be paused", () => {
+  const scene = new Scene();
+  scene.patienceMs = Infinity;
+  scene.arm();
+  assert.equal(scene.run(0).kind, "slice");
+  scene.pauses = 1; // xl destroy begins
+  assert.equal(scene.run(0).kind, "slice");
+  scene.dying = true;
+  assert.equal(scene.run(0).kind, "gone");
 });
 
 Deno.test("runner: nothing of a domain that is being destroyed is touched", () => {
