@@ -113,6 +113,8 @@ export class Cmos extends ByteDevice {
   #seconds = 0n;
   #cycle = 0n;
   #owed = 0;
+  /** When the periodic interrupt that waits came, or was given: not before its period, as the host saw it. */
+  #due = 0n;
   #cancel: Cancel | undefined;
 
   /** @param options What it is made of. */
@@ -352,16 +354,23 @@ export class Cmos extends ByteDevice {
   #periods(count: number, most: number): void {
     if (count === 0) return;
     const waiting = this.#ram[REGISTER_C] & C_PERIODIC_BIT ? count : count - 1;
+    if (waiting < count) this.#due = this.#time.now();
     this.#ram[REGISTER_C] |= C_PERIODIC_BIT;
     if (this.#ram[REGISTER_B] & C_PERIODIC_BIT) this.#owed = Math.min(this.#owed + waiting, most);
   }
 
-  /** C was read: its flags and the interrupt go; one that is owed comes at once. */
+  /**
+   * C was read: its flags and the interrupt go. One that is owed comes at once, unless the guest took a good part of a
+   * period to come here: it would do nothing else any more than take interrupts.
+   */
   #acknowledge(): void {
     this.#ram[REGISTER_C] = 0;
     this.#update();
-    if (this.#owed === 0) return;
+    const now = this.#time.now();
+    const took = (now - this.#due) * CYCLES / SECOND;
+    if (this.#owed === 0 || 2n * took > this.#period()) return;
     this.#owed--;
+    this.#due = now;
     this.#ram[REGISTER_C] = C_PERIODIC_BIT;
     this.#update();
   }

@@ -136,6 +136,24 @@ Deno.test("cmos: the periodic interrupt comes 1024 times a second and catches up
   assert.equal(guest.clock.next, undefined);
 });
 
+Deno.test("cmos: a guest that is slower than the periodic interrupt has time between two of them", () => {
+  const { guest, get, set, line } = clock();
+  set(0x0b, 0x42);
+  let taken = 0;
+  for (let i = 0; i < 100; i++) {
+    guest.run(1_500_000);
+    if (line.level) taken++;
+    assert.equal(get(0x0c) & 0x40, 0x40);
+    assert.equal(line.level, false, `behind interrupt ${i} the guest goes on`);
+  }
+  assert.ok(taken > 90);
+  // Fast again, it is given what it was late for.
+  while (!line.level) guest.run(100_000);
+  let late = 0;
+  while (get(0x0c) & 0x40) late++;
+  assert.ok(late > 40, `${late} were owed`);
+});
+
 Deno.test("cmos: memory sizes, CPUs and boot order", () => {
   const word = (get: (i: number) => number, i: number) => get(i) | get(i + 1) << 8;
   const small = clock({ cpus: 4, boot: ["cdrom", "disk"] });
