@@ -19,6 +19,7 @@ const KVM_SUITES = [
   "tests/boot_loaders_test.ts",
   "tests/own_chips_test.ts",
   "tests/memtest_test.ts",
+  "tests/ipxe_test.ts",
   "tests/gdb_test.ts",
 ];
 

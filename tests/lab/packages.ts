@@ -40,6 +40,7 @@ export const PACKAGES: readonly Package[] = [
   { name: "syslinux-common", purposes: TESTS, skips: "booting isolinux from a CD" },
   { name: "xorriso", purposes: TESTS, skips: "booting isolinux from a CD" },
   { name: "memtest86+", purposes: TESTS, skips: "booting memtest86+" },
+  { name: "ipxe", purposes: TESTS, skips: "booting iPXE" },
   { name: "ovmf", purposes: TESTS, skips: "booting OVMF" },
   { name: "dosfstools", purposes: TESTS, skips: "booting OVMF" },
   { name: "mtools", purposes: TESTS, skips: "booting OVMF" },
