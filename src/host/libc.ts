@@ -86,6 +86,8 @@ const SYMBOLS = {
   epollCtl: { name: "epoll_ctl", parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
   // int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout)
   epollWait: { name: "epoll_wait", parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+  // int sched_yield(void)
+  schedYield: { name: "sched_yield", parameters: [], result: "i32" },
   // void free(void *)
   free: { parameters: ["pointer"], result: "void" },
 } as const;

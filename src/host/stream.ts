@@ -217,7 +217,8 @@ export class HostStream implements Disposable {
  * Waits until one of the streams has something to read (or to say that it ended), or can take what waits to be
  * sent; sends that.
  *
- * @param timeoutMs Milliseconds, 0 not to wait at all.
+ * @param timeoutMs Milliseconds, 0 not to wait at all: then others who want this processor have their turn if there
+ * is nothing, since the other side may be one of them, put where it would wait until we are done asking.
  * @returns Those that have something to read, or ended.
  */
 export function waitForStreams(streams: readonly HostStream[], timeoutMs: number): HostStream[] {
@@ -236,6 +237,7 @@ export function waitForStreams(streams: readonly HostStream[], timeoutMs: number
     if ((events & LINUX.POLLOUT) !== 0) stream.flush();
     if ((events & ~LINUX.POLLOUT) !== 0) ready.push(stream);
   }
+  if (timeoutMs === 0 && ready.length === 0) libc().schedYield();
   return ready;
 }
 
