@@ -113,7 +113,7 @@ export class Cmos extends ByteDevice {
   #seconds = 0n;
   #cycle = 0n;
   #owed = 0;
-  /** When the periodic interrupt that waits came, or was given: not before its period, as the host saw it. */
+  /** When the periodic interrupt that waits was noticed to be due, or was given as one that was owed. */
   #due = 0n;
   #cancel: Cancel | undefined;
 

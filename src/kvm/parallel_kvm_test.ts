@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { GuestMachine } from "../dsl/machine.ts";
 import { elf, gpa, gva, type Machine, open } from "../../mod.ts";
 import { OTHERS, severalVcpus, SPIN } from "../../tests/several_vcpus.ts";
-import { kvmTest, long } from "./test_guest.ts";
+import { held, kvmTest, long } from "./test_guest.ts";
 import { KvmBackend } from "./backend.ts";
 import { kvmCapabilities } from "./capabilities.ts";
 
@@ -13,14 +13,6 @@ const COUNT = [0xf0, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf8];
 
 async function counter(vm: Machine): Promise<number> {
   return new DataView((await vm.memory.read(gpa(0x6004n), 4)).buffer).getUint32(0, true);
-}
-
-/** Threads of vCPUs, by the name that Deno gives Workers, and descriptors of this process. */
-function held(): [number, number] {
-  const threads = [...Deno.readDirSync("/proc/self/task")].filter(({ name }) =>
-    /^worker-/.test(Deno.readTextFileSync(`/proc/self/task/${name}/comm`))
-  );
-  return [threads.length, [...Deno.readDirSync("/proc/self/fd")].length];
 }
 
 kvmTest(

@@ -110,3 +110,11 @@ export function expectExit<K extends VmExit["kind"]>(vcpu: KvmVcpu, kind: K): Vm
   assert.equal(exit.kind, kind);
   return exit as VmExit & { kind: K };
 }
+
+/** Threads of vCPUs, by the name that Deno gives Workers, and descriptors of this process. */
+export function held(): [number, number] {
+  const threads = [...Deno.readDirSync("/proc/self/task")].filter(({ name }) =>
+    /^worker-/.test(Deno.readTextFileSync(`/proc/self/task/${name}/comm`))
+  );
+  return [threads.length, [...Deno.readDirSync("/proc/self/fd")].length];
+}

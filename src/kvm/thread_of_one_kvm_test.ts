@@ -4,7 +4,7 @@ import { GuestMachine } from "../dsl/machine.ts";
 import { type Device, gpa, gva, virtioDisk } from "../../mod.ts";
 import { KvmBackend, type KvmOptions } from "./backend.ts";
 import { kvmCapabilities } from "./capabilities.ts";
-import { kvmTest, real } from "./test_guest.ts";
+import { held, kvmTest, real } from "./test_guest.ts";
 
 /** Makes the same request again and again; see its source for the places. */
 const LOOP = await Deno.readFile(new URL("../../fixtures/virtio_loop.bin", import.meta.url));
@@ -72,14 +72,6 @@ async function loop(options: Partial<KvmOptions> = {}): Promise<Loop> {
 }
 
 const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
-
-/** Threads of vCPUs, by the name that Deno gives Workers, and descriptors of this process. */
-function held(): [number, number] {
-  const threads = [...Deno.readDirSync("/proc/self/task")].filter(({ name }) =>
-    /^worker-/.test(Deno.readTextFileSync(`/proc/self/task/${name}/comm`))
-  );
-  return [threads.length, [...Deno.readDirSync("/proc/self/fd")].length];
-}
 
 kvmTest(
   "its requests are answered without an access; it stops and goes on; nothing stays",
