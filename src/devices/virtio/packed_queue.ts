@@ -50,8 +50,10 @@ export class PackedQueue implements VirtQueue {
   }
 
   pop(): Chain | undefined {
-    let descriptor = packedDescriptor(this.#memory, this.#at(this.#avail));
-    if (!available(descriptor.flags, this.#availWrap)) return undefined;
+    const first = this.#at(this.#avail);
+    // The driver writes the flags last: what else the entry says is read behind them, or it may be of the lap before.
+    if (!available(this.#memory.u16(first + DESC_FLAGS), this.#availWrap)) return undefined;
+    let descriptor = packedDescriptor(this.#memory, first);
     const builder = new ChainBuilder(this.size);
     let entries = 1;
     let at = this.#avail;
