@@ -67,6 +67,33 @@ for (const [name, features] of FORMATS) {
     assert.equal(guest.line(5).level, false);
   });
 
+  Deno.test(`virtqueue, ${name}: a driver that refills its queue all the while is served, and others too`, () => {
+    let left = 0;
+    let answered = 0;
+    const refill: VirtioType = {
+      name: "refill",
+      id: 42,
+      queues: [8, 8],
+      request(_chain, index) {
+        answered++;
+        if (index === 1 || left-- <= 0) return;
+        driver.taken(0);
+        driver.offer(0, [bytes("more")]);
+      },
+    };
+    const { driver, guest } = machine(refill, features);
+    driver.start(2);
+    // More than was once the end of it, with nobody to kick for the rest.
+    left = 40_000;
+    driver.offer(0, [bytes("first")]);
+    driver.kick(0);
+    assert.ok(answered < 20, `${answered} at one go`);
+    assert.equal(guest.line(5).level, true);
+    driver.ask(1, [bytes("me too")]);
+    while (guest.clock.poll() > 0);
+    assert.equal(answered, 40_002);
+  });
+
   Deno.test(`virtqueue, ${name}: a request that comes while the device looks is seen whole, or not yet`, () => {
     const { driver, guest } = machine(mirror(), features);
     driver.start(1);
@@ -244,6 +271,8 @@ const SINS: readonly [string, (d: MockDriver) => void, RegExp][] = [
 for (const [name, sin, said] of SINS) {
   Deno.test(`virtqueue: ${name} ends in NEEDS_RESET, and a reset mends it`, () => {
     const { driver, device, guest } = machine(mirror());
+    const notices: string[] = [];
+    Object.assign(guest, { notice: (text: string) => notices.push(text) });
     driver.start(1);
     sin(driver);
     driver.kick(0);
@@ -253,6 +282,12 @@ for (const [name, sin, said] of SINS) {
     driver.kick(0); // nothing more happens
     driver.start(1);
     assert.equal(text(driver.ask(0, [bytes("abc"), 3])), "cba");
+    // Once, however often it does that.
+    driver.start(1);
+    sin(driver);
+    driver.kick(0);
+    assert.equal(notices.length, 1);
+    assert.match(notices[0], said);
   });
 }
 

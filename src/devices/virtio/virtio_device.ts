@@ -48,9 +48,6 @@ export interface VirtioRequest {
   readonly chain: Chain;
 }
 
-/** More chains than a queue holds in one go: the driver refills while we work, and others want the thread too. */
-const BURST_LIMIT = QUEUE_SIZE_LIMIT;
-
 /** A virtio device, ready for a transport. */
 export class VirtioDevice {
   /** What it does. */
@@ -71,6 +68,10 @@ export class VirtioDevice {
   #accepted = 0n;
   /** Undefined where the driver has not enabled one. */
   #queues: (VirtQueue | undefined)[] = [];
+  /** Whether the user was told of a fault: a driver can make them without end. */
+  #told = false;
+  /** Queues that are served again as soon as others have had the thread. */
+  readonly #again = new Set<number>();
   /** Counts resets: what was begun before the last one is forgotten. */
   #life = 0;
 
@@ -114,6 +115,7 @@ export class VirtioDevice {
       this.type.detach?.();
     } else this.type.attach?.(host);
     this.#host = host;
+    this.#told = false;
     this.#memory = host && new DriverMemory(host);
   }
 
@@ -284,12 +286,16 @@ export class VirtioDevice {
     });
   }
 
-  /** Hands over what waits, until nothing does. */
+  /**
+   * Hands over what waits, until nothing does. A driver that goes on meanwhile may refill its queue for ever: after as
+   * many chains as that holds others have the thread, and the rest comes behind them, unasked.
+   */
   #serve(index: number): void {
     const life = this.#life;
-    for (let served = 0; served < BURST_LIMIT; served++) {
+    for (let served = 0;; served++) {
       const queue = this.#queues[index];
       if (queue === undefined) return;
+      if (served > queue.size && this.#serveAgain(index)) break;
       const chain = queue.pop();
       if (chain === undefined) {
         queue.askForKick();
@@ -311,6 +317,19 @@ export class VirtioDevice {
       if (answer !== "later") queue.push(chain);
     }
     this.#interrupt(index);
+  }
+
+  /** Serves queue `index` from the run loop, as if it were kicked for. @returns False where there is no clock. */
+  #serveAgain(index: number): boolean {
+    const clock = this.#host?.clock;
+    if (clock === undefined) return false;
+    if (this.#again.has(index)) return true;
+    this.#again.add(index);
+    clock.schedule(0n, () => {
+      this.#again.delete(index);
+      this.kicked(index);
+    });
+    return true;
   }
 
   #tell(
@@ -374,6 +393,11 @@ export class VirtioDevice {
     this.fault = reason;
     const told = (this.#status & STATUS.DRIVER_OK) !== 0;
     this.#status |= STATUS.DEVICE_NEEDS_RESET;
+    if (!this.#told) {
+      this.#told = true;
+      const { name } = this.type;
+      this.#host?.notice?.(`${name} does nothing until its driver resets it, which was at fault: ${reason}`);
+    }
     // A driver that is not ready gets no notification (2.1.2).
     if (told) this.#notifier.config();
   }
