@@ -112,8 +112,10 @@ export class RunLoop {
       tend: () => {
         this.#supervisor.sliceEnded(backend.vcpus[0]);
         this.#clock?.poll();
-        const due = this.#clock?.next;
-        return due === undefined ? undefined : Number(due) / 1e6;
+      },
+      due: () => {
+        const next = this.#clock?.next;
+        return next === undefined ? undefined : Number(next) / 1e6;
       },
       guarded: (burst) => this.#guardedly(burst),
     });

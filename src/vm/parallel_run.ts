@@ -34,12 +34,10 @@ export interface ParallelParts {
   settle(vcpu: BackendVcpu): Promise<StopCause | undefined>;
   /** Why a stop was asked for from outside. */
   request(): StopCause | undefined;
-  /**
-   * What is done now and then: timers of devices, patches that the guest wrote over.
-   *
-   * @returns Milliseconds until a timer of a device is due; undefined if none waits.
-   */
-  tend(): number | undefined;
+  /** What is done now and then: timers of devices, patches that the guest wrote over. */
+  tend(): void;
+  /** Milliseconds until a timer of a device is due; undefined if none waits. */
+  due(): number | undefined;
   /** Runs a burst so that user code in it which never returns is stopped. */
   guarded<T>(burst: () => T): T;
 }
@@ -75,8 +73,8 @@ export class ParallelRun {
   #livelyUntil = 0;
   #askAfter = ASLEEP_MS;
   #rest = QUIET_MS;
-  /** When timers of devices are to be looked at, and when the event loop has its turn. */
-  #due = 0;
+  /** When it is to be done at the latest what is done now and then, and when the event loop has its turn. */
+  #tendAt = 0;
   #turnAt = 0;
   readonly #pace = new SlicePace(BURST_MS);
 
@@ -275,15 +273,17 @@ export class ParallelRun {
 
   /** Does what is done now and then; gives milliseconds until it is to be done again, at most. */
   #tend(): number {
-    const due = Math.min(this.#parts.tend() ?? QUIET_MOST_MS, QUIET_MOST_MS);
-    this.#due = performance.now() + due;
-    return due;
+    this.#parts.tend();
+    this.#tendAt = performance.now() + QUIET_MOST_MS;
+    return Math.min(this.#parts.due() ?? QUIET_MOST_MS, QUIET_MOST_MS);
   }
 
   /** How long the thread is blocked for what comes next. */
   #patience(now: number): number {
     if (now >= this.#livelyUntil) return NEXT_MS;
-    return Math.max(0, Math.min(this.#livelyUntil, this.#turnAt, this.#due) - now);
+    // Asked each time: what was answered last may have set a timer.
+    const due = this.#parts.due() ?? QUIET_MOST_MS;
+    return Math.max(0, Math.min(this.#livelyUntil - now, this.#turnAt - now, this.#tendAt - now, due));
   }
 
   /** The event loop's turn. */

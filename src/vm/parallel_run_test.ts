@@ -5,6 +5,7 @@ import { gpa, gva } from "./address.ts";
 import type { Arrival, Backend, BackendVcpu, ParallelVcpus } from "./backend.ts";
 import { createFake } from "./fake.ts";
 import { InputError, UnsupportedError } from "./errors.ts";
+import { ParallelRun } from "./parallel_run.ts";
 import type { RegisterValues } from "./registers.ts";
 import type { Stop } from "./stop.ts";
 
@@ -294,4 +295,43 @@ Deno.test("a wait that is ended by a time limit is nobody's fault", async () => 
   await vm.breakpoints.add(gva(0x1001n));
   parallel.endings = 3;
   assert.equal((await vm.continue(LIMIT)).kind, "breakpoint");
+});
+
+Deno.test("a timer that a doorbell's answer sets to now is not waited for", async () => {
+  const waits: number[] = [];
+  let set = false;
+  let run = false;
+  const never = () => {
+    throw new Error("no vCPU came back");
+  };
+  const parallel: ParallelVcpus = {
+    threaded: true,
+    start: () => {},
+    ready: () => Promise.resolve(),
+    wake: () => {},
+    hold: () => {},
+    next(ms) {
+      waits.push(ms);
+      return undefined;
+    },
+    arrival: () => Promise.resolve(),
+    doorbells: {
+      hang: never,
+      // A driver rings once, while the thread is blocked.
+      answer: () => !set && waits.at(-1)! > 0 && (set = true),
+    },
+  };
+  const parts = {
+    backend: createFake({ memory: 1 << 20, cpus: 1, irqchip: false, pit: false }),
+    parallel,
+    judge: never,
+    late: never,
+    settle: () => Promise.resolve(undefined),
+    request: () => run ? { kind: "pause" as const } : undefined,
+    tend: () => void (run = set),
+    due: () => set ? 0 : undefined,
+    guarded: <T>(burst: () => T) => burst(),
+  };
+  await new ParallelRun(parts).run();
+  assert.equal(waits[waits.findIndex((ms) => ms > 0) + 1], 0);
 });
