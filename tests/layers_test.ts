@@ -217,14 +217,16 @@ Deno.test("layers: what the prompt loads before anything is asked of it is small
   assert.deepEqual(late, [], "a guest loads its backend, its boot protocol and its disks when it has them");
   const attached = ["src/dsl/attach.ts", "src/repl/commands/attach.ts", "src/repl/commands/registers.ts"];
   const needless = new Set(attached.flatMap(loaded)).values().filter((file) =>
-    /^src\/(devices\/(?!device_clock\.ts)|backing|kvm|gdb|x86\/boot\/|repl\/expression\/(?!registers|value|lexer))|dsl\/(open|pc|mod)\.ts$/
+    /^src\/(devices\/(?!device_clock\.ts)|backing|kvm|gdb|x86\/boot\/|debug\/disassembly|repl\/expression\/(?!registers|value|lexer))|(dsl\/(open|pc|mod)|render\/(stop|disassembly))\.ts$/
       .test(file)
   );
   assert.deepEqual(
     [...needless],
     [],
-    "to attach and show registers takes no device, and no way to open a guest",
+    "to attach and show registers takes no device, no instruction, and no way to open a guest",
   );
+  const domain = loaded("src/xen/open.ts").filter((file) => /^src\/xen\/(own|spares)\.ts$/.test(file));
+  assert.deepEqual(domain, [], "what opens a domain of our own is not loaded to attach to another's");
 });
 
 Deno.test("layers: a command imports what it takes, and not the whole library", () => {

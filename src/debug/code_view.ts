@@ -2,13 +2,9 @@ import { FaultError, InputError } from "../vm/errors.ts";
 import type { LinearMemory } from "../vm/machine.ts";
 import type { Registers } from "../vm/registers.ts";
 import { type Bitness, bitness, cpuMode } from "../x86/mode.ts";
-import {
-  bytesBefore,
-  disassembler,
-  type Instruction,
-  LONGEST_INSTRUCTION,
-  type Syntax,
-} from "./disassembly.ts";
+import { disassembler } from "./disassembler.ts";
+import { bytesBefore, type Syntax } from "./disassembly.ts";
+import { type Instruction, LONGEST_INSTRUCTION } from "./instruction.ts";
 
 /** What is disassembled, and how. */
 export interface DisassembleOptions {

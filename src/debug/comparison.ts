@@ -1,6 +1,6 @@
 /** Two recordings of one guest, instruction by instruction: where do they first differ? */
 import type { RegisterName } from "../vm/registers.ts";
-import type { Instruction } from "./disassembly.ts";
+import type { Instruction } from "./instruction.ts";
 import { ExcusedMemory } from "./excused_memory.ts";
 import { RECORDED, type RecordedStep } from "./recording.ts";
 import { flagMask, undefinedFlags } from "./undefined_flags.ts";

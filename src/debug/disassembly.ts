@@ -1,9 +1,7 @@
 /** Instructions: their text, where they lead, what they read and write. Decoding is iced-x86's. */
 import type * as Iced from "npm:iced-x86@1.21.0";
 import type { Bitness } from "../x86/mode.ts";
-import type { Flow, Instruction, OperandAccess } from "./instruction.ts";
-
-export type { Flow, Instruction, MemoryUse, OperandAccess } from "./instruction.ts";
+import { type Flow, type Instruction, LONGEST_INSTRUCTION, type OperandAccess } from "./instruction.ts";
 
 /** How text is written. */
 export type Syntax = "nasm" | "intel" | "masm" | "att";
@@ -28,17 +26,12 @@ export function bytesBefore(count: number): number {
   return Math.min(count, 1000) * 8 + 32;
 }
 
-/** The longest instruction in bytes (SDM vol. 2A, 2.3.11). */
-export const LONGEST_INSTRUCTION = 15;
-
 /** How many starts are asked where instructions lie before an address. The earliest had most bytes to fall into step. */
 const VOTERS = 5;
 
-let loading: Promise<Disassembler> | undefined;
-
-/** The disassembler; the first call loads iced-x86, which takes 150 ms. */
-export function disassembler(): Promise<Disassembler> {
-  return loading ??= import("npm:iced-x86@1.21.0").then((iced) => new Disassembler(iced));
+/** Loads iced-x86. For `disassembler()`, which does so once. */
+export async function loadDisassembler(): Promise<Disassembler> {
+  return new Disassembler(await import("npm:iced-x86@1.21.0"));
 }
 
 /** Decodes bytes to instructions. Made by `disassembler()`. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { bytesBefore, type DecodeOptions, disassembler } from "./disassembly.ts";
+import { disassembler } from "./disassembler.ts";
+import { bytesBefore, type DecodeOptions } from "./disassembly.ts";
 
 function hex(text: string): Uint8Array {
   return Uint8Array.from(text.match(/[0-9a-f]{2}/g)!, (byte) => parseInt(byte, 16));

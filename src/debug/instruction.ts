@@ -1,5 +1,8 @@
 /** What an instruction is to the debugger, whoever decoded it. */
 
+/** The longest instruction in bytes (SDM vol. 2A, 2.3.11). */
+export const LONGEST_INSTRUCTION = 15;
+
 /** Where control goes after an instruction; "exception" is UD0 and its kin, "transaction" XBEGIN and its kin. */
 export type Flow =
   | "next"

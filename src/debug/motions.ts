@@ -9,7 +9,8 @@ import { FaultError, InputError } from "../vm/errors.ts";
 import { bitness, linearRip, linearStack } from "../x86/mode.ts";
 import type { BreakpointSet } from "./breakpoints.ts";
 import type { RunControl } from "./control.ts";
-import { disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
+import { disassembler } from "./disassembler.ts";
+import { type Instruction, LONGEST_INSTRUCTION } from "./instruction.ts";
 
 /** What the motions work with. */
 export interface MotionParts {

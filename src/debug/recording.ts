@@ -5,7 +5,8 @@ import { GENERAL } from "../vm/registers.ts";
 import type { Stop } from "../vm/stop.ts";
 import { type Bitness, bitness, linearRip } from "../x86/mode.ts";
 import { CarriedCaches } from "./carried.ts";
-import { type Disassembler, disassembler, type Instruction, LONGEST_INSTRUCTION } from "./disassembly.ts";
+import { type Disassembler, disassembler } from "./disassembler.ts";
+import { type Instruction, LONGEST_INSTRUCTION } from "./instruction.ts";
 import { loadOperands, type MemoryOperand, type MemoryOperands } from "./memory_operands.ts";
 
 /** The registers that a recording follows. */

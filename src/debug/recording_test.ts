@@ -3,7 +3,7 @@ import { Bus } from "../vm/bus.ts";
 import { createFake } from "../vm/fake.ts";
 import { createDebugger } from "./debugger.ts";
 import type { Machine } from "../vm/machine.ts";
-import { disassembler } from "./disassembly.ts";
+import { disassembler } from "./disassembler.ts";
 import { instructionOf, type RecordedStep, Recorder } from "./recording.ts";
 
 /** A machine of the interpreter's, as far as a recorder needs one. */

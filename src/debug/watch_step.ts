@@ -6,8 +6,8 @@ import { bitness, linearRip } from "../x86/mode.ts";
 import type { ManagedBreakpoint } from "./breakpoint.ts";
 import { readLinear } from "./linear_memory.ts";
 import type { HiddenMemory } from "./memory.ts";
-import { LONGEST_INSTRUCTION } from "./disassembly.ts";
-import { loadOperands, type MemoryOperands } from "./memory_operands.ts";
+import { LONGEST_INSTRUCTION } from "./instruction.ts";
+import type { MemoryOperands } from "./memory_operands.ts";
 import { HLT } from "./patches.ts";
 import type { Stepper } from "./stepper.ts";
 import type { Traps } from "./traps.ts";
@@ -52,7 +52,7 @@ export class WatchStepper {
   /** One instruction; a stop if it touched something watched. */
   step(vcpu: BackendVcpu, options?: StepOptions): MaybePromise<StopCause | undefined> {
     if (this.#operands === undefined) {
-      return loadOperands().then((loaded) => {
+      return import("./memory_operands.ts").then(({ loadOperands }) => loadOperands()).then((loaded) => {
         this.#operands = loaded;
         return this.step(vcpu, options);
       });

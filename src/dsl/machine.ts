@@ -24,7 +24,7 @@ import type { Autopsy } from "../debug/autopsy.ts";
 import type { Backtrace } from "../debug/backtrace.ts";
 import type { DisassembleOptions } from "../debug/code_view.ts";
 import { createDebugger, type Debugger } from "../debug/debugger.ts";
-import type { Instruction } from "../debug/disassembly.ts";
+import type { Instruction } from "../debug/instruction.ts";
 import { Symbols } from "../debug/symbols.ts";
 import type { GdbServer, GdbServerOptions } from "../gdb/server.ts";
 import type { BootImage, BootWrite } from "../x86/boot/image.ts";

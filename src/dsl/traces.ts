@@ -1,6 +1,6 @@
 /** Runs recorded instruction by instruction, and two of them compared. */
 import { Comparison, type Difference } from "../debug/comparison.ts";
-import { disassembler } from "../debug/disassembly.ts";
+import { disassembler } from "../debug/disassembler.ts";
 import { instructionOf, type RecordedStep, Recorder } from "../debug/recording.ts";
 import { headerLine, readHeader, readStep, stepLine } from "../debug/recording_file.ts";
 import { gva } from "../vm/address.ts";

@@ -10,7 +10,8 @@ export {
 } from "../x86/descriptors.ts";
 export * from "./modes.ts";
 export { type Mapping, mappings, type MappingsOptions } from "../x86/paging.ts";
-export { disassembler, type Instruction } from "../debug/disassembly.ts";
+export { disassembler } from "../debug/disassembler.ts";
+export type { Instruction } from "../debug/instruction.ts";
 export { type LapicRegister, lapicRegisters } from "../x86/apic.ts";
 export { cpuidSummary } from "../x86/cpuid.ts";
 export { exceptionName } from "../x86/exceptions.ts";

@@ -12,7 +12,6 @@ import { type Domain, type DomainKind, listDomains } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
 import { leftMarks, remove } from "./marks.ts";
-import { clearSpares, openDomain } from "./own.ts";
 import { cleanDomains, NAME_PREFIX } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
@@ -50,12 +49,13 @@ export async function openXen(guest: XenGuest, lengthOf: InstructionLength): Pro
   if (!host.usable) {
     throw new UnsupportedError(`opening a guest on ${host.backend}`, host.reason, { remedy: host.remedy });
   }
+  const { openDomain } = await import("./own.ts");
   return await openDomain(guest, lengthOf);
 }
 
 /** Destroys the domains that a killed hvsh left; gives their names. @throws {UnsupportedError} If Xen can't be used here. */
-export function cleanXen(): string[] {
-  clearSpares();
+export async function cleanXen(): Promise<string[]> {
+  (await import("./own.ts")).clearSpares();
   const names = new Set(xenDomains().map(({ name }) => name));
   return cleanDomains((name) => names.has(name));
 }

@@ -1,7 +1,7 @@
 /** What of the Xen backend can be tested without Xen. */
 import assert from "node:assert/strict";
 import { hvm_hw_cpu, vcpu_guest_context, XEN } from "../abi/xen.ts";
-import { disassembler } from "../debug/disassembly.ts";
+import { disassembler } from "../debug/disassembler.ts";
 import { stateOf } from "./domain.ts";
 import { GuestContext } from "./guest_context.ts";
 import { xenHost } from "./hosts.ts";

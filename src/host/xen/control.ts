@@ -89,20 +89,18 @@ const XTL_CRITICAL = 9;
 /** XENVER_version of xen/version.h: (major << 16) | minor. */
 const XENVER_version = 0;
 
-interface Libraries {
-  readonly control: Functions<typeof CONTROL>;
-  readonly guest: Functions<typeof GUEST>;
+let control: Functions<typeof CONTROL> | undefined;
+let guest: Functions<typeof GUEST> | undefined;
+
+/** Opens the library at its first use. @throws {HostError} If it is missing; says what is there. */
+function controlLibrary(): Functions<typeof CONTROL> {
+  libc();
+  return control ??= openLibrary("libxenctrl", RELEASES.map((r) => `libxenctrl.so.${r}`), CONTROL);
 }
 
-let libraries: Libraries | undefined;
-
-/** Opens the libraries at their first use. @throws {HostError} If one is missing; says what is there. */
-function load(): Libraries {
-  libc();
-  return libraries ??= {
-    control: openLibrary("libxenctrl", RELEASES.map((r) => `libxenctrl.so.${r}`), CONTROL),
-    guest: openLibrary("libxenguest", RELEASES.map((r) => `libxenguest.so.${r}`), GUEST),
-  };
+/** The same; it brings a decompressor of every kind, and is for PV guests alone. */
+function guestLibrary(): Functions<typeof GUEST> {
+  return guest ??= openLibrary("libxenguest", RELEASES.map((r) => `libxenguest.so.${r}`), GUEST);
 }
 
 /** A quiet logger: without one the library prints to standard error. */
@@ -116,15 +114,15 @@ function quietLogger(): { pointer: Deno.PointerValue; destroy(): void } {
 
 /** One handle of libxenctrl, for one thread. */
 export class XenControl implements Disposable {
-  readonly #libraries: Libraries;
+  readonly #c: Functions<typeof CONTROL>;
   readonly #logger: ReturnType<typeof quietLogger>;
   #handle: Deno.PointerValue;
 
   /** @throws {HostError} If a library is missing, or this is no privileged domain. */
   constructor() {
-    this.#libraries = load();
+    this.#c = controlLibrary();
     this.#logger = quietLogger();
-    this.#handle = this.#libraries.control.xc_interface_open(this.#logger.pointer, null, 0);
+    this.#handle = this.#c.xc_interface_open(this.#logger.pointer, null, 0);
     const failed = errno();
     if (this.#handle === null) {
       this.#logger.destroy();
@@ -137,10 +135,6 @@ export class XenControl implements Disposable {
   get #open(): Deno.PointerValue {
     if (this.#handle === null) throw new RangeError("This handle of libxenctrl is closed.");
     return this.#handle;
-  }
-
-  get #c(): Functions<typeof CONTROL> {
-    return this.#libraries.control;
   }
 
   /** The hypervisor's release: "4.17". */
@@ -281,7 +275,7 @@ export class XenControl implements Disposable {
   machineToPhysical(): Mapping {
     const frames = this.machineFrames();
     const first = new BigUint64Array(1);
-    const pointer = this.#libraries.guest.xc_map_m2p(this.#open, BigInt(frames), PROT_READ, first);
+    const pointer = guestLibrary().xc_map_m2p(this.#open, BigInt(frames), PROT_READ, first);
     const failed = errno();
     if (pointer === null) throw new HostError("xc_map_m2p", failed);
     // libxenguest maps whole superpages of the table (M2P_SIZE of xg_private.h).

@@ -3,10 +3,10 @@ import type { Domain } from "../../dsl/mod.ts";
 import { attach as attachTo, cleanDomains, domains as listDomains, repairDomains } from "../../dsl/attach.ts";
 import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
-import { showPosition } from "../render/stop.ts";
+import { position } from "../render/place.ts";
 import { size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
-import { guest } from "./selected.ts";
+import { guest, registersOf } from "./selected.ts";
 
 /** `attach xen:NAME|ID`, `attach gdb:ADDRESS`: pauses a guest that others made, and makes it the session's. */
 export async function attach(session: Session, rest: string): Promise<Answer> {
@@ -20,19 +20,29 @@ export async function attach(session: Session, rest: string): Promise<Answer> {
     kind === "xen" ? { backend: "xen", domain: target } : { backend: "gdb", address: target },
   );
   session.vm = vm;
-  const position = await showPosition(session);
+  const place = await placeOf(session);
   const count = vm.vcpus.length === 1 ? "1 vCPU" : `${vm.vcpus.length} vCPUs`;
   return {
     text: `${
       vm.notices.map((notice) => `${notice}.\n`).join("")
-    }Attached to ${rest}: ${count}, paused.\n${position.text}`,
+    }Attached to ${rest}: ${count}, paused.\n${place.text}`,
     data: {
       backend: vm.backend,
       vcpus: vm.vcpus.length,
       notices: vm.notices,
-      ...(position.data as object),
+      ...(place.data as object),
     },
   };
+}
+
+/** The context view for who sits at a terminal, to others the place alone, as gdb has it: the disassembler takes long to load. */
+async function placeOf(session: Session): Promise<Answer> {
+  if (session.contextShown && !session.json) {
+    const { showPosition } = await import("../render/stop.ts");
+    return await showPosition(session);
+  }
+  const data: Record<string, unknown> = { vcpu: session.vcpu };
+  return { text: `${position(session, await registersOf(session), data)}\n`, data };
 }
 
 /** `detach`: lets a guest of others go on as it was; one of our own ends. */

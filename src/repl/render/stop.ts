@@ -10,7 +10,6 @@ import type {
   TraceEntry,
 } from "../../dsl/mod.ts";
 import { REGISTER_GROUPS } from "../../dsl/nouns.ts";
-import { bitness, cpuMode, linearRip } from "../../dsl/modes.ts";
 import type { Answer } from "../command.ts";
 import { howWords, noteOf } from "../commands/breakpoint_list.ts";
 import { showDisplays } from "../commands/display.ts";
@@ -19,8 +18,9 @@ import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
+import { position } from "./place.ts";
 import { registerData, snapshot } from "./registers.ts";
-import { far, hex } from "./text.ts";
+import { hex } from "./text.ts";
 import { requestText } from "./trace.ts";
 
 /** Requests shown at a stop. */
@@ -63,22 +63,6 @@ function remember(vm: GuestMachine, stop: Stop): void {
   const old = last.get(stop.vcpu.index);
   if (old !== undefined) before.set(stop.vcpu.index, old);
   last.set(stop.vcpu.index, snapshot(stop.registers));
-}
-
-/** `0x00100010 in kernel_main+0x10 ()`, in real mode `f000:fff0 (0x000ffff0)`. */
-function position(session: Session, registers: Registers, data: Record<string, unknown>): string {
-  const { style, vm } = session;
-  const at = linearRip(registers);
-  const symbol = symbolAt(vm, at);
-  data.rip = registers.rip;
-  data.address = at;
-  if (symbol !== undefined) data.symbol = symbol;
-  const mode = cpuMode(registers);
-  const digits = bitness(registers) === 64 ? 16 : 8;
-  const shown = mode === "real" || mode === "virtual-8086"
-    ? `${far(registers.cs, registers.rip)} (${hex(at)})`
-    : hex(at, digits);
-  return `${style.address(shown)} in ${style.symbol(symbol ?? "??")} ()`;
 }
 
 /** Between the cause and the place: gdb writes `Breakpoint 1, 0x... in f ()` on one line. */
