@@ -69,9 +69,10 @@ export class KvmCauses implements SharedCauses {
   }
 
   raise(bits: number): void {
-    if (bits === 0) return;
-    Atomics.or(this.#words, this.#at + BITS, bits);
-    this.#line(this.#words[this.#at + GSI], true);
+    // Where one was set before, whoever set it has the line high, or is about to.
+    if (bits !== 0 && Atomics.or(this.#words, this.#at + BITS, bits) === 0) {
+      follow(this.#words, this.#at, this.#line);
+    }
   }
 
   acknowledge(bits: number): void {
@@ -85,11 +86,18 @@ export class KvmCauses implements SharedCauses {
   }
 }
 
-/** Clears bits; without any the line is low. Whoever raises it meanwhile sets its bit first, and is seen here. */
+/** Clears bits; without any the line is low. */
 function clear(words: Words, at: number, bits: number, line: SetLine): void {
-  if ((Atomics.and(words, at + BITS, ~bits) & ~bits) !== 0) return;
-  line(words[at + GSI], false);
-  if (Atomics.load(words, at + BITS) !== 0) line(words[at + GSI], true);
+  if ((Atomics.and(words, at + BITS, ~bits) & ~bits) === 0) follow(words, at, line);
+}
+
+/** Sets the line as the bits are. Others may do so at the same time: whoever set it last looks once more, and is right. */
+function follow(words: Words, at: number, line: SetLine): void {
+  let high: boolean;
+  do {
+    high = Atomics.load(words, at + BITS) !== 0;
+    line(words[at + GSI], high);
+  } while (Atomics.load(words, at + BITS) !== 0 !== high);
 }
 
 /** Byte offsets in the vCPU's shared page. */
