@@ -16,26 +16,44 @@ export interface Descriptor {
   readonly link: number;
 }
 
-/** Reads a split ring's descriptor, or one of an indirect table of a split ring (virtio 1.2, 2.7.5). @throws {FaultError} */
-export function splitDescriptor(memory: DriverMemory, at: bigint): Descriptor {
-  const view = memory.descriptor(at);
+/** A descriptor of a split ring, or of an indirect table of one, `at` bytes into `view` (virtio 1.2, 2.7.5). */
+export function splitDescriptor(view: DataView, at = 0): Descriptor {
   return {
-    at: view.getBigUint64(0, true),
-    length: view.getUint32(8, true),
-    flags: view.getUint16(12, true),
-    link: view.getUint16(14, true),
+    at: view.getBigUint64(at, true),
+    length: view.getUint32(at + 8, true),
+    flags: view.getUint16(at + 12, true),
+    link: view.getUint16(at + 14, true),
   };
 }
 
-/** Reads a packed ring's descriptor: ID before flags (2.8.13). @throws {FaultError} */
-export function packedDescriptor(memory: DriverMemory, at: bigint): Descriptor {
-  const view = memory.descriptor(at);
+/** The same of a packed ring: ID before flags (2.8.13). */
+export function packedDescriptor(view: DataView, at = 0): Descriptor {
   return {
-    at: view.getBigUint64(0, true),
-    length: view.getUint32(8, true),
-    flags: view.getUint16(14, true),
-    link: view.getUint16(12, true),
+    at: view.getBigUint64(at, true),
+    length: view.getUint32(at + 8, true),
+    flags: view.getUint16(at + 14, true),
+    link: view.getUint16(at + 12, true),
   };
+}
+
+/**
+ * What gives the entries of an indirect table. One that is no longer than a chain may be is read at once, which is what
+ * drivers make; of a longer one each is read when it is its turn.
+ *
+ * @throws {FaultError} As what it gives does, if it lies where no memory is.
+ */
+export function tableOf(
+  memory: DriverMemory,
+  { at }: Descriptor,
+  { entries, limit, decode }: {
+    readonly entries: number;
+    readonly limit: number;
+    readonly decode: (view: DataView, at?: number) => Descriptor;
+  },
+): (index: number) => Descriptor {
+  if (entries > limit) return (index) => decode(memory.descriptor(at + BigInt(DESCRIPTOR_BYTES * index)));
+  const table = memory.table(at, DESCRIPTOR_BYTES * entries);
+  return (index) => decode(table, DESCRIPTOR_BYTES * index);
 }
 
 /** Gathers the buffers of a chain and holds it to the rules. */

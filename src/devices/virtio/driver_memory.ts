@@ -10,6 +10,8 @@ export class DriverMemory {
   readonly #bytes = new Uint8Array(16);
   readonly #view = new DataView(this.#bytes.buffer);
   readonly #byLength = [2, 4, 8, 16].map((length) => this.#bytes.subarray(0, length));
+  /** Grows to the longest table that was read. */
+  #table = new Uint8Array(0);
 
   /** @param host The machine whose memory it is. */
   constructor(host: DeviceHost) {
@@ -47,6 +49,14 @@ export class DriverMemory {
   descriptor(at: bigint): DataView {
     this.#host.read(at, this.#byLength[3]);
     return this.#view;
+  }
+
+  /** The `length` bytes of a table at `at`, as they are now; valid until the next call of this. @throws {FaultError} */
+  table(at: bigint, length: number): DataView {
+    if (this.#table.length < length) this.#table = new Uint8Array(length);
+    const bytes = this.#table.length === length ? this.#table : this.#table.subarray(0, length);
+    this.#host.read(at, bytes);
+    return new DataView(bytes.buffer, 0, length);
   }
 
   /** Stores 16 bits. @throws {FaultError} */

@@ -1,6 +1,6 @@
 /** The packed virtqueue: one ring of descriptors that both sides write (virtio 1.2, 2.8). */
 import type { Chain } from "./chain.ts";
-import { ChainBuilder, type Descriptor, packedDescriptor } from "./descriptors.ts";
+import { ChainBuilder, type Descriptor, packedDescriptor, tableOf } from "./descriptors.ts";
 import { DriverFault } from "./driver_fault.ts";
 import type { DriverMemory } from "./driver_memory.ts";
 import type { QueuePlace, QueueProgress, VirtQueue } from "./queue.ts";
@@ -53,7 +53,7 @@ export class PackedQueue implements VirtQueue {
     const first = this.#at(this.#avail);
     // The driver writes the flags last: what else the entry says is read behind them, or it may be of the lap before.
     if (!available(this.#memory.u16(first + DESC_FLAGS), this.#availWrap)) return undefined;
-    let descriptor = packedDescriptor(this.#memory, first);
+    let descriptor = packedDescriptor(this.#memory.descriptor(first));
     const builder = new ChainBuilder(this.size);
     let entries = 1;
     let at = this.#avail;
@@ -67,7 +67,7 @@ export class PackedQueue implements VirtQueue {
         }
         entries++;
         at = (at + 1) % this.size;
-        descriptor = packedDescriptor(this.#memory, this.#at(at));
+        descriptor = packedDescriptor(this.#memory.descriptor(this.#at(at)));
         if (descriptor.flags & DESC.INDIRECT) {
           throw new DriverFault("an indirect table within a chain of a packed ring");
         }
@@ -170,13 +170,12 @@ export class PackedQueue implements VirtQueue {
   }
 
   /** A table's descriptors follow each other; of their flags only WRITE counts (2.8.7). */
-  #gatherTable(builder: ChainBuilder, table: Descriptor): void {
+  #gatherTable(builder: ChainBuilder, descriptor: Descriptor): void {
     if (!this.#indirect) throw new DriverFault("an indirect table, which was not negotiated");
-    if (table.flags & DESC.NEXT) throw new DriverFault("a descriptor has both INDIRECT and NEXT");
-    const entries = builder.tableEntries(table);
-    for (let i = 0; i < entries; i++) {
-      builder.add(packedDescriptor(this.#memory, table.at + BigInt(DESCRIPTOR_BYTES * i)));
-    }
+    if (descriptor.flags & DESC.NEXT) throw new DriverFault("a descriptor has both INDIRECT and NEXT");
+    const entries = builder.tableEntries(descriptor);
+    const table = tableOf(this.#memory, descriptor, { entries, limit: this.size, decode: packedDescriptor });
+    for (let i = 0; i < entries; i++) builder.add(table(i));
   }
 
   #at(index: number): bigint {

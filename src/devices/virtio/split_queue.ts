@@ -1,6 +1,6 @@
 /** The split virtqueue: descriptor table, available ring, used ring (virtio 1.2, 2.7). */
 import type { Chain } from "./chain.ts";
-import { ChainBuilder, type Descriptor, splitDescriptor } from "./descriptors.ts";
+import { ChainBuilder, type Descriptor, splitDescriptor, tableOf } from "./descriptors.ts";
 import { DriverFault } from "./driver_fault.ts";
 import type { DriverMemory } from "./driver_memory.ts";
 import type { QueuePlace, QueueProgress, VirtQueue } from "./queue.ts";
@@ -119,7 +119,9 @@ export class SplitQueue implements VirtQueue {
   /** Follows the chain that begins at descriptor `head`. */
   #gather(head: number): Chain {
     const builder = new ChainBuilder(this.size);
-    let descriptor = this.#descriptor(this.#place.desc, this.size, head);
+    const ring = (index: number) =>
+      splitDescriptor(this.#memory.descriptor(this.#place.desc + BigInt(DESCRIPTOR_BYTES * index)));
+    let descriptor = entry(ring, this.size, head);
     while (true) {
       if (descriptor.flags & DESC.INDIRECT) {
         if (descriptor.flags & DESC.NEXT) throw new DriverFault("a descriptor has both INDIRECT and NEXT");
@@ -129,26 +131,27 @@ export class SplitQueue implements VirtQueue {
       }
       builder.add(descriptor);
       if ((descriptor.flags & DESC.NEXT) === 0) break;
-      descriptor = this.#descriptor(this.#place.desc, this.size, descriptor.link);
+      descriptor = entry(ring, this.size, descriptor.link);
     }
     return builder.chain(this.#memory, head, 1);
   }
 
-  #gatherTable(builder: ChainBuilder, table: Descriptor): void {
-    const entries = builder.tableEntries(table);
-    let descriptor = this.#descriptor(table.at, entries, 0);
+  #gatherTable(builder: ChainBuilder, descriptor: Descriptor): void {
+    const entries = builder.tableEntries(descriptor);
+    const table = tableOf(this.#memory, descriptor, { entries, limit: this.size, decode: splitDescriptor });
+    let next = entry(table, entries, 0);
     while (true) {
-      if (descriptor.flags & DESC.INDIRECT) throw new DriverFault("an indirect table in an indirect table");
-      builder.add(descriptor);
-      if ((descriptor.flags & DESC.NEXT) === 0) return;
-      descriptor = this.#descriptor(table.at, entries, descriptor.link);
+      if (next.flags & DESC.INDIRECT) throw new DriverFault("an indirect table in an indirect table");
+      builder.add(next);
+      if ((next.flags & DESC.NEXT) === 0) return;
+      next = entry(table, entries, next.link);
     }
   }
+}
 
-  #descriptor(table: bigint, entries: number, index: number): Descriptor {
-    if (index >= entries) throw new DriverFault(`descriptor ${index} of a table that has ${entries}`);
-    return splitDescriptor(this.#memory, table + BigInt(DESCRIPTOR_BYTES * index));
-  }
+function entry(of: (index: number) => Descriptor, entries: number, index: number): Descriptor {
+  if (index >= entries) throw new DriverFault(`descriptor ${index} of a table that has ${entries}`);
+  return of(index);
 }
 
 /** Whether the index went past `event` on its way from `before` to `now` (2.7.7.1; all free-running 16 bits). */
