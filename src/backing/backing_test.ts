@@ -45,6 +45,10 @@ Deno.test("disk: a file is read and written; a part of a sector at its end is le
       assert.equal(disk.read(4 * SECTOR, new Uint8Array(SECTOR))?.kind, "range");
       assert.equal(disk.write(3 * SECTOR, new Uint8Array(2 * SECTOR))?.kind, "range");
       assert.equal(disk.read(-SECTOR, new Uint8Array(SECTOR))?.kind, "range");
+      const pieces = [new Uint8Array(100), new Uint8Array(2 * SECTOR - 100)];
+      assert.equal(disk.readv?.(0, pieces), undefined);
+      assert.deepEqual(pieces[1].subarray(SECTOR - 100), new Uint8Array(SECTOR).fill(0xee));
+      assert.equal(disk.readv?.(3 * SECTOR, pieces)?.kind, "range");
     }
     const want = pattern(4 * SECTOR + 100);
     want.fill(0xee, SECTOR, 2 * SECTOR);
@@ -91,6 +95,7 @@ Deno.test("disk: a file that is removed, replaced or shrunk while in use gives f
       Deno.truncateSync(path, 3 * SECTOR + 7);
       assert.equal(disk.read(2 * SECTOR, sector), undefined);
       assert.equal(disk.read(3 * SECTOR, sector)?.kind, "shrunk");
+      assert.equal(disk.readv?.(2 * SECTOR, [sector, sector])?.kind, "shrunk");
       // Behind the end too, right after the file was looked at.
       assert.match(disk.read(6 * SECTOR, sector)?.message ?? "", /now ends at 1543/);
       assert.match(disk.write(7 * SECTOR, sector)?.message ?? "", /had 4096 bytes and now ends at 1543/);

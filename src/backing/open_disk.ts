@@ -129,6 +129,7 @@ class OpenDisk implements Disk {
   readonly readOnly: boolean;
   readonly notes: readonly string[];
   readonly overlay?: DiskOverlay;
+  readonly readv?: (at: number, pieces: readonly Uint8Array[]) => BlockFault | undefined;
   readonly discard?: (at: number, length: number) => BlockFault | undefined;
   readonly #disk: BlockBacking & Partial<Disposable>;
 
@@ -143,6 +144,7 @@ class OpenDisk implements Disk {
     this.readOnly = disk.readOnly;
     this.notes = notes;
     if (overlay !== undefined) this.overlay = overlay;
+    if (disk.readv !== undefined) this.readv = (at, pieces) => disk.readv!(at, pieces);
     if (disk.discard !== undefined) this.discard = (at, length) => disk.discard!(at, length);
   }
 

@@ -73,15 +73,29 @@ export class RawFile implements BlockBacking, Disposable {
 
   /** Fills `into` from `at`. */
   read(at: number, into: Uint8Array): BlockFault | undefined {
-    // Of a file that is gone all reads well: it is soon enough to hear of that a little later.
+    const { length } = into;
+    return this.#readable(at, length) ?? this.#judge(at, length, this.#file.read(at, into));
+  }
+
+  /** Fills `pieces`, one behind the other, from `at`. */
+  readv(at: number, pieces: readonly Uint8Array[]): BlockFault | undefined {
+    let length = 0;
+    for (const piece of pieces) length += piece.length;
+    return this.#readable(at, length) ?? this.#judge(at, length, this.#file.readv(at, pieces));
+  }
+
+  /** Of a file that is gone all reads well: it is soon enough to hear of that a little later. */
+  #readable(at: number, length: number): BlockFault | undefined {
     const looked = monotonicMs() - this.#lookedAt < LOOK_MS && this.#file.open;
-    const fault = looked ? outside(this, at, into.length) : this.#usable(at, into.length);
-    if (fault !== undefined) return fault;
-    const done = this.#file.read(at, into);
+    return looked ? outside(this, at, length) : this.#usable(at, length);
+  }
+
+  /** What came of a read: `done` bytes, or a negative errno. */
+  #judge(at: number, length: number, done: number): BlockFault | undefined {
     if (done < 0) return faultOf(this.name, "read", done);
-    if (done === into.length) return undefined;
+    if (done === length) return undefined;
     // Where it ends is not where this read ended: that may have begun behind it.
-    return this.#usable(at, into.length) ?? this.#shrunk(at + done);
+    return this.#usable(at, length) ?? this.#shrunk(at + done);
   }
 
   /** Stores `bytes` from `at`. */

@@ -3,6 +3,7 @@ import { LINUX, statx } from "../abi/linux.ts";
 import { ERRNO } from "../abi/errno.ts";
 import { HostError } from "./error.ts";
 import { OwnedFd } from "./fd.ts";
+import { IoVector, MOST_PIECES } from "./io_vector.ts";
 import { check, cString, errno, libc } from "./libc.ts";
 
 /** What kind of thing a path leads to. */
@@ -25,6 +26,7 @@ export class HostFile implements Disposable {
   /** The path it was opened by. */
   readonly path: string;
   readonly #file: OwnedFd;
+  readonly #vector = new IoVector();
   readonly #statx = new Uint8Array(statx.size);
   readonly #view = new DataView(this.#statx.buffer);
 
@@ -79,6 +81,26 @@ export class HostFile implements Disposable {
    */
   read(at: number, into: Uint8Array): number {
     return this.#transfer("pread", at, into as Uint8Array<ArrayBuffer>);
+  }
+
+  /** The same into several `pieces`, one behind the other. */
+  readv(at: number, pieces: readonly Uint8Array[]): number {
+    const count = pieces.length;
+    const once = count <= MOST_PIECES
+      ? Number(libc().preadv(this.#file.fd, this.#vector.of(pieces), count, BigInt(at)))
+      : 0;
+    let done = Math.max(0, once);
+    // What the kernel did not do at once goes piece by piece: it was interrupted, or the file ends there.
+    let end = 0;
+    for (const piece of pieces) {
+      end += piece.length;
+      if (end <= done) continue;
+      const n = this.read(at + done, piece.subarray(piece.length - (end - done)));
+      if (n < 0) return n;
+      done += n;
+      if (done < end) break;
+    }
+    return done;
   }
 
   /**

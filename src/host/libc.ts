@@ -54,6 +54,8 @@ const SYMBOLS = {
   // ssize_t pread(int fd, void *buf, size_t count, off_t offset) and pwrite; int fdatasync(int fd)
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+  // ssize_t preadv(int fd, const struct iovec *iov, int iovcnt, off_t offset)
+  preadv: { parameters: ["i32", "buffer", "i32", "i64"], result: "isize" },
   // int fallocate(int fd, int mode, off_t offset, off_t len)
   fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
   // int fdatasync(int fd)

@@ -65,6 +65,8 @@ export interface BlockBacking {
   readonly readOnly: boolean;
   /** Fills `into` with the bytes from `at`; both are multiples of a sector. */
   read(at: number, into: Uint8Array): BlockFault | undefined;
+  /** The same into several pieces, one behind the other, whatever their lengths; left out where it is no faster. */
+  readv?(at: number, pieces: readonly Uint8Array[]): BlockFault | undefined;
   /** Stores `bytes` from `at`; both are multiples of a sector. */
   write(at: number, bytes: Uint8Array): BlockFault | undefined;
   /**

@@ -275,9 +275,12 @@ export class VirtioBlock implements VirtioType {
     }
   }
 
-  /** A read whose answer lies in one piece of the guest's memory goes there straight. */
+  /** A read goes straight to where the guest wants it, if the store can fill as many pieces as that has. */
   #read(backing: BlockBacking, sector: bigint, bytes: number, chain: Chain): number {
-    const straight = bytes > PIECE_BYTES ? undefined : chain.room(bytes);
+    const several = chain.writable.length > 1 && chain.writable[0].length < bytes;
+    const straight = bytes > PIECE_BYTES || several && backing.readv === undefined
+      ? undefined
+      : chain.room(bytes);
     if (straight === undefined) {
       return this.#transfer(backing, sector, bytes, (at, piece, done) => {
         const fault = backing.read(at, piece);
@@ -286,7 +289,8 @@ export class VirtioBlock implements VirtioType {
       });
     }
     if (bytes % SECTOR_BYTES !== 0 || !fits(backing, sector, bytes)) return STATUS.IOERR;
-    return this.#judge(backing.read(Number(sector) * SECTOR_BYTES, straight));
+    const at = Number(sector) * SECTOR_BYTES;
+    return this.#judge(straight.length > 1 ? backing.readv!(at, straight) : backing.read(at, straight[0]));
   }
 
   /** Moves `bytes` from `sector` on, piece by piece. A request that does not fit the disk is refused as a whole. */

@@ -48,6 +48,20 @@ class Holes extends Disk {
   }
 }
 
+/** A disk that fills several pieces at once. */
+class Scattered extends Disk {
+  readonly filled: number[][] = [];
+
+  readv(at: number, pieces: readonly Uint8Array[]): BlockFault | undefined {
+    this.filled.push(pieces.map(({ length }) => length));
+    for (const piece of pieces) {
+      piece.set(this.bytes.subarray(at, at + piece.length));
+      at += piece.length;
+    }
+    return this.fault;
+  }
+}
+
 /** All that the device offers. */
 const ALL = (1n << 24n) - 1n;
 
@@ -82,6 +96,19 @@ Deno.test("virtio block: sectors are read, whatever buffers they are read into",
     assert.deepEqual(answer.subarray(0, 1024), disk.bytes.subarray(3 * 512, 5 * 512));
     assert.equal(answer[1024], OK);
   }
+});
+
+Deno.test("virtio block: a store that can fills the driver's buffers itself, but for what lies behind its end", () => {
+  const { driver, disk } = machine({}, ALL, new Scattered());
+  const filled = (disk as Scattered).filled;
+  for (const buffers of [[1024, 1], [1, 1023, 1], [512, 500, 13]]) {
+    const answer = driver.ask(0, [header(0, 3n), ...buffers]);
+    assert.deepEqual(answer, Uint8Array.of(...disk.bytes.subarray(3 * 512, 5 * 512), OK));
+  }
+  assert.deepEqual(filled, [[1, 1023], [512, 500, 12]]);
+  assert.equal(driver.ask(0, [header(0, 63n), 512, 512, 1]).at(-1), IOERR);
+  assert.equal(driver.ask(0, [header(0, 3n), 500, 500, 1]).at(-1), IOERR);
+  assert.equal(filled.length, 2);
 });
 
 Deno.test("virtio block: the status may share its buffer with the data", () => {

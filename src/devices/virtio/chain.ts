@@ -59,15 +59,22 @@ export class Chain {
   }
 
   /**
-   * The first `length` bytes of the writable part as the guest has them, where they lie in one segment and the machine
-   * has such a view. They count as written: whoever asks fills them, at once and in any order.
+   * The first `length` bytes of the writable part as the guest has them, one piece behind the other, where the machine
+   * has such views of all of them. They count as written: whoever asks fills them, at once and in any order.
    */
-  room(length: number): Uint8Array | undefined {
-    const first = this.writable[0];
-    if (first === undefined || first.length < length) return undefined;
-    const view = this.#memory.window(first.at, length);
-    if (view !== undefined) this.written = Math.max(this.written, length);
-    return view;
+  room(length: number): Uint8Array[] | undefined {
+    const pieces: Uint8Array[] = [];
+    let left = length;
+    for (const { at, length: most } of this.writable) {
+      if (left === 0) break;
+      const piece = this.#memory.window(at, Math.min(left, most));
+      if (piece === undefined) return undefined;
+      pieces.push(piece);
+      left -= piece.length;
+    }
+    if (left > 0) return undefined;
+    this.written = Math.max(this.written, length);
+    return pieces;
   }
 
   /** The whole readable part, at most `limit` bytes of it. @throws {FaultError} */
