@@ -88,12 +88,17 @@ export async function askedOnHvsh(files: LinuxFiles, devices: readonly Device[])
   });
   const until = async (pattern: RegExp | string) => {
     const running = vm.continue({ timeoutMs: LIMIT_MS });
+    const shown = vm.console.expect(pattern, { timeoutMs: LIMIT_MS });
     try {
-      return await vm.console.expect(pattern, { timeoutMs: LIMIT_MS });
+      const stop = await Promise.race([shown.then(() => undefined), running]);
+      if (stop === undefined || stop.kind === "timeout") return await shown;
+      const why = "reason" in stop ? `${stop.kind} (${stop.reason})` : stop.kind;
+      throw new Obstacle(`the guest on hvsh stopped: ${why}`, "run it by hand and see");
     } catch (error) {
       if (!(error instanceof TimeoutError)) throw error;
       throw new Obstacle(`the guest on hvsh hangs: ${error.message}`, "run it by hand and see");
     } finally {
+      shown.catch(() => {}); // where the guest has stopped nobody waits for it
       await vm.pause();
       await running;
     }

@@ -78,6 +78,7 @@ export function openTap(name: string): NetBacking {
           (checksum ? LINUX.TUN_F_CSUM : 0) | (tcp4 ? LINUX.TUN_F_TSO4 : 0) | (tcp6 ? LINUX.TUN_F_TSO6 : 0),
         ),
       send: (packet) => tap.send(packet),
+      sendv: (pieces) => tap.sendv(pieces),
       receive: () => tap.receive(),
     },
     notice: () => {

@@ -133,6 +133,19 @@ Deno.test("tap: a name that can't be is refused", () => {
   assert.throws(() => openTap("a-name-of-more-than-15"), HostError);
 });
 
+/** The first frame that comes and is `wanted`. */
+async function received(
+  receive: () => Uint8Array | undefined,
+  wanted: (frame: Uint8Array) => boolean,
+): Promise<Uint8Array> {
+  for (let tries = 0; tries < 1000; tries++) {
+    const frame = receive();
+    if (frame !== undefined && wanted(frame)) return frame.slice();
+    if (frame === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error("the frame did not come");
+}
+
 /** Whether interfaces can be made here. */
 function tapHere(): boolean {
   try {
@@ -164,12 +177,7 @@ Deno.test({
     const sent = async (receive: () => Uint8Array | undefined, length: number) => {
       const error = await new Promise((resolve) => socket.send(data, 9, "198.18.77.2", resolve));
       assert.equal(error, null);
-      for (let tries = 0; tries < 1000; tries++) {
-        const frame = receive();
-        if (frame?.length === length) return frame.slice();
-        if (frame === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      throw new Error("the frame did not come");
+      return await received(receive, (frame) => frame.length === length);
     };
     unfinished.accept({ checksum: true, tcp4: true, tcp6: true });
     // VIRTIO_NET_HDR_F_NEEDS_CSUM, from UDP's header on, to its checksum.
@@ -179,6 +187,17 @@ Deno.test({
     );
     unfinished.accept({ checksum: false, tcp4: false, tcp6: false });
     assert.equal((await sent(() => tap.receive(), FRAME))[14], 0x45);
+    // Pieces are one frame: a request of ARP (RFC 826), which the host answers.
+    const [ours, host] = [[198, 18, 77, 2], [198, 18, 77, 1]];
+    const request = Uint8Array.of(...new Array(6).fill(255), ...MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1);
+    unfinished.sendv!([
+      new Uint8Array(12),
+      request.subarray(0, 20),
+      request.subarray(20),
+      Uint8Array.of(...MAC, ...ours, 0, 0, 0, 0, 0, 0, ...host),
+    ]);
+    const answered = (frame: Uint8Array) => frame[12] === 8 && frame[13] === 6 && frame[21] === 2;
+    assert.deepEqual([...(await received(() => tap.receive(), answered)).subarray(28, 32)], host);
     await new Promise<void>((resolve) => socket.close(resolve));
     await ip("link", "del", name);
     unfinished.accept({ checksum: true, tcp4: true, tcp6: true });

@@ -56,6 +56,8 @@ const SYMBOLS = {
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
   // ssize_t preadv(int fd, const struct iovec *iov, int iovcnt, off_t offset)
   preadv: { parameters: ["i32", "buffer", "i32", "i64"], result: "isize" },
+  // ssize_t writev(int fd, const struct iovec *iov, int iovcnt)
+  writev: { parameters: ["i32", "buffer", "i32"], result: "isize" },
   // int fallocate(int fd, int mode, off_t offset, off_t len)
   fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
   // int fdatasync(int fd)

@@ -4,6 +4,7 @@ import { ifreq, LINUX } from "../abi/linux.ts";
 import { TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ } from "../abi/tun.ts";
 import { HostError } from "./error.ts";
 import { OwnedFd } from "./fd.ts";
+import { IoVector, MOST_PIECES } from "./io_vector.ts";
 import { errno, libc } from "./libc.ts";
 
 /** Most bytes of a frame: the largest MTU that Linux has, and a header. */
@@ -14,6 +15,7 @@ export const TAP_HEADER_BYTES = 12;
 /** One queue of a TAP interface. */
 export class Tap implements Disposable {
   readonly #file: OwnedFd;
+  readonly #vector = new IoVector();
   readonly #into = new Uint8Array(TAP_HEADER_BYTES + FRAME_BYTES);
   /** Why nothing comes any more: the errno that reading or writing gave; 0 while all is well. */
   failed = 0;
@@ -65,6 +67,12 @@ export class Tap implements Disposable {
     if (this.failed !== 0) return;
     const n = libc().write(this.#file.fd, packet as Uint8Array<ArrayBuffer>, BigInt(packet.length));
     if (n < 0) this.#judge(errno());
+  }
+
+  /** The same from pieces, one behind the other; one that has more of them than the kernel takes is lost. */
+  sendv(pieces: readonly Uint8Array[]): void {
+    if (this.failed !== 0 || pieces.length > MOST_PIECES) return;
+    if (libc().writev(this.#file.fd, this.#vector.of(pieces), pieces.length) < 0) this.#judge(errno());
   }
 
   /** The next frame behind its header, or undefined. Valid until the next call. */

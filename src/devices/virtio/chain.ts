@@ -63,18 +63,27 @@ export class Chain {
    * has such views of all of them. They count as written: whoever asks fills them, at once and in any order.
    */
   room(length: number): Uint8Array[] | undefined {
+    const pieces = this.#pieces(this.writable, length);
+    if (pieces !== undefined) this.written = Math.max(this.written, length);
+    return pieces;
+  }
+
+  /** The first `length` bytes of the readable part, likewise: to be read at once. The guest may change them meanwhile. */
+  given(length: number): Uint8Array[] | undefined {
+    return this.#pieces(this.readable, length);
+  }
+
+  #pieces(segments: readonly Segment[], length: number): Uint8Array[] | undefined {
     const pieces: Uint8Array[] = [];
     let left = length;
-    for (const { at, length: most } of this.writable) {
+    for (const { at, length: most } of segments) {
       if (left === 0) break;
       const piece = this.#memory.window(at, Math.min(left, most));
       if (piece === undefined) return undefined;
       pieces.push(piece);
       left -= piece.length;
     }
-    if (left > 0) return undefined;
-    this.written = Math.max(this.written, length);
-    return pieces;
+    return left === 0 ? pieces : undefined;
   }
 
   /** The whole readable part, at most `limit` bytes of it. @throws {FaultError} */

@@ -329,15 +329,17 @@ export class VirtioNet implements VirtioType {
       return;
     }
     const unfinished = this.#unfinished;
-    if (unfinished === undefined) {
-      const frame = new Uint8Array(length);
-      chain.read(HEADER_BYTES, frame);
-      this.#backing?.send(frame);
-    } else {
+    const pieces = unfinished?.sendv && chain.given(HEADER_BYTES + length);
+    if (pieces !== undefined) unfinished!.sendv!(pieces);
+    else if (unfinished !== undefined) {
       this.#packet ??= new Uint8Array(HEADER_BYTES + MOST_BYTES);
       const packet = this.#packet.subarray(0, HEADER_BYTES + length);
       chain.read(0, packet);
       unfinished.send(packet);
+    } else {
+      const frame = new Uint8Array(length);
+      chain.read(HEADER_BYTES, frame);
+      this.#backing?.send(frame);
     }
     this.#counts.sent++;
     this.#counts.sentBytes += length;
