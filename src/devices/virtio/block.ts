@@ -277,10 +277,9 @@ export class VirtioBlock implements VirtioType {
 
   /** A read goes straight to where the guest wants it, if the store can fill as many pieces as that has. */
   #read(backing: BlockBacking, sector: bigint, bytes: number, chain: Chain): number {
-    const several = chain.writable.length > 1 && chain.writable[0].length < bytes;
-    const straight = bytes > PIECE_BYTES || several && backing.readv === undefined
-      ? undefined
-      : chain.room(bytes);
+    const several = chain.writable[0].length < bytes;
+    const can = bytes > 0 && bytes <= PIECE_BYTES && (!several || backing.readv !== undefined);
+    const straight = can ? chain.room(bytes) : undefined;
     if (straight === undefined) {
       return this.#transfer(backing, sector, bytes, (at, piece, done) => {
         const fault = backing.read(at, piece);

@@ -106,6 +106,11 @@ Deno.test("virtio block: a store that can fills the driver's buffers itself, but
     assert.deepEqual(answer, Uint8Array.of(...disk.bytes.subarray(3 * 512, 5 * 512), OK));
   }
   assert.deepEqual(filled, [[1, 1023], [512, 500, 12]]);
+  for (const { driver } of [machine(), machine({}, ALL, new Scattered())]) {
+    for (const none of [[1], [0, 1], [0, 0, 1]]) {
+      assert.deepEqual([...driver.ask(0, [header(0, 3n), ...none])], [OK]);
+    }
+  }
   assert.equal(driver.ask(0, [header(0, 63n), 512, 512, 1]).at(-1), IOERR);
   assert.equal(driver.ask(0, [header(0, 3n), 500, 500, 1]).at(-1), IOERR);
   assert.equal(filled.length, 2);
