@@ -194,6 +194,7 @@ export const XEN = {
   XEN_DOMINF_blocked: 16,
   XEN_DOMINF_running: 32,
   XEN_DOMINF_debugged: 64,
+  XEN_DOMINF_xs_domain: 128,
   XEN_DOMINF_hap: 256,
   XEN_DOMINF_shutdownmask: 255,
   XEN_DOMINF_shutdownshift: 16,

@@ -17,9 +17,10 @@ import {
   type DomainKind,
   type DomainRecord,
   findDomain,
-  readDomain,
   readFlags,
+  readPages,
   stateOf,
+  storeInDomain,
   TRIPLE_FAULT,
 } from "./domain.ts";
 import { FrameCache } from "./frames.ts";
@@ -105,7 +106,7 @@ export class AttachedDomain implements Backend {
     this.name = how.own?.name ?? "xen";
     using cleanup = new DisposableStack();
     const control = this.#control = cleanup.use(new XenControl());
-    const store = cleanup.use(new XenStore());
+    const store = cleanup.use(new XenStore(() => storeInDomain(control)));
     const found = this.domain = findDomain(control, store, wanted);
     const { id } = found;
     const pv = found.kind === "pv";
@@ -119,7 +120,7 @@ export class AttachedDomain implements Backend {
     const frames = this.#frames = cleanup.use(new FrameCache(foreign, id));
     const model = pv ? undefined : cleanup.use(new DeviceModel());
     const kind = model === undefined
-      ? cleanup.use(pvKind(control, store, found, frames))
+      ? cleanup.use(pvKind(control, found, frames))
       : { ...hvmKind({ control, id, frames, foreign, model }, how), [Symbol.dispose]: () => {} };
     const marks = cleanup.use(
       new Marks({ domain: id, uuid: found.uuid, name: found.name || `${id}` }, how.marks),
@@ -286,9 +287,9 @@ function needStarted(calls: DomainCalls, { id, name }: DomainRecord): void {
   });
 }
 
-function pvKind(control: XenControl, store: XenStore, domain: DomainRecord, frames: FrameCache) {
+function pvKind(control: XenControl, domain: DomainRecord, frames: FrameCache) {
   const { id } = domain;
-  const count = () => readDomain(control, store, id)?.pages ?? domain.pages;
+  const count = () => readPages(control, id) ?? domain.pages;
   const p2m = new PhysicalToMachine({
     machineToPhysical: () => control.machineToPhysical(),
     limit: () => Math.max(count(), Number(control.maximumGpfn(id)) + 1),

@@ -50,30 +50,42 @@ const BATCH = 64;
 
 /** One domain's flags (XEN_DOMINF_*), without asking xenstore; undefined if it is gone. */
 export function readFlags(control: Pick<XenControl, "listDomains">, id: number): number | undefined {
+  return readRecord(control, id)?.getUint32(offsets.flags, true);
+}
+
+/** How many pages a domain has, without asking xenstore; undefined if it is gone. */
+export function readPages(control: Pick<XenControl, "listDomains">, id: number): number | undefined {
+  const view = readRecord(control, id);
+  return view && Number(view.getBigUint64(offsets.tot_pages, true));
+}
+
+function readRecord(control: Pick<XenControl, "listDomains">, id: number): DataView | undefined {
   const buffer = new Uint8Array(size);
   if (control.listDomains(id, buffer) < 1) return undefined;
   const view = new DataView(buffer.buffer);
-  return view.getUint16(offsets.domain, true) === id ? view.getUint32(offsets.flags, true) : undefined;
+  return view.getUint16(offsets.domain, true) === id ? view : undefined;
 }
 
-/** One domain's record; undefined if it is gone. */
-export function readDomain(control: XenControl, store: XenStore, id: number): DomainRecord | undefined {
-  const buffer = new Uint8Array(size);
-  if (control.listDomains(id, buffer) < 1) return undefined;
-  const found = decode(new DataView(buffer.buffer), 0, store);
-  return found.id === id ? found : undefined;
+/** Whether a domain is xenstored's: else it is a process here. */
+export function storeInDomain(control: Pick<XenControl, "listDomains">): boolean {
+  return records(control).some((view) =>
+    (view.getUint32(offsets.flags, true) & XEN.XEN_DOMINF_xs_domain) !== 0
+  );
 }
 
 /** Every domain, by number. */
 export function listDomains(control: XenControl, store: XenStore): DomainRecord[] {
-  const found: DomainRecord[] = [];
-  const buffer = new Uint8Array(size * BATCH);
-  const view = new DataView(buffer.buffer);
+  return records(control).map((view) => decode(view, store));
+}
+
+function records(control: Pick<XenControl, "listDomains">): DataView[] {
+  const found: DataView[] = [];
   for (let first = 0;;) {
+    const buffer = new Uint8Array(size * BATCH);
     const count = control.listDomains(first, buffer);
-    for (let i = 0; i < count; i++) found.push(decode(view, i * size, store));
+    for (let i = 0; i < count; i++) found.push(new DataView(buffer.buffer, i * size, size));
     if (count < BATCH) return found;
-    first = found[found.length - 1].id + 1;
+    first = found[found.length - 1].getUint16(offsets.domain, true) + 1;
   }
 }
 
@@ -100,10 +112,10 @@ export function findDomain(control: XenControl, store: XenStore, wanted: string 
   return found;
 }
 
-function decode(view: DataView, at: number, store: XenStore): DomainRecord {
-  const word = (name: keyof typeof offsets) => view.getUint32(at + offsets[name], true);
-  const long = (name: keyof typeof offsets) => view.getBigUint64(at + offsets[name], true);
-  const id = view.getUint16(at + offsets.domain, true);
+function decode(view: DataView, store: XenStore): DomainRecord {
+  const word = (name: keyof typeof offsets) => view.getUint32(offsets[name], true);
+  const long = (name: keyof typeof offsets) => view.getBigUint64(offsets[name], true);
+  const id = view.getUint16(offsets.domain, true);
   const flags = word("flags");
   const pages = Number(long("tot_pages"));
   return {
@@ -117,7 +129,7 @@ function decode(view: DataView, at: number, store: XenStore): DomainRecord {
     flags,
     pages,
     maxVcpu: word("max_vcpu_id"),
-    uuid: new Uint8Array(view.buffer, view.byteOffset + at + offsets.handle, 16).toHex(),
+    uuid: new Uint8Array(view.buffer, view.byteOffset + offsets.handle, 16).toHex(),
   };
 }
 

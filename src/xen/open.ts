@@ -8,7 +8,7 @@ import { HvshError, UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import type { InstructionLength } from "./crossing.ts";
-import { type Domain, type DomainKind, listDomains } from "./domain.ts";
+import { type Domain, type DomainKind, listDomains, storeInDomain } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
 import { leftMarks, remove } from "./marks.ts";
@@ -101,7 +101,7 @@ export function repairXen(folder?: string): string[] {
 
 function withXen<T>(ask: (control: XenControl, store: XenStore) => T): T {
   using control = new XenControl();
-  using store = new XenStore();
+  using store = new XenStore(() => storeInDomain(control));
   return ask(control, store);
 }
 

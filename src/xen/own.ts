@@ -7,7 +7,7 @@ import { AttachedDomain, terminalPath } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts";
 import type { InstructionLength } from "./crossing.ts";
-import { findDomain } from "./domain.ts";
+import { findDomain, storeInDomain } from "./domain.ts";
 import { Spares } from "./spares.ts";
 import { LOAD_ADDRESS, pvhElf } from "./tiny_guest.ts";
 import { createPaused, destroy, forget, NAME_PREFIX } from "./xl.ts";
@@ -101,7 +101,7 @@ function trim(id: number, memory: number): void {
 /** Waits until the console can be opened. A guest without one is a guest still. */
 async function consoleOf(name: string): Promise<void> {
   using control = new XenControl();
-  using store = new XenStore();
+  using store = new XenStore(() => storeInDomain(control));
   const path = terminalPath(findDomain(control, store, name));
   const end = performance.now() + CONSOLE_MS;
   while (!store.read(path) && performance.now() < end) {

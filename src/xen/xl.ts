@@ -1,6 +1,9 @@
 /** Xen's toolstack: domains are created and destroyed by the program that does it right. */
 
+import { XenControl } from "../host/xen/control.ts";
+import { storeEnvironment } from "../host/xen/store.ts";
 import { HvshError } from "../vm/errors.ts";
+import { storeInDomain } from "./domain.ts";
 import { note, orphans, strike } from "./journal.ts";
 
 /** What every domain of hvsh's own is called by first. */
@@ -9,15 +12,16 @@ export const NAME_PREFIX = "hvsh-";
 /** How setsid(1) ends where the program can't be executed. */
 const NOT_EXECUTED = [126, 127];
 
-/** Runs `xl`; gives what it wrote. @throws {HvshError} If it fails, with what it said, or is not here. */
+/** Runs `xl`; gives what it wrote. @throws {HvshError} If it fails, with what it said, or is not here. @throws {HostError} */
 export function xl(...args: string[]): string {
+  const env = storeEnvironment(inDomain);
   let result: Deno.CommandOutput;
   const missing = (cause?: unknown) =>
     new HvshError("xl can't be run", { cause, remedy: "install it: Debian's package xen-utils" });
   try {
     // In a session of its own: Ctrl-C in the middle of it would leave a domain that is made or ended by half. setsid(1)
     // executes it in its own place.
-    result = new Deno.Command("setsid", { args: ["xl", ...args], stdin: "null" }).outputSync();
+    result = new Deno.Command("setsid", { args: ["xl", ...args], stdin: "null", env }).outputSync();
   } catch (cause) {
     throw missing(cause);
   }
@@ -27,6 +31,11 @@ export function xl(...args: string[]): string {
   throw new HvshError(`xl ${args[0]} failed: ${toldBy(text(result.stderr))}`, {
     remedy: "see `xl dmesg` and /var/log/xen",
   });
+}
+
+function inDomain(): boolean {
+  using control = new XenControl();
+  return storeInDomain(control);
 }
 
 /** What xl said: its first complaint as the sentence, what follows from that as lines below. */

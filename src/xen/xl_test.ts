@@ -4,7 +4,10 @@ import { xl } from "./xl.ts";
 Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end it in the middle of its work, and what goes wrong is told", () => {
   const folder = Deno.makeTempDirSync();
   const path = Deno.env.get("PATH");
+  const store = Deno.env.get("XENSTORED_PATH");
   try {
+    // Told, so that no Xen is asked whether a domain is xenstored.
+    Deno.env.set("XENSTORED_PATH", `${folder}/socket`);
     Deno.writeTextFileSync(`${folder}/xl`, "#!/bin/sh\ncut -d' ' -f5 /proc/$$/stat\n", { mode: 0o755 });
     Deno.env.set("PATH", `${folder}:${path}`);
     const group = Deno.readTextFileSync("/proc/self/stat").replace(/^.*\) /, "").split(" ")[2];
@@ -18,6 +21,8 @@ Deno.test("xl: Ctrl-C, which goes to the terminal's process group, does not end 
     assert.throws(() => xl("list"), /xl can't be run/);
   } finally {
     if (path !== undefined) Deno.env.set("PATH", path);
+    if (store === undefined) Deno.env.delete("XENSTORED_PATH");
+    else Deno.env.set("XENSTORED_PATH", store);
     Deno.removeSync(folder, { recursive: true });
   }
 });
