@@ -1,6 +1,6 @@
 import type { BackendVcpu, MaybePromise, StepOptions } from "../vm/backend.ts";
 import { checkOptions, checkTimeout } from "../vm/check.ts";
-import { HvshError, InputError } from "../vm/errors.ts";
+import { HvshError, InputError, StateError } from "../vm/errors.ts";
 import type { VcpuStop } from "../vm/loop.ts";
 import type { RunLimit, StepRequest, Vcpu } from "../vm/machine.ts";
 import { then, Turns } from "../vm/promise.ts";
@@ -371,6 +371,9 @@ export class RunControl {
       };
     }
     const reason = error instanceof Error ? error.message : String(error);
+    if (error instanceof StateError && error.state === "gone") {
+      return { vcpu, cause: { kind: "gone", reason } };
+    }
     return { vcpu, cause: { kind: "fault", reason, error } };
   }
 }

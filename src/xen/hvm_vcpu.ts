@@ -341,7 +341,7 @@ export class HvmVcpu extends XenVcpu {
     this.parts.runner.hold();
     this.needStarted();
     const member = this.#msr(index);
-    this.#fetch();
+    this.parts.runner.there(() => this.#fetch());
     return new DataView(this.#record.buffer).getBigUint64(hvm_hw_cpu.offsets[member], true);
   }
 
@@ -355,10 +355,11 @@ export class HvmVcpu extends XenVcpu {
   }
 
   lapic(): Uint8Array {
-    this.parts.runner.hold();
+    const { control, domain, runner } = this.parts;
+    runner.hold();
     this.needStarted();
     const page = new Uint8Array(HVM_SAVE.LAPIC_REGS.length);
-    this.parts.control.getRecord(this.parts.domain, HVM_SAVE.LAPIC_REGS, this.index, page);
+    runner.there(() => control.getRecord(domain, HVM_SAVE.LAPIC_REGS, this.index, page));
     return page;
   }
 

@@ -1,5 +1,4 @@
 import type { BackendMemory, MemoryRegion } from "../vm/backend.ts";
-import { HostError } from "../host/error.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { ForeignMapping } from "../host/xen/foreign_memory.ts";
 import type { FrameCache } from "./frames.ts";
@@ -18,10 +17,8 @@ export interface FrameMap {
 
 /** Whether there still is what the memory belongs to: the domain's runner. */
 export interface Lifetime {
-  /** @throws {StateError} If the machine is closed. */
-  alive(): void;
-  /** @throws {StateError} If the domain is gone, or being destroyed. */
-  needLiving(): void;
+  /** Does what needs it. @throws {StateError} If the machine is closed, or what failed did because the domain is gone. */
+  there<T>(body: () => T): T;
 }
 
 /** A domain's memory: pages are mapped when they are touched. */
@@ -43,15 +40,15 @@ export class XenMemory implements BackendMemory {
   }
 
   get regions(): readonly MemoryRegion[] {
-    return this.#regions ??= this.#there(() => this.#map.regions());
+    return this.#regions ??= this.#lifetime.there(() => this.#map.regions());
   }
 
   read(at: bigint, into: Uint8Array): void {
-    this.#there(() => this.#read(at, into));
+    this.#lifetime.there(() => this.#read(at, into));
   }
 
   write(at: bigint, bytes: Uint8Array): void {
-    this.#there(() => this.#write(at, bytes));
+    this.#lifetime.there(() => this.#write(at, bytes));
   }
 
   patched(at: bigint, code: Uint8Array, original: Uint8Array | undefined): void {
@@ -60,18 +57,7 @@ export class XenMemory implements BackendMemory {
 
   /** The page of an address, to be used at once: it may be unmapped when the next one is. @throws {FaultError} */
   page(at: bigint): Pick<ForeignMapping, "read" | "write"> {
-    return this.#there(() => this.#page(at, true));
-  }
-
-  /** What fails because there is no domain any more is told as that, and not as memory that is not there. */
-  #there<T>(body: () => T): T {
-    this.#lifetime.alive();
-    try {
-      return body();
-    } catch (error) {
-      if (error instanceof FaultError || error instanceof HostError) this.#lifetime.needLiving();
-      throw error;
-    }
+    return this.#lifetime.there(() => this.#page(at, true));
   }
 
   #read(at: bigint, into: Uint8Array): void {

@@ -1,14 +1,20 @@
 import assert from "node:assert/strict";
 import { HostError } from "../host/error.ts";
-import { StateError } from "../vm/errors.ts";
 import type { FrameCache } from "./frames.ts";
 import { XenMemory } from "./memory.ts";
+import { DomainRunner } from "./runner.ts";
 
 const ESRCH = 3;
 const PAGE = { read: () => {}, write: () => {}, writable: true };
 
 Deno.test("memory: what fails because the domain is gone is told as that", () => {
   let gone = false;
+  const runner = new DomainRunner({
+    control: { pause: () => {}, unpause: () => true, listDomains: () => gone ? 0 : 1 },
+    domain: 0,
+    strategy: () => assert.fail("nothing is run"),
+    goesOn: () => {},
+  });
   const memory = new XenMemory(
     { page: (frame: number) => frame === 1 && !gone ? PAGE : undefined } as unknown as FrameCache,
     {
@@ -17,12 +23,7 @@ Deno.test("memory: what fails because the domain is gone is told as that", () =>
         throw new HostError("xc_domain_maximum_gpfn", ESRCH);
       },
     },
-    {
-      alive: () => {},
-      needLiving: () => {
-        if (gone) throw new StateError("Domain 7 is gone, or being destroyed", "gone");
-      },
-    },
+    runner,
   );
   const bytes = new Uint8Array(1);
   memory.read(0x1000n, bytes);

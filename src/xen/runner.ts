@@ -1,7 +1,7 @@
 import { HostError } from "../host/error.ts";
 import type { XenControl } from "../host/xen/control.ts";
 import type { MaybePromise, StepOptions, Traps } from "../vm/backend.ts";
-import { HvshError, StateError } from "../vm/errors.ts";
+import { FaultError, HvshError, StateError } from "../vm/errors.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { isTripleFault, readFlags, stateOf } from "./domain.ts";
 import { type SteppedGuest, Steps } from "./step_burst.ts";
@@ -368,6 +368,21 @@ export class DomainRunner {
     });
   }
 
+  /**
+   * Does what needs the domain: what fails because there is none any more is told as that, and not as the call that failed.
+   *
+   * @throws {StateError} If the domain is gone, or the machine closed.
+   */
+  there<T>(body: () => T): T {
+    this.alive();
+    try {
+      return body();
+    } catch (error) {
+      if (error instanceof FaultError || error instanceof HostError) this.needLiving();
+      throw error;
+    }
+  }
+
   /** Takes every trace out of the guest and lets it go on. Idempotent. */
   close(): void {
     if (this.#closed) return;
@@ -405,7 +420,7 @@ export class DomainRunner {
   #over(): VmExit | undefined {
     const { control, domain } = this.#parts;
     const flags = readFlags(control, domain);
-    if (flags === undefined) return { kind: "gone", reason: `domain ${domain} was destroyed` };
+    if (flags === undefined) return this.#lost(`domain ${domain} was destroyed`);
     const state = stateOf(flags);
     switch (state) {
       case "running":
@@ -425,7 +440,7 @@ export class DomainRunner {
         };
       }
       case "dying":
-        return { kind: "gone", reason: `domain ${domain} is being destroyed` };
+        return this.#lost(`domain ${domain} is being destroyed`);
       case "poweroff":
         if (this.#parts.revived?.()) return { kind: "halt" };
         return { kind: "system-event", event: "poweroff", detail: "SHUTDOWN_poweroff" };
@@ -439,6 +454,12 @@ export class DomainRunner {
       default:
         return state satisfies never;
     }
+  }
+
+  /** Our pause went with the domain: it is not held any more, and what was read of it last is all there is. */
+  #lost(reason: string): VmExit {
+    this.#held = false;
+    return { kind: "gone", reason };
   }
 
   #endStep(): void {

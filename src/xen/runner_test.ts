@@ -259,3 +259,17 @@ Deno.test("runner: a domain that is destroyed between two accesses is for `run` 
   assert.equal(scene.runner.nextAccess(0), undefined);
   assert.equal(scene.run(0).kind, "gone");
 });
+
+Deno.test("runner: what fails because the domain is gone is told as that; once that is told, it is not held any more", () => {
+  const scene = new Scene();
+  scene.runner.hold();
+  const refused = () => {
+    throw new HostError("xc_vcpu_getcontext", 3);
+  };
+  assert.throws(() => scene.runner.there(refused), { name: "ESRCH" });
+  scene.gone = true;
+  assert.throws(() => scene.runner.there(refused), { name: "StateError", state: "gone" });
+  assert.equal(scene.runner.held, true);
+  assert.equal(scene.run(0).kind, "gone");
+  assert.equal(scene.runner.tryHold(), false);
+});

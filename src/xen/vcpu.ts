@@ -88,7 +88,8 @@ export abstract class XenVcpu implements BackendVcpu {
 
   /** Of a domain that is gone: those that were read last, or zeros. */
   registers(): Registers {
-    if (this.parts.runner.tryHold()) return this.#last = this.read();
+    const { runner } = this.parts;
+    if (runner.tryHold()) return this.#last = runner.there(() => this.read());
     return this.#last ??= snapshot({ values: new Map(), extended: () => EMPTY, fresh: () => true });
   }
 
@@ -110,6 +111,10 @@ export abstract class XenVcpu implements BackendVcpu {
   }
 
   setRegisters(values: RegisterValues): void {
+    this.parts.runner.there(() => this.#setRegisters(values));
+  }
+
+  #setRegisters(values: RegisterValues): void {
     this.parts.runner.hold();
     const checked = checkedValues(values);
     const extended = checked.filter(([name]) => EXTENDED.has(name));
@@ -135,8 +140,9 @@ export abstract class XenVcpu implements BackendVcpu {
   }
 
   xsave(): Uint8Array {
-    this.parts.runner.hold();
-    return this.extended().area.slice();
+    const { runner } = this.parts;
+    runner.hold();
+    return runner.there(() => this.extended().area.slice());
   }
 
   setXsave(area: Uint8Array): void {

@@ -1,0 +1,224 @@
+/**
+ * What goes wrong around a debugger of Xen's domains, as a program for dom0 of a Xen lab:
+ * `deno run -A --no-check tests/lab/xen_faults.ts [store|listener|ends|frames ...]`.
+ * A line for each case that held; an error for the first that did not. Leaves no domain behind.
+ */
+import assert from "node:assert/strict";
+import { attach, domains, gpa, gva, open } from "../../mod.ts";
+import { EventChannels } from "../../src/host/xen/event_channels.ts";
+import type { HostError } from "../../src/host/error.ts";
+import { XenControl } from "../../src/host/xen/control.ts";
+import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
+import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
+import { LOOP, pvhImage, runs, STORE, withDomain } from "./xen_attach.ts";
+
+/** In a mount namespace of its own this program finds a socket there that nobody listens at. */
+const STORE_FOLDER = "/run/xenstored";
+const INSIDE = "inside";
+/** UD2, without a handler: the triple fault of a PVH guest. */
+const DIES = [0x0f, 0x0b];
+const PATIENCE = { timeoutMs: 120_000 };
+
+const say = (what: string) => console.log(`ok ${what}`);
+const PVH = ['type="pvh"', "memory=16", "vcpus=1"];
+const counting = () => [...PVH, `kernel="${pvhImage()}"`];
+
+/** Where a domain is destroyed by somebody else: with `end`. */
+type Attached = Awaited<ReturnType<typeof attach>>;
+const POINTS: Record<string, (vm: Attached, end: () => void) => Promise<void>> = {
+  "while it stands": async (vm, end) => {
+    end();
+    await assert.rejects(async () => void await vm.vcpus[0].registers(), /gone, or being destroyed|is gone/);
+    assert.equal((await vm.continue(PATIENCE)).kind, "gone");
+  },
+  "while it runs": async (vm, end) => {
+    const running = vm.continue(PATIENCE);
+    setTimeout(end, 200);
+    assert.equal((await running).kind, "gone");
+  },
+  "at a breakpoint": async (vm, end) => {
+    await vm.breakpoints.add(gva(STORE));
+    assert.equal((await vm.continue(PATIENCE)).kind, "breakpoint");
+    end();
+    assert.equal((await vm.step()).kind, "gone");
+  },
+  "in the middle of steps": async (vm, end) => {
+    setTimeout(end, 300);
+    assert.equal((await vm.step(1_000_000)).kind, "gone");
+  },
+};
+
+const PARTS: Record<string, () => Promise<void> | void> = {
+  store,
+  listener: () => withDomain("fault-heard", counting(), listener),
+  ends: async () => {
+    await withDomain("fault-dies", [...PVH, `kernel="${image(DIES)}"`], dies);
+    await reborn();
+    await destroyed();
+  },
+  frames: () => withDomain("fault-frames", counting(), frames),
+};
+
+if (import.meta.main) {
+  const [first] = Deno.args;
+  if (first === INSIDE) await withoutStore();
+  else {
+    for (const part of Deno.args.length > 0 ? Deno.args : Object.keys(PARTS)) await PARTS[part]();
+    say("all of it");
+  }
+}
+
+function image(code: readonly number[]): string {
+  const path = Deno.makeTempFileSync();
+  Deno.writeFileSync(path, pvhElf(code));
+  return path;
+}
+
+/** A xenstored that was killed: for this program alone, since a host without one can't be helped. */
+function store(): void {
+  const script = `mount -t tmpfs none ${STORE_FOLDER} && exec "$@"`;
+  const program = [Deno.execPath(), "run", "-q", "-A", "--no-check", import.meta.filename!, INSIDE];
+  const { success, stdout, stderr } = new Deno.Command("unshare", {
+    args: ["-m", "timeout", "300", "sh", "-c", script, "sh", ...program],
+    stdin: "null",
+  }).outputSync();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assert.ok(success, `${text(stdout)}${text(stderr)}`);
+  console.log(text(stdout).trimEnd());
+}
+
+async function withoutStore(): Promise<void> {
+  const path = `${STORE_FOLDER}/socket`;
+  const listener = Deno.listen({ transport: "unix", path });
+  Deno.renameSync(path, `${path}.killed`);
+  listener.close();
+  Deno.renameSync(`${path}.killed`, path);
+  const said = { message: /^xs_open failed: ECONNREFUSED/, remedy: /^Is xenstored there\?/ };
+  await assert.rejects(domains(), said);
+  await assert.rejects(attach({ backend: "xen", domain: 1 }), said);
+  assert.throws(() => xl("list"), /xl list failed: .*(xenstore|xs_open|Connection refused)/s);
+  await assert.rejects(open({ backend: "xen-pvh", memory: 4 << 20 }), /xl create failed: /);
+  Deno.removeSync(path);
+  await assert.rejects(domains(), /xs_open failed: ENOENT/);
+  assert.throws(() => xl("list"), /xl list failed/);
+  say(
+    "a xenstored that was killed, and one that was never there, are told of by hvsh and by xl, in a moment",
+  );
+}
+
+/** Each domain has one listener to its vm_events. */
+async function listener(name: string): Promise<void> {
+  xl("unpause", name);
+  using control = new XenControl();
+  const { id } = (await domains()).find((domain) => domain.name === name)!;
+  {
+    using channels = new EventChannels();
+    const { ring, port } = control.enableMonitor(id);
+    using _ring = ring;
+    const bound = channels.bind(id, port);
+    await using vm = await attach({ backend: "xen", domain: name });
+    assert.equal((await vm.memory.read(gpa(ENTRY), LOOP.length)).length, LOOP.length);
+    const stop = await vm.step();
+    assert.equal(stop.kind, "fault");
+    const { message, remedy } = stop.error as HostError;
+    assert.match(message, /^xc_monitor_enable failed: EBUSY/);
+    assert.match(remedy!, /^Each domain has one monitor: end the other program/);
+    say("another listener to vm_events: what is looked at is there, a step is refused with what to do");
+    await vm.close();
+    channels.unbind(bound);
+    control.disableMonitor(id);
+  }
+  await runs(name);
+  await using vm = await attach({ backend: "xen", domain: name });
+  assert.equal((await vm.step()).kind, "step");
+  say("when it has gone, a step is taken");
+}
+
+/** Domains that end by themselves, and stay. */
+async function dies(name: string): Promise<void> {
+  xl("unpause", name);
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    const stop = await vm.continue(PATIENCE);
+    assert.equal(stop.kind, "shutdown");
+    assert.equal(stop.rip, BigInt(ENTRY));
+    say(`a domain that dies under the debugger: ${stop.kind === "shutdown" && stop.reason}`);
+  }
+  await using vm = await attach({ backend: "xen", domain: name });
+  const { rip } = await vm.vcpus[0].registers();
+  assert.equal(rip, BigInt(ENTRY));
+  assert.deepEqual([...await vm.memory.read(gpa(ENTRY), DIES.length)], DIES);
+  assert.equal((await vm.continue(PATIENCE)).kind, "shutdown");
+  assert.equal((await vm.step()).kind, "shutdown");
+  say("one that was preserved is looked at, and does not go on");
+}
+
+/** A domain that its guest reboots: its toolstack makes another of that name. */
+async function reborn(): Promise<void> {
+  const name = "fault-reborn";
+  createPaused(name, [...counting(), 'on_reboot="restart"', 'on_crash="destroy"']);
+  try {
+    xl("unpause", name);
+    const { id } = (await domains()).find((domain) => domain.name === name)!;
+    await using vm = await attach({ backend: "xen", domain: name });
+    await vm.memory.write(gpa(ENTRY), Uint8Array.from(DIES));
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+    const stop = await vm.continue(PATIENCE);
+    assert.ok(stop.kind === "gone" || stop.kind === "shutdown" && stop.reason === "reset", stop.kind);
+    const again = async () => (await domains()).find((domain) => domain.name === name && domain.id !== id);
+    for (const end = performance.now() + PATIENCE.timeoutMs; await again() === undefined;) {
+      assert.ok(performance.now() < end, "xl makes no other domain");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.equal((await vm.continue(PATIENCE)).kind, "gone");
+    await vm.close();
+    await runs(name);
+    say(
+      `a domain that its guest rebooted under the debugger: ${stop.kind}, then gone; its name leads to the next one`,
+    );
+  } finally {
+    destroy(name);
+  }
+}
+
+/** One that somebody else destroys, at each point. */
+async function destroyed(): Promise<void> {
+  const name = "fault-gone";
+  for (const [point, body] of Object.entries(POINTS)) {
+    createPaused(name, counting());
+    let there = true;
+    const end = () => {
+      destroy(name);
+      there = false;
+    };
+    try {
+      xl("unpause", name);
+      await using vm = await attach({ backend: "xen", domain: name });
+      await body(vm, end);
+      say(`destroyed by somebody else ${point}`);
+    } finally {
+      if (there) destroy(name);
+    }
+  }
+}
+
+/** Frames that are no memory of the guest's. */
+async function frames(name: string): Promise<void> {
+  xl("unpause", name);
+  await using vm = await attach({ backend: "xen", domain: name });
+  const { id } = (await domains()).find((domain) => domain.name === name)!;
+  using control = new XenControl();
+  const ballooned = 0x800;
+  assert.equal((await vm.memory.read(gpa(BigInt(ballooned) << 12n), 4)).length, 4);
+  await vm.continue({ timeoutMs: 100 });
+  control.takeBack(id, BigUint64Array.of(BigInt(ballooned)));
+  const nothing = { name: "FaultError" };
+  const lapic = 0xfee0_0000n;
+  for (const address of [BigInt(ballooned) << 12n, lapic, 0xffff_ffff_f000n]) {
+    await assert.rejects(vm.memory.read(gpa(address), 4), nothing, address.toString(16));
+    await assert.rejects(vm.memory.write(gpa(address), Uint8Array.of(1)), nothing, address.toString(16));
+  }
+  const found = await vm.memory.search(Uint8Array.from(LOOP), { from: gpa(0n), to: gpa(16n << 20n) });
+  assert.ok(found.some((at) => at + 0n === BigInt(ENTRY)), `${found}`);
+  say("frames that were ballooned away, MMIO, and beyond all memory are faults; a search goes past them");
+}
