@@ -84,8 +84,11 @@ export const MEMORY = 0x80000;
 /** A guest-physical address without memory, below 1 MiB. */
 export const HOLE = 0x90000;
 
-/** Nothing here takes that long, unless it does not stop at all: the longest are a hundred hits of a PV guest's. */
-export const PATIENCE_MS = 60_000;
+/**
+ * Nothing here takes that long, unless it does not stop at all: the longest are a hundred hits of a Xen guest's, which
+ * take a minute in a lab that has a fifth of the processors.
+ */
+export const PATIENCE_MS = 180_000;
 
 /** Makes the cases of a group. */
 export function group(

@@ -102,13 +102,17 @@ async function state() {
     assert.ok(success, new TextDecoder().decode(stderr));
     return new TextDecoder().decode(stdout).trim().split("\n");
   };
+  // Of this domain alone: others may come and go meanwhile.
+  const id = `${domain.id}`;
   return {
     paused: domain.state === "paused",
     memory: domain.memory,
-    guestPorts: lines(LSEVTCHN, `${domain.id}`).length,
-    hostPorts: lines(LSEVTCHN, "0").length,
-    xenstore: lines("xenstore-ls", "-f").length,
-    journals: [...Deno.readDirSync("/run/hvsh-attached")].length,
+    guestPorts: lines(LSEVTCHN, id).length,
+    hostPorts: lines(LSEVTCHN, "0").filter((line) => new RegExp(`Domain ${id}\\b`).test(line)).length,
+    xenstore:
+      lines("xenstore-ls", "-f").filter((line) => line.split(" = ")[0].split("/").includes(id)).length,
+    journals: [...Deno.readDirSync("/run/hvsh-attached")].filter(({ name }) => name.split(".")[0] === id)
+      .length,
   };
 }
 
