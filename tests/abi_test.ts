@@ -8,7 +8,6 @@ import * as linux from "../src/abi/linux.ts";
 import { SlirpConfig } from "../src/abi/slirp.ts";
 import { TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ } from "../src/abi/tun.ts";
 import {
-  hvm_hw_vpic,
   HVM_SAVE,
   ioreq,
   VM_EVENT,
@@ -201,7 +200,6 @@ Deno.test("Xen's structures and constants are those of libxen-dev's headers", as
     { expression: "sizeof(vm_event_request_t)", ours: size },
     ...offsets("struct vm_event_sring", VM_EVENT_RING),
     ...offsets("struct xen_domctl", head),
-    ...offsets("struct hvm_hw_vpic", hvm_hw_vpic),
     { expression: "sizeof(struct xen_domctl)", ours: domctl },
     ...Object.entries(HVM_SAVE).flatMap(([name, { code, length }]) => [
       { expression: `HVM_SAVE_CODE(${name})`, ours: code },

@@ -145,7 +145,7 @@ const XEN_SKIPS = {
     ],
   }, {
     reason:
-      "the 8259 of an HVM domain are Xen's, and have no way to the vCPU before LINT0 of its LAPIC is one (xen_open.ts beside)",
+      "the 8259 of an HVM domain are Xen's, and have no way to the vCPU before LINT0 of its LAPIC is one",
     tests: ["stops: an interrupt wakes a halted guest"],
   }, {
     reason:

@@ -231,14 +231,10 @@ export const XEN = {
   EVTCHNOP_send: 4,
 } as const;
 
-/** Where registers of an 8259 stand in its save record (`struct hvm_hw_vpic`): requests, mask, level-triggered inputs. */
-export const hvm_hw_vpic = { irr: 0, imr: 1, elcr: 6 } as const;
-
 /** HVM_SAVE_CODE and HVM_SAVE_LENGTH of the save records that hvsh looks at. */
 export const HVM_SAVE = {
   END: { code: 0, length: 0 },
   CPU: { code: 2, length: 1032 },
-  PIC: { code: 3, length: 8 },
   LAPIC: { code: 5, length: 24 },
   LAPIC_REGS: { code: 6, length: 1024 },
 } as const;

@@ -189,7 +189,7 @@ export class AttachedDomain implements Backend {
     if (how.devices !== undefined && model !== undefined) {
       if (how.devices === "everything") void runner.strategy;
       else this.claims = this.#claims(() => stopper()!.server!);
-      this.interrupts = new DomainInterrupts(control, model, id, count, found.kind === "hvm");
+      this.interrupts = new DomainInterrupts(model, id, count, found.kind === "hvm");
     }
     this.capabilities = how.capabilities(found.kind);
     const terminal = store.read(terminalPath(found));

@@ -1,5 +1,3 @@
-import { hvm_hw_vpic, HVM_SAVE } from "../abi/xen.ts";
-import type { XenControl } from "../host/xen/control.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { Interrupts } from "../vm/backend.ts";
 import { type InterruptLine, NO_LINE } from "../vm/device.ts";
@@ -20,22 +18,12 @@ export function lapicOf(vcpu: number): bigint {
 export class DomainInterrupts implements Interrupts {
   /** Whether Xen has an 8259 pair and an IOAPIC for the domain. */
   readonly irqchip: boolean;
-  readonly #model: Pick<DeviceModel, "setIsaLine" | "injectMessage">;
+  readonly #model: DeviceModel;
   readonly #domain: number;
   readonly #vcpus: number;
-  readonly #control: Pick<XenControl, "getRecord">;
-  /** Inputs that are low, but for Xen, whose 8259 has an edge of theirs to tell of yet. */
-  readonly #untold = new Set<number>();
 
-  constructor(
-    control: Pick<XenControl, "getRecord">,
-    model: Pick<DeviceModel, "setIsaLine" | "injectMessage">,
-    domain: number,
-    vcpus: number,
-    irqchip: boolean,
-  ) {
+  constructor(model: DeviceModel, domain: number, vcpus: number, irqchip: boolean) {
     this.irqchip = irqchip;
-    this.#control = control;
     this.#model = model;
     this.#domain = domain;
     this.#vcpus = vcpus;
@@ -48,27 +36,7 @@ export class DomainInterrupts implements Interrupts {
     // Without a controller among the devices no LAPIC has an input for it.
     if (!this.irqchip) return NO_LINE;
     const set = (level: boolean) => this.#model.setIsaLine(this.#domain, gsi, level);
-    return {
-      raise: () => {
-        if (this.#untold.delete(gsi)) set(false);
-        set(true);
-      },
-      lower: () => {
-        if (this.#waits(gsi)) this.#untold.add(gsi);
-        else set(false);
-      },
-    };
-  }
-
-  /**
-   * Whether an edge of the input is not taken yet. Xen's 8259 drops a request whose input falls before a vCPU takes it
-   * (vpic_irq_negative_edge); a PC's chipset, KVM and QEMU keep the edge. So the input is held up until its next edge.
-   */
-  #waits(gsi: number): boolean {
-    const pic = new Uint8Array(HVM_SAVE.PIC.length);
-    this.#control.getRecord(this.#domain, HVM_SAVE.PIC, gsi >> 3, pic);
-    const bit = 1 << (gsi & 7);
-    return (pic[hvm_hw_vpic.irr] & bit) !== 0 && ((pic[hvm_hw_vpic.imr] | pic[hvm_hw_vpic.elcr]) & bit) === 0;
+    return { raise: () => set(true), lower: () => set(false) };
   }
 
   wire(): void {

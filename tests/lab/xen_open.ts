@@ -25,15 +25,6 @@ import { destroy } from "../../src/xen/xl.ts";
 import { OTHERS, severalVcpus, SPIN } from "../several_vcpus.ts";
 
 const FIXTURE = new URL("../../fixtures/three_ways.bin", import.meta.url);
-/**
- * With DS at the LAPIC, which is switched on: mov dword [0xf0], 0x1ff; LINT0 as ExtINT: mov dword [0x350], 0x700;
- * sti; hlt; mov al, 7; cli; hlt
- */
-const EDGES = Uint8Array.from([
-  ...[0x66, 0xc7, 0x06, 0xf0, 0x00, 0xff, 0x01, 0x00, 0x00],
-  ...[0x66, 0xc7, 0x06, 0x50, 0x03, 0x00, 0x07, 0x00, 0x00],
-  ...[0xfb, 0xf4, 0xb0, 0x07, 0xfa, 0xf4],
-]);
 /** inc ax; mov [0x4000], ax; 1: jmp 1b */
 const REAL = Uint8Array.of(0x40, 0xa3, 0x00, 0x40, 0xeb, 0xfe);
 /** inc rax; mov [rbx], rax; 1: jmp 1b */
@@ -78,10 +69,7 @@ const PARTS: Record<string, () => Promise<void>> = {
   pv,
   hvm,
   devices,
-  beside: async () => {
-    await beside();
-    await edges();
-  },
+  beside,
   cpus,
   left,
 };
@@ -243,25 +231,6 @@ async function beside(): Promise<void> {
   assert.deepEqual([...await vm.memory.read(gpa(0x4000), 3)], [1, 1, 0x46]);
   assert.deepEqual(sent, [0x21]);
   say("xen-hvm: COM2 and a window of MMIO in TypeScript beside QEMU, with their interrupts by Xen's 8259");
-}
-
-/** Edges of an input that has fallen again before the guest could take them. */
-async function edges(): Promise<void> {
-  await using vm = await open({
-    backend: "xen-hvm",
-    memory: MiB(16),
-    boot: flat(EDGES, { at: 0x1000, mode: "real" }),
-  });
-  // Nobody gave the 8259 a base: input 0 is vector 0. inc ah; mov al, 0x20; out 0x20, al; iret
-  await vm.memory.writeUint(gpa(0), 4, 0x2000n);
-  await vm.memory.write(gpa(0x2000), [0xfe, 0xc4, 0xb0, 0x20, 0xe6, 0x20, 0xcf]);
-  for (let round = 0; round < 2; round++) {
-    await vm.vcpus[0].setRegisters({ rip: 0x1000n, rsp: 0x3000n, rax: 0n, ds_base: 0xfee0_0000n });
-    await vm.interrupts.pulse(0);
-    const end = await vm.continue({ timeoutMs: PATIENCE_MS });
-    assert.deepEqual([end.kind, end.registers.rax], ["halt", 0x107n]);
-  }
-  say("xen-hvm: an edge that came and went while the guest stood is taken by it");
 }
 
 async function pv(): Promise<void> {
