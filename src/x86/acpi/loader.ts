@@ -25,9 +25,15 @@ const ZONE = { HIGH: 1, F_SEGMENT: 2 } as const;
 const CHECKSUM = 9;
 const ROOT_SUMS = [{ at: 8, length: 20 }, { at: 32, length: RSDP_BYTES }];
 
-/** The files for `pc`. What points at a table holds its offset in the tables' file, until firmware adds the address. */
+/**
+ * The files for `pc`. What points at a table holds its offset in the tables' file, until firmware adds the address.
+ * Checksums are 0 until then: SeaBIOS subtracts what the table sums to from the byte that is there, EDK II puts what that
+ * needs in its place (OvmfPkg/AcpiPlatformDxe/QemuFwCfgAcpi.c).
+ */
 export function acpiFiles(pc: AcpiPc): AcpiFiles {
   const { bytes, pointers, summed } = acpiTables(pc, BigInt(-TABLES));
+  for (const { at } of ROOT_SUMS) bytes[at] = 0;
+  for (const { offset } of summed) bytes[offset + CHECKSUM] = 0;
   const place = (offset: number) =>
     offset < TABLES ? { file: RSDP, at: offset } : { file: FILE, at: offset - TABLES };
   const commands = [
