@@ -1,4 +1,5 @@
 import type { Script } from "node:vm";
+import { builtin } from "../vm/builtin.ts";
 
 /** How long user code may hold the main thread, unless told otherwise; in milliseconds. */
 let limitByDefault = 2_000;
@@ -21,17 +22,11 @@ let running: (() => unknown) | undefined;
 let runningMs = Infinity;
 const run = () => running!();
 
-/** What Deno's global `process` has of Node's, for what can't be awaited. */
-interface Builtins {
-  getBuiltinModule(name: "node:vm"): typeof import("node:vm");
-}
-
 let compiled: Script | undefined;
 
 /** node:vm takes 20 ms to load, which a guest that never runs shall not pay for. */
 function script(): Script {
-  const { getBuiltinModule } = Reflect.get(globalThis, "process") as Builtins;
-  return compiled ??= new (getBuiltinModule("node:vm").Script)(`globalThis[Symbol.for("hvsh.guarded")]()`);
+  return compiled ??= new (builtin("node:vm").Script)(`globalThis[Symbol.for("hvsh.guarded")]()`);
 }
 
 /**

@@ -3,13 +3,9 @@ import { ERRNO } from "../abi/errno.ts";
 import { HostError } from "../host/error.ts";
 import { signalThread, threadExists } from "../host/signals.ts";
 import { SLICE_SIGNAL } from "../host/slice_timer.ts";
+import { builtin } from "../vm/builtin.ts";
 import { CELL, type Mailbox } from "./mailbox.ts";
 import type { VcpuOrders } from "./vcpu_worker.ts";
-
-/** What Deno's global `process` has of Node's, for what can't be awaited. */
-interface Builtins {
-  getBuiltinModule(name: "node:worker_threads"): typeof import("node:worker_threads");
-}
 
 /** The program that vCPUs' threads run. */
 const PROGRAM = new URL("./vcpu_worker.ts", import.meta.url);
@@ -49,8 +45,7 @@ export class VcpuThread {
   ) {
     this.#mailbox = mailbox;
     this.#vcpu = vcpu;
-    const { getBuiltinModule } = Reflect.get(globalThis, "process") as Builtins;
-    const { Worker } = getBuiltinModule("node:worker_threads");
+    const { Worker } = builtin("node:worker_threads");
     const orders: VcpuOrders = { mailbox: mailbox.buffer, vcpu, ...machine, program: program.href };
     const worker = this.#worker = new Worker(program, { workerData: orders, name: `vCPU ${vcpu}` });
     worker.on("error", (error: unknown) => {

@@ -3,7 +3,7 @@ import type { Domain } from "../../dsl/mod.ts";
 import { attach as attachTo, cleanDomains, domains as listDomains, repairDomains } from "../../dsl/attach.ts";
 import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
-import { position } from "../render/place.ts";
+import { position, showsContext } from "../render/place.ts";
 import { size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { guest, registersOf } from "./selected.ts";
@@ -37,7 +37,7 @@ export async function attach(session: Session, rest: string): Promise<Answer> {
 
 /** The context view for who sits at a terminal, to others the place alone, as gdb has it: the disassembler takes long to load. */
 async function placeOf(session: Session): Promise<Answer> {
-  if (session.contextShown && !session.json) {
+  if (showsContext(session)) {
     const { showPosition } = await import("../render/stop.ts");
     return await showPosition(session);
   }

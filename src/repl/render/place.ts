@@ -5,6 +5,11 @@ import { symbolAt } from "../commands/selected.ts";
 import type { Session } from "../session.ts";
 import { far, hex } from "./text.ts";
 
+/** Whether a place is told with the context view: to who sits at a terminal and has not switched it off. */
+export function showsContext(session: Session): boolean {
+  return session.contextShown && !session.json;
+}
+
 /** `0x00100010 in kernel_main+0x10 ()`, in real mode `f000:fff0 (0x000ffff0)`. */
 export function position(session: Session, registers: Registers, data: Record<string, unknown>): string {
   const { style, vm } = session;

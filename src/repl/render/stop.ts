@@ -18,7 +18,7 @@ import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
-import { position } from "./place.ts";
+import { position, showsContext } from "./place.ts";
 import { registerData, snapshot } from "./registers.ts";
 import { hex } from "./text.ts";
 import { requestText } from "./trace.ts";
@@ -75,7 +75,7 @@ async function whatIsNext(
   registers: Registers,
   data: Record<string, unknown>,
 ): Promise<string> {
-  if (session.contextShown && !session.json) {
+  if (showsContext(session)) {
     return await (await import("./context.ts")).contextView(session, registers);
   }
   const vm = guest(session);

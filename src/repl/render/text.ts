@@ -1,16 +1,11 @@
 /** Laying out text whose parts may carry colour codes. */
-
-/** What Deno's global `process` has of Node's, for what can't be awaited. */
-interface Builtins {
-  getBuiltinModule(name: "node:util"): typeof import("node:util");
-}
+import { builtin } from "../../dsl/builtin.ts";
 
 /** Columns that `text` takes on a terminal, colour codes left out. */
 export function visible(text: string): number {
   // node:util takes a tenth of what the shell takes to start, and text without an escape has nothing to leave out.
   if (!text.includes("\x1b") && !text.includes("\x9b")) return text.length;
-  const { getBuiltinModule } = Reflect.get(globalThis, "process") as Builtins;
-  return getBuiltinModule("node:util").stripVTControlCharacters(text).length;
+  return builtin("node:util").stripVTControlCharacters(text).length;
 }
 
 /** Pads with blanks to `width` columns. */
