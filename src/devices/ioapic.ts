@@ -25,8 +25,14 @@ const VERSION_VALUE = 0x20 | (INPUTS - 1) << 16;
 
 const VECTOR_MASK = 0xff;
 const DELIVERY_MASK = 0x700;
-/** Fixed and lowest priority: with one CPU they are the same. */
+/** Fixed and lowest priority; others go nowhere. */
 const DELIVERY_LOWEST = 0x100;
+const LOGICAL_BIT = 0x800;
+/** Where in an entry's high half the destination is, and where in a message's address (SDM vol. 3A, 11.11.1). */
+const DESTINATION_SHIFT = 24;
+const MESSAGE_START = 0xfee0_0000;
+const MESSAGE_DESTINATION_SHIFT = 12;
+const MESSAGE_LOGICAL_BIT = 4;
 const REMOTE_IRR_BIT = 0x4000;
 const LEVEL_BIT = 0x8000;
 const MASK_BIT = 0x1_0000;
@@ -86,7 +92,7 @@ export class IoApic implements Device {
   #host: DeviceHost | undefined;
   #state: State = powerOn();
 
-  /** @param options What it is made of. */
+  /** All inputs masked. @param options What it is made of. */
   constructor(options: IoApicOptions = {}) {
     this.name = options.name ?? "ioapic";
     this.controller = {
@@ -136,7 +142,7 @@ export class IoApic implements Device {
     return saveRecord<State>("ioapic", 1, this.#state);
   }
 
-  /** @throws {InputError} If the record is of another device or version, or damaged. */
+  /** Takes what `save` gave. @throws {InputError} If the record is of another device or version, or damaged. */
   restore(saved: unknown): void {
     this.#state = restoreRecord("ioapic", 1, SHAPE, saved);
   }
@@ -186,6 +192,8 @@ export class IoApic implements Device {
     const bit = 1 << input;
     const rises = level && (state.lines & bit) === 0;
     state.lines = level ? state.lines | bit : state.lines & ~bit;
+    // The ends that a LAPIC is told of do not come here: who lets its line fall has been served.
+    if (!level) state.low[input] &= ~REMOTE_IRR_BIT;
     if (state.low[input] & LEVEL_BIT) this.#offer(input);
     // An edge that comes while the entry is masked is lost (3.2.4).
     else if (rises && (state.low[input] & MASK_BIT) === 0) this.#send(input);
@@ -200,8 +208,11 @@ export class IoApic implements Device {
   }
 
   #send(input: number): void {
-    const entry = this.#state.low[input];
-    if ((entry & DELIVERY_MASK) <= DELIVERY_LOWEST) this.#host?.interrupt?.(entry & VECTOR_MASK);
+    const { low: { [input]: low }, high: { [input]: high } } = this.#state;
+    if ((low & DELIVERY_MASK) > DELIVERY_LOWEST) return;
+    const destination = high >>> DESTINATION_SHIFT << MESSAGE_DESTINATION_SHIFT;
+    const address = MESSAGE_START + destination + (low & LOGICAL_BIT ? MESSAGE_LOGICAL_BIT : 0);
+    this.#host?.message?.(address, low & (DELIVERY_MASK | VECTOR_MASK));
   }
 
   /** The CPU has served a vector: levels that are still high are sent again. */

@@ -326,7 +326,6 @@ export class DeviceSet implements Devices {
       causes: (place) => this.#causes(device, place),
       readable: (fd, come) => this.#readable(device, fd, come),
       line: (gsi) => inputs.line(gsi),
-      interrupt: (vector) => inputs.interrupt(vector),
       message: (address, data) => inputs.message(address, data),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),

@@ -15,8 +15,14 @@ export class InterruptInputs {
   /** Lines that are high. */
   readonly #high = new Set<number>();
 
-  constructor(interrupts: Interrupts | undefined) {
+  /** Lines that were raised in vain, each told of once. */
+  readonly #vain = new Set<number>();
+  readonly #notice: (text: string) => void;
+
+  /** @param notice Tells the user something. */
+  constructor(interrupts: Interrupts | undefined, notice: (text: string) => void = () => {}) {
     this.#interrupts = interrupts;
+    this.#notice = notice;
   }
 
   /** The line `gsi`. @throws {Error} If there is no such input. */
@@ -29,6 +35,7 @@ export class InterruptInputs {
       raise: () => {
         this.#set(gsi, true);
         to().raise();
+        if (beside === NO_LINE && !this.#has(gsi)) this.#inVain(gsi);
       },
       lower: () => {
         this.#set(gsi, false);
@@ -59,15 +66,12 @@ export class InterruptInputs {
     this.#wire();
   }
 
-  /** Makes the first vCPU take `vector`. */
-  interrupt(vector: number): void {
-    if (!this.#direct) this.#interrupts?.inject(0, vector & 0xff);
-  }
-
   /** A message-signalled interrupt. Without LAPICs the first vCPU takes those of fixed and lowest priority delivery. */
   message(address: number, data: number): void {
-    if (this.#interrupts?.irqchip) this.#interrupts.message?.(address, data);
-    else if ((data & DELIVERY_MASK) <= DELIVERY_LOWEST) this.interrupt(data);
+    if (this.#interrupts?.irqchip || this.#interrupts?.lapics) this.#interrupts.message?.(address, data);
+    else if ((data & DELIVERY_MASK) <= DELIVERY_LOWEST && !this.#direct) {
+      this.#interrupts?.inject(0, data & 0xff);
+    }
   }
 
   /** Whether the hypervisor has the controllers, or there is nothing to wire ours to. */
@@ -83,6 +87,15 @@ export class InterruptInputs {
   #wire(): void {
     this.#interrupts?.wire?.(
       this.#controllers.findLast(({ controller }) => controller!.cpu)?.controller?.cpu,
+    );
+  }
+
+  #inVain(gsi: number): void {
+    if (this.#vain.has(gsi)) return;
+    this.#vain.add(gsi);
+    this.#notice(
+      `A device raised interrupt input ${gsi}, which no controller of this machine has: add one (new IoApic()), or ` +
+        "have the device send a message to the local APIC.",
     );
   }
 

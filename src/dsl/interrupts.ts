@@ -41,7 +41,7 @@ export class GuestInterrupts implements MachineInterrupts {
     this.#controller();
     if (!inputs.leads(gsi)) {
       throw new UnsupportedError(`interrupt input ${gsi}`, "no controller of this machine has it", {
-        remedy: "add a device that is one, such as ioapic(), or send a message to the local APIC",
+        remedy: "add a device that is one, such as new IoApic(), or send a message to the local APIC",
       });
     }
     const line = inputs.line(gsi);

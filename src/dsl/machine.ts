@@ -138,7 +138,7 @@ export class GuestMachine implements Machine {
     this.debugLog = this.#debugLog = new GuestConsole();
     this.boot = image && { protocol: image.protocol, notes: image.notes };
     if (image?.symbols !== undefined) addSymbols(this.symbols, image.symbols);
-    this.#inputs = new InterruptInputs(backend.interrupts);
+    this.#inputs = new InterruptInputs(backend.interrupts, (text) => this.notice(text));
     const lending = new Lending({
       memory: this.#debugger.memory,
       watched: (start, end) => breakpoints.watches(start, end),

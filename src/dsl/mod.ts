@@ -119,6 +119,7 @@ export { ByteDevice } from "../devices/byte_device.ts";
 export { ParallelPort, type ParallelPortOptions, type Printer } from "../devices/parallel_port.ts";
 export { parallelPort } from "./parallel.ts";
 export { PcTestdev } from "../devices/pc_testdev.ts";
+export { IoApic, type IoApicOptions } from "../devices/ioapic.ts";
 export { Uart16550, type Uart16550Options } from "../devices/uart16550.ts";
 export type { Host } from "./hosts.ts";
 export type { DiskPlug, HypervisorMonitor, NetworkPlug } from "../vm/hypervisor.ts";

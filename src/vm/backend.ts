@@ -220,6 +220,8 @@ export interface BackendConsole {
 export interface Interrupts {
   /** Whether the hypervisor has the interrupt controllers. */
   readonly irqchip: boolean;
+  /** Whether it has LAPICs, though no irqchip: messages reach them. */
+  readonly lapics?: true;
   /**
    * Input `gsi`. Without an irqchip, and without a device that is one, a raised line is an interrupt request with
    * vector `gsi` mapped as a BIOS sets the 8259 up: 0..7 at 0x08, 8..15 at 0x70.
@@ -236,7 +238,7 @@ export interface Interrupts {
   nmi(vcpu: number): MaybePromise<void>;
   /**
    * Sends a message-signalled interrupt to the LAPICs: `address` 0xfeexxxxx and `data` as SDM vol. 3A, 11.11 has them.
-   * What no LAPIC takes is lost. Only with an irqchip.
+   * What no LAPIC takes is lost. Only with an irqchip, or with `lapics`.
    */
   message?(address: number, data: number): void;
   /** Makes the vCPU take the external interrupt `vector` as soon as it can. @throws {UnsupportedError} */

@@ -44,7 +44,7 @@ export interface InterruptController {
   readonly inputs: number;
   /** Its input for the line `gsi`. */
   line(gsi: number): InterruptLine;
-  /** Its way to the first vCPU; undefined for one that sends its vectors by `DeviceHost.interrupt`. */
+  /** Its way to the first vCPU; undefined for one that sends its vectors by `DeviceHost.message`. */
   readonly cpu?: InterruptAcknowledge;
 }
 
@@ -124,8 +124,6 @@ export interface DeviceHost {
    * more: to be used at once and not kept. Undefined where there is none, as where they are not all RAM of one piece.
    */
   window?(at: bigint, length: number): Uint8Array | undefined;
-  /** Makes the first vCPU take the external interrupt `vector`, 0..255, as soon as it can; for an IOAPIC. */
-  interrupt?(vector: number): void;
   /**
    * Writes `data` to `address`, 0xfee00000 to 0xfeefffff, as message-signalled interrupts do (SDM vol. 3A, 11.11): the
    * vCPUs that they name take the vector. What the guest chose and nobody takes is lost.

@@ -1,3 +1,5 @@
+import { ERRNO } from "../abi/errno.ts";
+import { HostError } from "../host/error.ts";
 import type { DeviceModel } from "../host/xen/device_model.ts";
 import type { Interrupts } from "../vm/backend.ts";
 import { type InterruptLine, NO_LINE } from "../vm/device.ts";
@@ -5,6 +7,10 @@ import { UnsupportedError } from "../vm/errors.ts";
 
 /** Vectors below are the processor's own: no LAPIC takes them (SDM vol. 3A, 11.5.2). */
 const FIRST_VECTOR = 16;
+/** A message's data: delivery mode, of which fixed and lowest priority are the least, and vector (SDM vol. 3A, 11.11.2). */
+const DELIVERY_MASK = 0x700;
+const DELIVERY_LOWEST = 0x100;
+const VECTOR_MASK = 0xff;
 
 /** Where a vCPU's LAPIC takes messages: physical destination (SDM vol. 3A, 11.11.1). Xen numbers LAPICs by twos. */
 export function lapicOf(vcpu: number): bigint {
@@ -18,6 +24,7 @@ export function lapicOf(vcpu: number): bigint {
 export class DomainInterrupts implements Interrupts {
   /** Whether Xen has an 8259 pair and an IOAPIC for the domain. */
   readonly irqchip: boolean;
+  readonly lapics = true;
   readonly #model: DeviceModel;
   readonly #domain: number;
   readonly #vcpus: number;
@@ -54,7 +61,14 @@ export class DomainInterrupts implements Interrupts {
   }
 
   message(address: number, data: number): void {
-    this.#model.injectMessage(this.#domain, BigInt(address >>> 0), data);
+    // Xen delivers nothing else (vmsi.c, vmsi_deliver), and takes vector 0 for one of its event channels.
+    if ((data & DELIVERY_MASK) > DELIVERY_LOWEST || (data & VECTOR_MASK) < FIRST_VECTOR) return;
+    try {
+      this.#model.injectMessage(this.#domain, BigInt(address >>> 0), data);
+    } catch (error) {
+      // Lowest priority among LAPICs that are not there, or a domain that is gone.
+      if (!(error instanceof HostError && error.errno === ERRNO.ESRCH)) throw error;
+    }
   }
 
   inject(vcpu: number, vector: number): void {
