@@ -1,9 +1,10 @@
 /** Guests that others made. Apart from `open()`: what opens one is not loaded to attach to one. */
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Domain } from "../xen/open.ts";
+import { linkXen } from "../xen/ahead.ts";
 import { connectConsole } from "./hypervisor_console.ts";
 import { instructionLength } from "./instruction_length.ts";
-import { GuestMachine } from "./machine.ts";
+import type { GuestMachine } from "./machine.ts";
 
 export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
 
@@ -35,6 +36,7 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
   }
   if (options.backend === "gdb") {
     const { attachGdb } = await import("./qemu.ts");
+    const { GuestMachine } = await import("./machine.ts");
     return new GuestMachine({ backend: await attachGdb(options) });
   }
   if (options.backend !== "xen") {
@@ -44,7 +46,10 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
         'attach({ backend: "gdb", address }) takes any GDB stub, attach({ backend: "xen", domain }) a domain',
     });
   }
+  const linked = linkXen();
+  const { GuestMachine } = await import("./machine.ts");
   const { attachXen } = await import("../xen/open.ts");
+  await linked;
   const backend = attachXen(options.domain, instructionLength);
   const machine = new GuestMachine({ backend });
   for (const notice of backend.notices ?? []) machine.notice(notice);

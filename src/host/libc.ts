@@ -92,6 +92,9 @@ const SYMBOLS = {
   epollWait: { name: "epoll_wait", parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
   // int sched_yield(void)
   schedYield: { name: "sched_yield", parameters: [], result: "i32" },
+  // void *dlsym(void *handle, const char *symbol); void *dlopen(const char *filename, int flags)
+  dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
+  dlopenLater: { name: "dlopen", parameters: ["buffer", "i32"], result: "pointer", nonblocking: true },
   // void free(void *)
   free: { parameters: ["pointer"], result: "void" },
 } as const;

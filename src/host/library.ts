@@ -2,6 +2,7 @@
 
 import { guardBuffers } from "./guard.ts";
 import { HostError } from "./error.ts";
+import { functionsOf } from "./symbol.ts";
 
 /** Where a library may lie; only looked at to say what is there when none of the wanted versions is. */
 const FOLDERS = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
@@ -18,19 +19,21 @@ export type Functions<S extends Deno.ForeignLibraryInterface> = Deno.DynamicLibr
  * @param name What the library is called without a version: `libxenctrl`.
  * @param sonames With their versions, the best first.
  * @param symbols Declarations, which are those of the library's headers.
+ * @param often Those of them that are called again and again: each gets a way of its own, compiled at its first use.
  * @throws {HostError} If none of them is here; the remedy names those that are.
  */
 export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
   name: string,
   sonames: readonly string[],
   symbols: S,
+  often: readonly (keyof S)[] = [],
 ): Functions<S> {
   let cause: unknown;
   for (const soname of sonames) {
     try {
       // SAFETY: nothing of it is called here; it is never closed.
       Deno.dlopen(soname, {});
-      const functions = bindLater(soname, symbols);
+      const functions = bindLater(soname, symbols, new Set<PropertyKey>(often));
       return guarding() ? guardBuffers(functions, symbols) : functions;
     } catch (error) {
       cause = error;
@@ -45,9 +48,14 @@ export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
   });
 }
 
-/** Each function is bound when it is first asked for: Deno compiles a way into each, and a command needs a few of many. */
-function bindLater<const S extends Deno.ForeignLibraryInterface>(soname: string, symbols: S): Functions<S> {
+/** Each function is bound when it is first asked for: a command needs a few of many. */
+function bindLater<const S extends Deno.ForeignLibraryInterface>(
+  soname: string,
+  symbols: S,
+  often: ReadonlySet<PropertyKey>,
+): Functions<S> {
   const functions = {};
+  const find = functionsOf(soname);
   for (const [name, definition] of Object.entries(symbols)) {
     Object.defineProperty(functions, name, {
       configurable: true,
@@ -55,7 +63,9 @@ function bindLater<const S extends Deno.ForeignLibraryInterface>(soname: string,
       get(): unknown {
         // SAFETY: the declarations are those of the library's headers for this soname; it is never closed, so its
         // functions outlive every caller.
-        const value = Deno.dlopen(soname, { [name]: definition }).symbols[name];
+        const value = often.has(name)
+          ? Deno.dlopen(soname, { [name]: definition }).symbols[name]
+          : find(name, definition as Deno.ForeignFunction);
         Object.defineProperty(functions, name, { value });
         return value;
       },

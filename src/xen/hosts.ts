@@ -1,4 +1,5 @@
-import { RELEASES, XenControl } from "../host/xen/control.ts";
+import { XenControl } from "../host/xen/control.ts";
+import { RELEASES } from "../host/xen/sonames.ts";
 import { HostError } from "../host/error.ts";
 import type { DomainKind } from "./domain.ts";
 

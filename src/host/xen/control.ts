@@ -13,6 +13,7 @@ import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
 import { Mapping } from "../mapping.ts";
+import { SONAMES } from "./sonames.ts";
 
 /** What hvsh calls in libxenctrl and libxenguest. The comment beside each is C's own declaration (4.17). */
 const CONTROL = {
@@ -81,8 +82,14 @@ const LOG = {
   xtl_logger_destroy: { parameters: ["pointer"], result: "void" },
 } as const;
 
-/** Releases of Xen whose binary interface abi/xen.ts describes: libxenctrl carries its release in its soname. */
-export const RELEASES = ["4.17"] as const;
+/** Asked at each step, stop or look. */
+const OFTEN = [
+  "xc_domain_getinfolist",
+  "xc_domain_pause",
+  "xc_domain_unpause",
+  "xc_vcpu_setcontext",
+  "xc_domain_hvm_getcontext_partial",
+] as const;
 
 /** XTL_CRITICAL of xentoollog.h: hvsh tells errors itself, the library shall not print them too. */
 const XTL_CRITICAL = 9;
@@ -95,19 +102,19 @@ let guest: Functions<typeof GUEST> | undefined;
 /** Opens the library at its first use. @throws {HostError} If it is missing; says what is there. */
 function controlLibrary(): Functions<typeof CONTROL> {
   libc();
-  return control ??= openLibrary("libxenctrl", RELEASES.map((r) => `libxenctrl.so.${r}`), CONTROL);
+  return control ??= openLibrary("libxenctrl", SONAMES.libxenctrl, CONTROL, OFTEN);
 }
 
 /** The same; it brings a decompressor of every kind, and is for PV guests alone. */
 function guestLibrary(): Functions<typeof GUEST> {
-  return guest ??= openLibrary("libxenguest", RELEASES.map((r) => `libxenguest.so.${r}`), GUEST);
+  return guest ??= openLibrary("libxenguest", SONAMES.libxenguest, GUEST);
 }
 
 /** A quiet logger: without one the library prints to standard error. */
 function quietLogger(): { pointer: Deno.PointerValue; destroy(): void } {
   // SAFETY: `stderr` is glibc's variable of that name; its value is read once, here, and is a FILE that is never closed.
   const { stderr } = Deno.dlopen("libc.so.6", { stderr: { type: "pointer" } } as const).symbols;
-  const log = openLibrary("libxentoollog", ["libxentoollog.so.1"], LOG);
+  const log = openLibrary("libxentoollog", SONAMES.libxentoollog, LOG);
   const pointer = log.xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0);
   return { pointer, destroy: () => log.xtl_logger_destroy(pointer) };
 }

@@ -3,6 +3,7 @@
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary } from "../library.ts";
+import { SONAMES } from "./sonames.ts";
 
 const SYMBOLS = {
   // xendevicemodel_handle *xendevicemodel_open(struct xentoollog_logger *, unsigned open_flags); int ..close(handle *)
@@ -52,7 +53,10 @@ export class DeviceModel implements Disposable {
   /** @throws {HostError} If the library is missing, or this is no privileged domain. */
   constructor() {
     libc();
-    functions ??= openLibrary("libxendevicemodel", ["libxendevicemodel.so.1"], SYMBOLS);
+    functions ??= openLibrary("libxendevicemodel", SONAMES.libxendevicemodel, SYMBOLS, [
+      "xendevicemodel_set_isa_irq_level",
+      "xendevicemodel_inject_msi",
+    ]);
     this.#f = functions;
     this.#handle = functions.xendevicemodel_open(null, 0);
     const failed = errno();

@@ -11,6 +11,7 @@ import { ERRNO } from "../../abi/errno.ts";
 import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
+import { SONAMES } from "./sonames.ts";
 
 const SYMBOLS = {
   // xencall_handle *xencall_open(struct xentoollog_logger *, unsigned open_flags); int xencall_close(xencall_handle *)
@@ -42,7 +43,7 @@ export class DomainCalls implements Disposable {
   /** @throws {HostError} If the library is missing, or this is no privileged domain. */
   constructor() {
     libc();
-    functions ??= openLibrary("libxencall", ["libxencall.so.1"], SYMBOLS);
+    functions ??= openLibrary("libxencall", SONAMES.libxencall, SYMBOLS, ["xencall1"]);
     this.#f = functions;
     this.#handle = functions.xencall_open(null, 0);
     const failed = errno();

@@ -4,6 +4,7 @@ import { HostError } from "../error.ts";
 import { check, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary } from "../library.ts";
 import { readableWait } from "../poll.ts";
+import { SONAMES } from "./sonames.ts";
 
 const SYMBOLS = {
   // xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *, unsigned open_flags)
@@ -34,7 +35,11 @@ export class EventChannels implements Disposable {
   /** @throws {HostError} If the library or /dev/xen/evtchn is missing. */
   constructor() {
     libc();
-    functions ??= openLibrary("libxenevtchn", ["libxenevtchn.so.1"], SYMBOLS);
+    functions ??= openLibrary("libxenevtchn", SONAMES.libxenevtchn, SYMBOLS, [
+      "xenevtchn_notify",
+      "xenevtchn_pending",
+      "xenevtchn_unmask",
+    ]);
     this.#f = functions;
     this.#handle = functions.xenevtchn_open(null, 0);
     const failed = errno();

@@ -4,6 +4,7 @@ import { XEN } from "../../abi/xen.ts";
 import { HostError } from "../error.ts";
 import { errno, libc } from "../libc.ts";
 import { type Functions, openLibrary, sized } from "../library.ts";
+import { SONAMES } from "./sonames.ts";
 
 const PAGE = 4096;
 /** PROT_READ, and PROT_READ | PROT_WRITE. */
@@ -42,7 +43,10 @@ export class ForeignMemory implements Disposable {
   /** @throws {HostError} If the library is missing, or this is no privileged domain. */
   constructor() {
     libc();
-    functions ??= openLibrary("libxenforeignmemory", ["libxenforeignmemory.so.1"], SYMBOLS);
+    functions ??= openLibrary("libxenforeignmemory", SONAMES.libxenforeignmemory, SYMBOLS, [
+      "xenforeignmemory_map",
+      "xenforeignmemory_unmap",
+    ]);
     this.#f = functions;
     this.#handle = functions.xenforeignmemory_open(null, 0);
     const failed = errno();

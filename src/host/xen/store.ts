@@ -4,6 +4,7 @@ import { ERRNO } from "../../abi/errno.ts";
 import { HostError } from "../error.ts";
 import { cString, errno, libc } from "../libc.ts";
 import { type Functions, openLibrary } from "../library.ts";
+import { SONAMES } from "./sonames.ts";
 
 const SYMBOLS = {
   // struct xs_handle *xs_open(unsigned long flags); void xs_close(struct xs_handle *)
@@ -45,7 +46,7 @@ export class XenStore implements Disposable {
    */
   constructor(inDomain: () => boolean) {
     libc();
-    functions ??= openLibrary("libxenstore", ["libxenstore.so.4", "libxenstore.so.3.0"], SYMBOLS);
+    functions ??= openLibrary("libxenstore", SONAMES.libxenstore, SYMBOLS);
     this.#f = functions;
     const environment = Object.entries(storeEnvironment(inDomain));
     for (const [name, value] of environment) Deno.env.set(name, value);
