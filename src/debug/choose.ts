@@ -3,7 +3,7 @@ import type { BreakpointOptions } from "../vm/breakpoint.ts";
 import { can, type Capability } from "../vm/capabilities.ts";
 import { InputError, UnsupportedError } from "../vm/errors.ts";
 import type { Registers } from "../vm/registers.ts";
-import { cpl, cpuMode } from "../x86/mode.ts";
+import { cpl, cpuMode, linearRip } from "../x86/mode.ts";
 import { walk } from "../x86/paging.ts";
 import type { ReadPhysical } from "../x86/paging.ts";
 import { faultOf } from "../x86/paging.ts";
@@ -97,7 +97,7 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
     const found = await walk(registers, address, read);
     if (!found.ok) throw faultOf(found);
     gpa = found.gpa;
-    user = found.steps.length > 0 && found.user && cpl(registers) === 3;
+    user = found.steps.length > 0 && found.user && await aside(registers, read);
   }
   if (backend.breakpoints !== undefined) {
     if (place.space === "gva") return { how: "remote", address };
@@ -107,7 +107,7 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
   if (int3?.usable) return { how: "int3", gpa };
   reasons.push(`INT3: ${int3?.reason ?? "not reported by this backend"}`);
   if (user) {
-    reasons.push("HLT and OUT: at CPL 3 both raise #GP instead");
+    reasons.push("HLT and OUT: it is user code, and at CPL 3 both raise #GP instead");
     return undefined;
   }
   for (const how of ["hlt", "out"] as const) {
@@ -130,6 +130,16 @@ async function patchFor(place: Place, situation: Situation, reasons: string[]): 
   // The other side of a protocol knows linear addresses alone: where RIP is physically is looked at after each step.
   if (place.space === "gpa" && can(backend.capabilities, "single-step")) return { how: "step" };
   return undefined;
+}
+
+/**
+ * Whether user pages hold programs alone: at CPL 3, and in a kernel that runs in supervisor pages. One that gives all
+ * of its pages to users runs in user pages itself.
+ */
+async function aside(registers: Registers, read: ReadPhysical): Promise<boolean> {
+  if (cpl(registers) === 3) return true;
+  const here = await walk(registers, linearRip(registers), read);
+  return here.ok && here.steps.length > 0 && !here.user;
 }
 
 async function standsAtHlt(gpa: bigint, read: ReadPhysical): Promise<boolean> {

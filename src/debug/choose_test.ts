@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { Bus } from "../vm/bus.ts";
 import { createFake } from "../vm/fake.ts";
+import { longMode } from "../x86/boot/state.ts";
 import { createDebugger } from "./debugger.ts";
 
 const CLOCK = { pause() {}, resume() {}, poll: () => 0 };
 
-Deno.test("where OUT alone is to be had, a breakpoint at HLT is held by steps: `finish` may lead there", async () => {
-  const fake = createFake({ memory: 1 << 20, cpus: 1, irqchip: false, pit: false });
+/** A machine where OUT is the one patch there is. */
+function fakeWithOut() {
+  const fake = createFake({ memory: 4 << 20, cpus: 1, irqchip: false, pit: false });
   const wanting = ["breakpoint-hardware", "breakpoint-int3", "breakpoint-int3-real", "breakpoint-hlt"];
   const capabilities = new Map(
     [...fake.capabilities].map(([name, capability]) =>
@@ -17,6 +19,11 @@ Deno.test("where OUT alone is to be had, a breakpoint at HLT is held by steps: `
     ),
   );
   Object.defineProperty(fake, "capabilities", { value: capabilities });
+  return fake;
+}
+
+Deno.test("where OUT alone is to be had, a breakpoint at HLT is held by steps: `finish` may lead there", async () => {
+  const fake = fakeWithOut();
   const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
   const { control, breakpoints, memory, vcpus } = createDebugger(fake, buses, CLOCK);
   // nop; nop; cli; hlt
@@ -31,6 +38,33 @@ Deno.test("where OUT alone is to be had, a breakpoint at HLT is held by steps: `
     assert.deepEqual([stop.kind, stop.rip], ["breakpoint", rip]);
   }
   assert.equal((await control.continue()).kind, "halt");
+  await control.close();
+  await fake.close();
+});
+
+Deno.test("OUT is not put into a program's code while its kernel stands, whose own pages are not the user's", async () => {
+  const fake = fakeWithOut();
+  const buses = { port: new Bus("port"), mmio: new Bus("mmio") };
+  const { control, breakpoints, memory, vcpus } = createDebugger(fake, buses, CLOCK);
+  const [tables, kernel, program] = [0x1000n, 0x10_0000n, 0x20_0000n];
+  const present = 0x7n;
+  // Two pages of 2 MiB, which U/S of their PDEs alone tells apart: the kernel's, and the program's.
+  for (
+    const [at, entry] of [
+      [tables, tables + 0x1000n + present],
+      [tables + 0x1000n, tables + 0x2000n + present],
+      [tables + 0x2000n, 0x83n],
+      [tables + 0x2008n, program + 0x87n],
+    ]
+  ) {
+    await memory.write(at, new Uint8Array(BigUint64Array.of(entry).buffer));
+  }
+  await vcpus[0].setRegisters(longMode(kernel, kernel, 0x5000n, tables));
+  assert.equal((await breakpoints.add(kernel + 0x100n)).how, "out");
+  await assert.rejects(breakpoints.add(program + 0x100n), { message: /it is user code, and at CPL 3/ });
+  await vcpus[0].setRegisters({ rip: program });
+  const shared = await breakpoints.add(program + 0x100n);
+  assert.equal(shared.how, "out", "a kernel in pages that are everyone's");
   await control.close();
   await fake.close();
 });
