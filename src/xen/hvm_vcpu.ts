@@ -92,7 +92,7 @@ export class HvmVcpu extends XenVcpu {
 
   protected read(): Registers {
     if (!this.started) return this.waiting.registers();
-    const { moment } = this;
+    const { moment, lateMoment: late } = this;
     if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
     const values = this.#read();
     const monitor = this.#hvm.monitor();
@@ -104,7 +104,7 @@ export class HvmVcpu extends XenVcpu {
       values,
       later: { names: ["cr8", "apic_base"], fetch: () => this.#lapicRegisters() },
       extended: () => this.extended(),
-      fresh: () => this.moment === moment,
+      fresh: () => this.lateMoment === late,
     });
     this.#snapshot = { moment, registers };
     return registers;
@@ -305,6 +305,7 @@ export class HvmVcpu extends XenVcpu {
     this.#server?.settle(this.index);
     this.#wake();
     this.writes++;
+    this.extendedWrites++;
   }
 
   /** RAX as it is in the vCPU now. */

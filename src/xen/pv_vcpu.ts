@@ -68,7 +68,7 @@ export class PvVcpu extends XenVcpu {
   }
 
   protected read(): Registers {
-    const { moment } = this;
+    const { moment, lateMoment: late } = this;
     if (this.#snapshot?.moment === moment) return this.#snapshot.registers;
     if (!this.started) return this.waiting.registers();
     const values = this.readContext().values();
@@ -79,7 +79,7 @@ export class PvVcpu extends XenVcpu {
     const registers = snapshot({
       values,
       extended: () => this.extended(),
-      fresh: () => this.moment === moment,
+      fresh: () => this.lateMoment === late,
       physicalOf: this.#pv.p2m.physicalOf,
     });
     this.#snapshot = { moment, registers };

@@ -36,6 +36,8 @@ export abstract class XenVcpu implements BackendVcpu {
   protected readonly context = new GuestContext();
   /** Grows with each register that is set. */
   protected writes = 0;
+  /** How often XSAVE state was set, or all of it replaced. */
+  protected extendedWrites = 0;
 
   constructor(index: number, parts: VcpuParts, pv: boolean) {
     this.index = index;
@@ -120,6 +122,7 @@ export abstract class XenVcpu implements BackendVcpu {
     const extended = checked.filter(([name]) => EXTENDED.has(name));
     this.write(checked.filter(([name]) => !EXTENDED.has(name)));
     if (extended.length === 0) return;
+    this.extendedWrites++;
     const state = this.parts.calls.getExtendedState(this.parts.domain, this.index);
     if (state.length < HEAD + xsave.XSAVE_MINIMUM) {
       this.#setLegacy(extended as [xsave.XsaveName, bigint][]);
@@ -157,6 +160,7 @@ export abstract class XenVcpu implements BackendVcpu {
     this.parts.runner.needLiving();
     this.parts.calls.setExtendedState(this.parts.domain, this.index, state);
     this.writes++;
+    this.extendedWrites++;
   }
 
   trapMsrs(indices: readonly number[]): void {
@@ -210,5 +214,13 @@ export abstract class XenVcpu implements BackendVcpu {
   /** A number that is the same as long as the vCPU has not moved and nothing of it was set: both only ever grow. */
   protected get moment(): number {
     return this.parts.runner.generation + this.writes;
+  }
+
+  /**
+   * One for what a snapshot reads late, FPU and vector registers among it: a debug register that is set as a breakpoint
+   * is removed leaves that as it is.
+   */
+  protected get lateMoment(): number {
+    return this.parts.runner.generation + this.extendedWrites;
   }
 }

@@ -109,8 +109,9 @@ export const BREAKPOINT_CASES: readonly Case[] = group("breakpoints", {
   "with once go after the first stop": async (c) => {
     await eachKind(c, async (vm, kind) => {
       await vm.breakpoints.add(LOOP_BODY, { kind, once: true });
-      await until(vm, "breakpoint");
+      const { registers } = await until(vm, "breakpoint");
       assert.deepEqual([...vm.breakpoints], []);
+      assert.equal(typeof registers.xcr0, "bigint", "what a stop tells of is not lost with its breakpoint");
       await ended(c, vm);
     });
   },
