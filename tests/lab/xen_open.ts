@@ -1,6 +1,6 @@
 /**
  * Guests of our own on Xen, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|devices|beside|cpus|left`.
+ * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|firmware|devices|beside|cpus|left`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
@@ -58,6 +58,9 @@ const WINDOW_HANDLER = hex("64a00600 a20240 fe060040 b020e620 cf");
 /** Line 3: in al, 0x2fa; out 0x2f8, '!'; out 0x2f9, 0; inc byte [0x4001]; end of interrupt; iret */
 const COM2_HANDLER = hex("bafa02ec baf802b021ee 42b000ee fe060140 b020e620 cf");
 
+/** COM1: '!'; cli; hlt */
+const PRINTING = hex("baf803 b021 ee faf4");
+
 /** Nothing here takes that long, unless it never comes. */
 const PATIENCE_MS = 120_000;
 
@@ -68,6 +71,7 @@ const PARTS: Record<string, () => Promise<void>> = {
   pvh,
   pv,
   hvm,
+  firmware: firmwareDisk,
   devices,
   beside,
   cpus,
@@ -254,6 +258,30 @@ async function hvm(): Promise<void> {
   assert.equal((await sector.vcpus[0].registers()).rip, 0x7c00n);
   assert.equal((await sector.step()).registers.rip, 0x7c01n);
   say("xen-hvm: a boot sector");
+}
+
+/** hvmloader, SeaBIOS and QEMU's disk. */
+async function firmwareDisk(): Promise<void> {
+  const disk = Deno.makeTempFileSync({ suffix: ".img" });
+  try {
+    Deno.writeFileSync(disk, sectorOf(PRINTING));
+    Deno.truncateSync(disk, 1 << 20);
+    await using vm = await open({ backend: "xen-hvm", memory: MiB(32), boot: firmware(SEABIOS, { disk }) });
+    const end = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.deepEqual([end.kind, end.rip, vm.console.text.trim()], ["halt", 0x7c08n, "!"]);
+    assert.deepEqual(await vm.memory.read(gpa(0x7c00n), PRINTING.length), PRINTING);
+    // Behind the HLT that it sleeps in: the boot sector once more, with a breakpoint in it now that it is loaded.
+    await vm.breakpoints.add(gva(0x7c05n));
+    await vm.vcpus[0].setRegisters({ rip: 0x7c00n });
+    const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+    assert.deepEqual([stop.kind, stop.rip], ["breakpoint", 0x7c05n]);
+    assert.equal((await vm.step()).rip, 0x7c06n);
+    assert.equal((await vm.continue({ timeoutMs: PATIENCE_MS })).kind, "halt");
+    assert.equal(vm.console.text.trim(), "!!");
+  } finally {
+    Deno.removeSync(disk);
+  }
+  say("xen-hvm: SeaBIOS boots a disk; a breakpoint in its boot sector, which runs once more");
 }
 
 /** What a killed hvsh leaves is found; what was kept is left alone. */
