@@ -8,6 +8,8 @@ import * as linux from "../src/abi/linux.ts";
 import { SlirpConfig } from "../src/abi/slirp.ts";
 import { TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ } from "../src/abi/tun.ts";
 import {
+  EVTCHNSTAT,
+  GTF,
   HVM_SAVE,
   ioreq,
   VM_EVENT,
@@ -196,6 +198,8 @@ Deno.test("Xen's structures and constants are those of libxen-dev's headers", as
       expression: "XENMEM_resource_ioreq_server_frame_ioreq(0)",
       ours: XEN.XENMEM_resource_ioreq_server_frame_ioreq0,
     },
+    ...Object.entries(EVTCHNSTAT).map(([name, ours]) => ({ expression: `EVTCHNSTAT_${name}`, ours })),
+    ...Object.entries(GTF).map(([name, ours]) => ({ expression: `GTF_${name}`, ours })),
     ...offsets("vm_event_request_t", event),
     { expression: "sizeof(vm_event_request_t)", ours: size },
     ...offsets("struct vm_event_sring", VM_EVENT_RING),

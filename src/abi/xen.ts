@@ -169,6 +169,15 @@ export const IOREQ_DF = 1 << 6;
 /** `struct evtchn_send`: the port an event is sent to. */
 export const evtchn_send = struct({ port: u32 });
 
+/** `struct evtchn_status`: one event channel of a domain; what `u` is depends on `status`. */
+export const evtchn_status = struct({ dom: u16, port: u32, status: u32, vcpu: u32, u: bytes(8) });
+
+/** `struct gnttab_query_size`: how many pages a domain's grant table has. */
+export const gnttab_query_size = struct({ dom: u16, nr_frames: u32, max_nr_frames: u32, status: u16 });
+
+/** `struct grant_entry_v1`: what a domain lets another do with one of its frames. */
+export const grant_entry_v1 = struct({ flags: u16, domid: u16, frame: u32 });
+
 /** `struct xen_domctl_vcpuextstate`: XSAVE state of a vCPU. `buffer` is the address of a buffer for hypercalls. */
 export const xen_domctl_vcpuextstate = struct({ vcpu: u32, xfeature_mask: u64, size: u64, buffer: u64 });
 
@@ -221,6 +230,8 @@ export const XEN = {
   SCHEDOP_yield: 0,
   XENMEM_resource_ioreq_server: 0,
   XENMEM_resource_ioreq_server_frame_ioreq0: 1,
+  XENMEM_resource_grant_table: 1,
+  XENMEM_resource_grant_table_id_shared: 0,
   STATE_IOREQ_NONE: 0,
   STATE_IOREQ_READY: 1,
   STATE_IOREQ_INPROCESS: 2,
@@ -229,6 +240,21 @@ export const XEN = {
   IOREQ_TYPE_PIO: 0,
   IOREQ_TYPE_COPY: 1,
   EVTCHNOP_send: 4,
+} as const;
+
+/** EVTCHNSTAT_*: what an event channel is. */
+export const EVTCHNSTAT = { closed: 0, unbound: 1, interdomain: 2, pirq: 3, virq: 4, ipi: 5 } as const;
+
+/** GTF_*: `flags` of a grant. Xen sets `reading` and `writing` while the frame is mapped. */
+export const GTF = {
+  type_mask: 3,
+  invalid: 0,
+  permit_access: 1,
+  accept_transfer: 2,
+  transitive: 3,
+  readonly: 4,
+  reading: 8,
+  writing: 16,
 } as const;
 
 /** HVM_SAVE_CODE and HVM_SAVE_LENGTH of the save records that hvsh looks at. */
@@ -251,6 +277,9 @@ export const XEN_STRUCTURES = {
   xen_domctl_getvcpuinfo,
   vm_event_debug,
   evtchn_send,
+  evtchn_status,
+  gnttab_query_size,
+  grant_entry_v1,
   xen_domctl_vcpuextstate,
   xen_domctl_vcpucontext,
 } as const;

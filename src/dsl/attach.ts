@@ -1,12 +1,20 @@
 /** Guests that others made. Apart from `open()`: what opens one is not loaded to attach to one. */
 import { InputError, UnsupportedError } from "../vm/errors.ts";
-import type { Domain } from "../xen/open.ts";
+import type { Domain, DomainDetails } from "../xen/open.ts";
 import { linkXen } from "../xen/ahead.ts";
 import { connectConsole } from "./hypervisor_console.ts";
 import { instructionLength } from "./instruction_length.ts";
 import type { GuestMachine } from "./machine.ts";
 
-export type { Domain, DomainKind, DomainState } from "../xen/open.ts";
+export type {
+  Domain,
+  DomainDetails,
+  DomainKind,
+  DomainState,
+  EventChannel,
+  Grant,
+  StoreEntry,
+} from "../xen/open.ts";
 
 /** What `attach` takes. */
 export type AttachOptions =
@@ -64,6 +72,26 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
  */
 export async function domains(): Promise<Domain[]> {
   return (await import("../xen/open.ts")).xenDomains();
+}
+
+/**
+ * Tells of one domain of this Xen host, by name or number, without stopping it: its folder in xenstore, its event
+ * channels, and the frames that it lets others use. dom0 may be asked of, too.
+ *
+ * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
+ * @throws {InputError} If there is no such domain; names those there are.
+ */
+export async function inspectDomain(domain: string | number): Promise<DomainDetails> {
+  return await (await import("../xen/open.ts")).inspectXen(domain);
+}
+
+/**
+ * The log of this host's hypervisor, as `xl dmesg` prints it.
+ *
+ * @throws {UnsupportedError} Where this is no Xen host; carries reason and remedy.
+ */
+export async function hypervisorLog(): Promise<string> {
+  return (await import("../xen/open.ts")).xenLog();
 }
 
 /**

@@ -133,10 +133,16 @@ export {
   type AttachOptions,
   cleanDomains,
   type Domain,
+  type DomainDetails,
   type DomainKind,
   domains,
   type DomainState,
+  type EventChannel,
+  type Grant,
+  hypervisorLog,
+  inspectDomain,
   repairDomains,
+  type StoreEntry,
 } from "./attach.ts";
 export { HostError, hosts, open, type OpenOptions } from "./open.ts";
 export { dealWithSignals } from "./signals.ts";

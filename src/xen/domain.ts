@@ -90,11 +90,22 @@ function records(control: Pick<XenControl, "listDomains">): DataView[] {
 }
 
 /**
- * The domain of a name or number.
+ * The domain of a name or number, to be stopped.
  *
  * @throws {InputError} If there is none, or it is dom0; names those there are.
  */
 export function findDomain(control: XenControl, store: XenStore, wanted: string | number): DomainRecord {
+  const found = anyDomain(control, store, wanted);
+  if (found.id === 0) {
+    throw new InputError("domain 0 runs this debugger and can't be stopped by it", {
+      remedy: "attach to one of its guests",
+    });
+  }
+  return found;
+}
+
+/** The domain of a name or number, to be looked at. @throws {InputError} If there is none; names those there are. */
+export function anyDomain(control: XenControl, store: XenStore, wanted: string | number): DomainRecord {
   const domains = listDomains(control, store);
   const number = typeof wanted === "number" ? wanted : /^\d+$/.test(wanted) ? Number(wanted) : undefined;
   const found = domains.find((d) => d.name === wanted) ?? domains.find((d) => d.id === number);
@@ -102,11 +113,6 @@ export function findDomain(control: XenControl, store: XenStore, wanted: string 
     const others = domains.filter((d) => d.id !== 0).map((d) => `${d.name} (${d.id})`);
     throw new InputError(`there is no domain ${wanted}`, {
       remedy: others.length === 0 ? "start one: xl create FILE" : `there is ${others.join(", ")}`,
-    });
-  }
-  if (found.id === 0) {
-    throw new InputError("domain 0 runs this debugger and can't be stopped by it", {
-      remedy: "attach to one of its guests",
     });
   }
   return found;

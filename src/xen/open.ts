@@ -10,11 +10,13 @@ import { capabilitiesOf } from "./capabilities.ts";
 import type { InstructionLength } from "./crossing.ts";
 import { type Domain, type DomainKind, listDomains, storeInDomain } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
+import type { DomainDetails } from "./details.ts";
 import { xenHost, xenKindHost } from "./hosts.ts";
 import { leftMarks, remove } from "./marks.ts";
 import { cleanDomains, NAME_PREFIX } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
+export type { DomainDetails, EventChannel, Grant, StoreEntry } from "./details.ts";
 export type { ToolstackKernel, XenGuest } from "./config.ts";
 export { type XenHost, xenHost, xenKindHost } from "./hosts.ts";
 
@@ -121,6 +123,17 @@ export function xenDomains(): Domain[] {
     state,
     cpuTime,
   }));
+}
+
+/**
+ * One domain with what xenstore and the hypervisor know of it: its folder, event channels, grants. It is not stopped.
+ *
+ * @throws {UnsupportedError} If Xen can't be used here.
+ * @throws {InputError} If there is no such domain.
+ */
+export async function inspectXen(domain: string | number): Promise<DomainDetails> {
+  needXen();
+  return (await import("./details.ts")).detailsOf(domain);
 }
 
 /** The hypervisor's log, as `xl dmesg` shows it. @throws {UnsupportedError} If Xen can't be used here. */

@@ -4,7 +4,7 @@
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
-import { attach, domains, gpa, type GuestMachine, gva } from "../../mod.ts";
+import { attach, domains, gpa, type GuestMachine, gva, hypervisorLog, inspectDomain } from "../../mod.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
 import { AttachedDomain } from "../../src/xen/attached.ts";
 import type { PvVcpu } from "../../src/xen/pv_vcpu.ts";
@@ -66,7 +66,13 @@ async function pvh(name: string): Promise<void> {
   assert.equal(listed?.kind, "pvh");
   assert.equal(listed.vcpus, 1);
   assert.equal(listed.memory >> 20, 16);
-  say("domains lists it");
+  const { store, channels, grants } = await inspectDomain(name);
+  assert.ok(store.some(({ path, value }) => path === "name" && value === name));
+  assert.ok(channels.some((channel) => "domain" in channel && channel.domain === 0), "its console's");
+  // xl seeds the table with the pages of xenstore and the console.
+  assert.ok(grants?.some(({ domain, access }) => domain === 0 && access === "write"));
+  assert.match(await hypervisorLog(), /^\(XEN\) /m);
+  say("domains lists it; its folder, channels and grants are told, and the hypervisor's log");
   {
     await using vm = await attach({ backend: "xen", domain: listed.id });
     const { rip, cr0, cs_attributes } = await vm.vcpus[0].registers();

@@ -1,6 +1,8 @@
 /** libxenctrl: domains, vCPUs' state, monitor rings, event channels of other domains. Every length is checked here. */
 
 import {
+  evtchn_status,
+  gnttab_query_size,
   HVM_SAVE,
   hvm_save_descriptor,
   vcpu_guest_context,
@@ -68,6 +70,11 @@ const CONTROL = {
   xc_hvm_param_set: { parameters: ["pointer", "u32", "u32", "u64"], result: "i32" },
   // int xc_readconsolering(xc_interface *, char *, unsigned int *pnr_chars, int clear, int incremental, uint32_t *pindex)
   xc_readconsolering: { parameters: ["pointer", "buffer", "buffer", "i32", "i32", "buffer"], result: "i32" },
+  // int xc_evtchn_status(xc_interface *, xc_evtchn_status_t *)
+  xc_evtchn_status: { parameters: ["pointer", "buffer"], result: "i32" },
+  // int xc_gnttab_query_size(xc_interface *, struct gnttab_query_size *); int xc_gnttab_get_version(.., uint32_t domid)
+  xc_gnttab_query_size: { parameters: ["pointer", "buffer"], result: "i32" },
+  xc_gnttab_get_version: { parameters: ["pointer", "u32"], result: "i32" },
 } as const;
 
 const GUEST = {
@@ -331,6 +338,29 @@ export class XenControl implements Disposable {
       this.#c.xc_readconsolering(this.#open, text, length, 0, 0, new Uint32Array(1)),
     );
     return new TextDecoder().decode(text.subarray(0, length[0]));
+  }
+
+  /** Fills `into`, `struct evtchn_status`, with a port of a domain's; false beyond the last one. @throws {HostError} */
+  channelStatus(domain: number, port: number, into: Uint8Array<ArrayBuffer>): boolean {
+    const call = "xc_evtchn_status";
+    sized(call, into, evtchn_status.size);
+    const view = new DataView(into.buffer, into.byteOffset);
+    view.setUint16(evtchn_status.offsets.dom, domain, true);
+    view.setUint32(evtchn_status.offsets.port, port, true);
+    const result = this.#c.xc_evtchn_status(this.#open, into);
+    if (result < 0 && errno() === ERRNO.EINVAL) return false;
+    check(call, result);
+    return true;
+  }
+
+  /** The version of a domain's grant table, and how many pages it has. @throws {HostError} */
+  grantTable(domain: number): { version: number; pages: number } {
+    const query = new Uint8Array(gnttab_query_size.size);
+    const view = new DataView(query.buffer);
+    view.setUint16(gnttab_query_size.offsets.dom, domain, true);
+    check("xc_gnttab_query_size", this.#c.xc_gnttab_query_size(this.#open, query));
+    const version = check("xc_gnttab_get_version", this.#c.xc_gnttab_get_version(this.#open, domain));
+    return { version, pages: view.getUint32(gnttab_query_size.offsets.nr_frames, true) };
   }
 
   /** Closes the handle; doing it twice is harmless. */

@@ -86,26 +86,37 @@ export class ForeignMemory implements Disposable {
    * @param server The device model's number.
    * @throws {HostError} If Xen refuses.
    */
-  mapRequests(domain: number, server: number): RequestPage {
+  mapRequests(domain: number, server: number): SharedPages {
+    const { XENMEM_resource_ioreq_server: type, XENMEM_resource_ioreq_server_frame_ioreq0: frame } = XEN;
+    return this.#mapResource(domain, { type, id: server, frame, pages: 1, access: READ_WRITE });
+  }
+
+  /** Maps the first `pages` pages of a domain's grant table, for reading. @throws {HostError} If Xen refuses. */
+  mapGrants(domain: number, pages: number): SharedPages {
+    const { XENMEM_resource_grant_table: type, XENMEM_resource_grant_table_id_shared: id } = XEN;
+    return this.#mapResource(domain, { type, id, frame: 0, pages, access: READ });
+  }
+
+  #mapResource(domain: number, what: Resource): SharedPages {
     if (this.#handle === null) throw new RangeError("This handle of libxenforeignmemory is closed.");
     const address = new BigUint64Array(1);
-    const { XENMEM_resource_ioreq_server: type, XENMEM_resource_ioreq_server_frame_ioreq0: frame } = XEN;
     const resource = this.#f.xenforeignmemory_map_resource(
       this.#handle,
       domain,
-      type,
-      server,
-      BigInt(frame),
-      1n,
+      what.type,
+      what.id,
+      BigInt(what.frame),
+      BigInt(what.pages),
       address,
-      READ_WRITE,
+      what.access,
       0,
     );
     const failed = errno();
     if (resource === null) throw new HostError("xenforeignmemory_map_resource", failed);
     const handle = this.#handle;
-    return new RequestPage(
+    return new SharedPages(
       address[0],
+      what.pages,
       () => this.#f.xenforeignmemory_unmap_resource(this.#handle ?? handle, resource),
     );
   }
@@ -119,19 +130,28 @@ export class ForeignMemory implements Disposable {
   }
 }
 
-/** A page that Xen shares with a device model; not to be looked at after it is disposed of. */
-export class RequestPage implements Disposable {
-  /** The page, live. */
+/** What of a domain is mapped: XENMEM_resource_*, and which of it. */
+interface Resource {
+  readonly type: number;
+  readonly id: number;
+  readonly frame: number;
+  readonly pages: number;
+  readonly access: typeof READ | typeof READ_WRITE;
+}
+
+/** Pages that Xen shares with others; not to be looked at after they are disposed of. */
+export class SharedPages implements Disposable {
+  /** The pages, live. */
   readonly view: DataView<ArrayBuffer>;
   readonly #unmap: () => void;
   #mapped = true;
 
-  /** Made by `ForeignMemory.mapRequests`. */
-  constructor(address: bigint, unmap: () => void) {
-    // SAFETY: the library has mapped one page there, which is this object's until `dispose`, where the buffer is detached
-    // first.
+  /** Made by `ForeignMemory.mapRequests` and `mapGrants`. */
+  constructor(address: bigint, pages: number, unmap: () => void) {
+    // SAFETY: the library has mapped that many pages there, which are this object's until `dispose`, where the buffer is
+    // detached first.
     const pointer = Deno.UnsafePointer.create(address)!;
-    this.view = new DataView(Deno.UnsafePointerView.getArrayBuffer(pointer, PAGE) as ArrayBuffer);
+    this.view = new DataView(Deno.UnsafePointerView.getArrayBuffer(pointer, pages * PAGE) as ArrayBuffer);
     this.#unmap = unmap;
   }
 

@@ -1,10 +1,8 @@
-/** attach, detach and domains: guests that others made. */
-import type { Domain } from "../../dsl/mod.ts";
-import { attach as attachTo, cleanDomains, domains as listDomains, repairDomains } from "../../dsl/attach.ts";
+/** attach and detach: guests that others made. */
+import { attach as attachTo } from "../../dsl/attach.ts";
 import { InputError } from "../../dsl/nouns.ts";
 import type { Answer } from "../command.ts";
 import { position, showsContext } from "../render/place.ts";
-import { size, table } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { guest, registersOf } from "./selected.ts";
 
@@ -52,36 +50,4 @@ export async function detach(session: Session): Promise<Answer> {
   await vm.close();
   session.vm = undefined;
   return { text: `Detached from the guest on ${backend}.\n`, data: { backend } };
-}
-
-/** `domains [clean]`: the domains of this Xen host; destroys or puts right what a killed hvsh left. */
-export async function domains(session: Session, rest: string): Promise<Answer> {
-  if (rest === "clean") {
-    const names = await cleanDomains();
-    const repaired = await repairDomains();
-    const lines = [
-      ...(names.length > 0 ? [`Destroyed ${names.join(", ")}.`] : []),
-      ...repaired.map((sentence) => `${sentence}.`),
-    ];
-    const text = lines.length === 0 ? "No hvsh left any." : lines.join("\n");
-    return { text: `${text}\n`, data: { destroyed: names, repaired } };
-  }
-  if (rest !== "") {
-    throw new InputError(`domains does not know "${rest}"`, { remedy: "domains, domains clean" });
-  }
-  const list = await listDomains();
-  return { text: domainTable(list, session), data: list };
-}
-
-function domainTable(list: readonly Domain[], session: Session): string {
-  const rows = list.map((d) => [
-    String(d.id),
-    session.style.symbol(d.name === "" ? "-" : d.name),
-    d.kind,
-    `${d.vcpus} vCPU${d.vcpus === 1 ? "" : "s"}`,
-    size(BigInt(d.memory)),
-    d.state,
-    `${(Number(d.cpuTime) / 1e9).toFixed(1)} s`,
-  ]);
-  return table(rows, session.width);
 }

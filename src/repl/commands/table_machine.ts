@@ -386,10 +386,12 @@ export const MACHINE: readonly Command[] = [
   {
     names: ["domains"],
     group: "guest",
-    summary: "lists the domains of this Xen host, or takes away what a killed hvsh left",
-    usage: ["domains", "domains clean"],
+    summary: "lists the domains of this Xen host, tells of one, or takes away what a killed hvsh left",
+    usage: ["domains", "domains show NAME|ID", "domains log [LINES]", "domains clean"],
+    details:
+      "show: xenstore's folder of the domain, its event channels and grants; log is the hypervisor's (xl dmesg).",
     needsGuest: false,
-    run: async (s, { rest }) => (await import("./attach.ts")).domains(s, rest),
+    run: async (s, { rest }) => (await import("./domains.ts")).domains(s, rest),
   },
   {
     names: ["boot"],

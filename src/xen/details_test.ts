@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { EVTCHNSTAT, GTF } from "../abi/xen.ts";
+import { decodeChannel, decodeGrants, storeOf } from "./details.ts";
+
+Deno.test("details: xenstore's folder is told with all below it; folders without a value are not", () => {
+  const tree: Record<string, string | undefined> = {
+    "/local/domain/7/name": "web1",
+    "/local/domain/7/console": "",
+    "/local/domain/7/console/tty": "/dev/pts/1",
+    "/local/domain/7/console/type": "xenconsoled",
+    // Its neighbour's.
+    "/local/domain/70/name": "other",
+  };
+  const store = {
+    read: (path: string) => tree[path],
+    list: (path: string) =>
+      Object.keys(tree).filter((key) => key.startsWith(`${path}/`))
+        .map((key) => key.slice(path.length + 1)).filter((name) => !name.includes("/")),
+  };
+  assert.deepEqual(storeOf(store, "/local/domain/7"), [
+    { path: "console/tty", value: "/dev/pts/1" },
+    { path: "console/type", value: "xenconsoled" },
+    { path: "name", value: "web1" },
+  ]);
+});
+
+Deno.test("details: a folder that never ends is told of in part", () => {
+  const endless = { read: () => "x", list: () => ["a", "b"] };
+  assert.equal(storeOf(endless, "/local/domain/7").length, 10_000);
+});
+
+Deno.test("details: each kind of event channel", () => {
+  const status = (kind: number, ...u: number[]) => {
+    const view = new DataView(new ArrayBuffer(24));
+    [9, kind, 1].forEach((word, i) => view.setUint32(4 + 4 * i, word, true));
+    u.forEach((word, i) => view.setUint32(16 + 4 * i, word, true));
+    return decodeChannel(view);
+  };
+  const common = { port: 9, vcpu: 1 };
+  assert.equal(status(EVTCHNSTAT.closed), undefined);
+  assert.deepEqual(status(EVTCHNSTAT.unbound, 3), { ...common, kind: "unbound", domain: 3 });
+  assert.deepEqual(status(EVTCHNSTAT.interdomain, 3, 44), {
+    ...common,
+    ...{ kind: "interdomain", domain: 3, remotePort: 44 },
+  });
+  assert.deepEqual(status(EVTCHNSTAT.pirq, 5), { ...common, kind: "pirq", line: 5 });
+  assert.deepEqual(status(EVTCHNSTAT.virq, 2), { ...common, kind: "virq", line: 2 });
+  assert.deepEqual(status(EVTCHNSTAT.ipi), { ...common, kind: "ipi" });
+});
+
+Deno.test("details: grants that are in use, and what for", () => {
+  const view = new DataView(new ArrayBuffer(4096));
+  const entry = (reference: number, flags: number, domain: number, frame: number) => {
+    view.setUint16(reference * 8, flags, true);
+    view.setUint16(reference * 8 + 2, domain, true);
+    view.setUint32(reference * 8 + 4, frame, true);
+  };
+  entry(0, GTF.permit_access | GTF.reading | GTF.writing, 0, 0xfefff);
+  entry(1, GTF.invalid, 5, 0x1234);
+  entry(8, GTF.permit_access | GTF.readonly, 5, 0x77);
+  entry(511, GTF.accept_transfer | GTF.reading, 6, 0x88);
+  assert.deepEqual(decodeGrants(view), [
+    { reference: 0, domain: 0, frame: 0xfefffn, access: "write", mapped: true },
+    { reference: 8, domain: 5, frame: 0x77n, access: "read", mapped: false },
+    { reference: 511, domain: 6, frame: 0x88n, access: "transfer", mapped: false },
+  ]);
+});
