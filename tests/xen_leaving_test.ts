@@ -20,3 +20,18 @@ for (const part of ["pvh", "pv", "own", "journal"]) {
     },
   });
 }
+
+Deno.test({
+  name: "xen: Ctrl-C while a domain is made, attached to and worked on leaves it as it was, or nothing of it",
+  ignore: xen.ignore,
+  fn: async () => {
+    const lab = await xen.get();
+    const program = ["deno", "run", "--quiet", "-A", "--no-check", "tests/lab/xen_interrupted.ts"];
+    const { stdout, stderr, code } = await lab.output(program, {
+      cwd: new URL("..", import.meta.url).pathname,
+      timeoutMs: 600_000,
+    });
+    assert.equal(code, 0, `${stdout}${stderr}`);
+    assert.equal(stdout.trim().split("\n").at(-1), "ok all of it", stdout);
+  },
+});

@@ -147,6 +147,8 @@ export class AttachedDomain implements Backend {
       }),
     });
     this.memory = new XenMemory(frames, kind.map, runner, marks);
+    // Before it is paused: a signal that comes now is answered once all of this is there.
+    cleanup.defer(closeAtEnd(() => this.close()));
     runner.hold();
     // What `xl create -p` paused is paused by us from now on.
     if (how.adopt) control.unpause(id);
@@ -194,7 +196,6 @@ export class AttachedDomain implements Backend {
     this.capabilities = how.capabilities(found.kind);
     const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
-    cleanup.defer(closeAtEnd(() => this.close()));
     this.#resources = cleanup.move();
   }
 

@@ -7,6 +7,7 @@ import { AttachedDomain, terminalPath } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts";
 import type { InstructionLength } from "./crossing.ts";
+import { closeAtEnd } from "./leaving.ts";
 import { findDomain, storeInDomain } from "./domain.ts";
 import { Spares } from "./spares.ts";
 import { LOAD_ADDRESS, pvhElf } from "./tiny_guest.ts";
@@ -41,11 +42,19 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
   const blank = kind !== "pv" && guest.kernel === undefined && guest.firmware === undefined;
   const spare = blank ? spares.take(kind, memory, cpus) : undefined;
   const name = spare?.name ?? `${NAME_PREFIX}${Deno.pid}-${++count}`;
+  // A signal that comes while xl is at work finds somebody who ends the domain.
+  let letGo = () => {};
   if (spare === undefined) {
     const whole: XenGuest = !blank
       ? guest
       : { ...guest, ...(kind === "pvh" ? { kernel: { image: NOTHING } } : { loader: NOTHING }) };
-    createPaused(name, configLines(whole), configFiles(whole));
+    letGo = closeAtEnd(() => destroy(name));
+    try {
+      createPaused(name, configLines(whole), configFiles(whole));
+    } catch (error) {
+      letGo();
+      throw error;
+    }
   }
   // Xen's toolstack tells a kernel that it loads what there is, and QEMU is the device model of an HVM guest.
   const devices = kind === "pv" ? undefined : kind === "pvh" && blank ? "everything" : "claimed";
@@ -81,6 +90,8 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
     if (domain === undefined) destroy(name);
     else domain.close();
     throw error;
+  } finally {
+    letGo();
   }
 }
 

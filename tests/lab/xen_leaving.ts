@@ -30,7 +30,8 @@ const MIDDLES = {
 type Middle = keyof typeof MIDDLES;
 
 const say = (what: string) => console.log(`ok ${what}`);
-const journals = () => {
+/** What is written down of domains that are attached to. */
+export const journals = () => {
   try {
     return [...Deno.readDirSync(JOURNALS)].map(({ name }) => name);
   } catch (error) {
@@ -73,13 +74,18 @@ async function end(name: string, at: readonly bigint[], kind: string, middle: Mi
   );
 }
 
-async function program(body: string, signal: Deno.Signal): Promise<void> {
+/** Runs `body` in a process that `signal` ends: sent as soon as it says "ready", if it is not ended by it before. */
+export async function program(
+  body: string,
+  signal: Deno.Signal,
+  env: Record<string, string> = {},
+): Promise<void> {
   const source = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
   // Not all of the library: in a lab each of these programs takes its time to start.
   const text = `import { attach } from ${source("dsl/attach.ts")};
     import { open } from ${source("dsl/open.ts")};
     import { flat } from ${source("dsl/boot.ts")};
-    import { gva } from ${source("vm/address.ts")};
+    import { gpa, gva } from ${source("vm/address.ts")};
     const assert = (held) => { if (!held) throw new Error("it did not hold"); };
     let never = false;
     const endless = (what) => void (async () => { for (;;) await what(); })();
@@ -89,6 +95,7 @@ async function program(body: string, signal: Deno.Signal): Promise<void> {
     console.log("ready");`;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "-A", "--no-check", `data:application/typescript,${encodeURIComponent(text)}`],
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
