@@ -6,7 +6,7 @@ const xen = sharedLab("xen");
 
 Deno.test({
   name:
-    "xen: no xenstored, another listener, domains that end or are ended, and frames that are no memory are told of",
+    "xen: no xenstored, another listener, domains that end or are ended, frames that are no memory, no room for the stub and devices that throw are told of",
   ignore: xen.ignore,
   fn: async () => {
     const lab = await xen.get();

@@ -43,7 +43,13 @@ export function toldCapabilities(kind: DomainKind, devices?: DeviceClaims, reset
     ["watchpoint-page", no("hvsh does not use Xen's memory events", "use a watchpoint by stepping")],
     ["breakpoint-hlt", no("HLT does not leave a domain for the debugger", "use another kind")],
     ["breakpoint-out", no("ports of this domain do not come to hvsh", "use another kind")],
-    ["step-beside", no("a domain's other vCPUs are paused for a step", "use the kvm backend")],
+    [
+      "step-beside",
+      no(
+        "a domain goes on as a whole: its other vCPUs run during a step, and stand after it",
+        "use the kvm backend",
+      ),
+    ],
     ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
     ["a20", no("a domain's memory does not wrap: its map is Xen's", "use the kvm backend")],
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],

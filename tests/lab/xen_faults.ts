@@ -1,22 +1,34 @@
 /**
  * What goes wrong around a debugger of Xen's domains, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_faults.ts [store|listener|ends|frames ...]`.
+ * `deno run -A --no-check tests/lab/xen_faults.ts [store|listener|ends|frames|room|device ...]`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
-import { attach, domains, gpa, gva, open } from "../../mod.ts";
+import { attach, domains, flat, gpa, gva, inspectDomain, open } from "../../mod.ts";
 import { EventChannels } from "../../src/host/xen/event_channels.ts";
 import type { HostError } from "../../src/host/error.ts";
 import { XenControl } from "../../src/host/xen/control.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
 import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
-import { LOOP, pvhImage, runs, STORE, withDomain } from "./xen_attach.ts";
+import {
+  IMAGE,
+  LOOP,
+  pvhImage,
+  runs,
+  STORE,
+  symbol,
+  traces,
+  untilItLoops,
+  withDomain,
+} from "./xen_attach.ts";
 
 /** In a mount namespace of its own this program finds a socket there that nobody listens at. */
 const STORE_FOLDER = "/run/xenstored";
 const INSIDE = "inside";
 /** UD2, without a handler: the triple fault of a PVH guest. */
 const DIES = [0x0f, 0x0b];
+const INT3 = 0xcc;
+const NOP = 0x90;
 const PATIENCE = { timeoutMs: 120_000 };
 
 const say = (what: string) => console.log(`ok ${what}`);
@@ -57,6 +69,12 @@ const PARTS: Record<string, () => Promise<void> | void> = {
     await destroyed();
   },
   frames: () => withDomain("fault-frames", counting(), frames),
+  room: () =>
+    withDomain("fault-room", ['type="pv"', `kernel="${fullImage()}"`, "memory=16", "vcpus=1"], room),
+  device: async () => {
+    await alone();
+    await withDomain("fault-device", counting(), beside);
+  },
 };
 
 if (import.meta.main) {
@@ -218,7 +236,135 @@ async function frames(name: string): Promise<void> {
     await assert.rejects(vm.memory.read(gpa(address), 4), nothing, address.toString(16));
     await assert.rejects(vm.memory.write(gpa(address), Uint8Array.of(1)), nothing, address.toString(16));
   }
+  // Those of xenstore and the console, which dom0 has mapped, are memory of the guest's as any other.
+  const granted = (await inspectDomain(name)).grants?.find(({ domain }) => domain === 0);
+  assert.ok(granted !== undefined);
+  const page = gpa(granted.frame << 12n);
+  const words = await vm.memory.read(page, 4096);
+  await vm.memory.write(page, words);
+  assert.deepEqual(await vm.memory.read(page, 4096), words);
   const found = await vm.memory.search(Uint8Array.from(LOOP), { from: gpa(0n), to: gpa(16n << 20n) });
   assert.ok(found.some((at) => at + 0n === BigInt(ENTRY)), `${found}`);
-  say("frames that were ballooned away, MMIO, and beyond all memory are faults; a search goes past them");
+  say(
+    "frames that were ballooned away, MMIO, and beyond all memory are faults; a search goes past them; a granted one is memory",
+  );
+}
+
+/** The fixture without a byte of padding. */
+function fullImage(): string {
+  const image = Deno.readFileSync(IMAGE);
+  for (let at = 0, run = 0; at <= image.length; at++) {
+    if (image[at] === INT3) run++;
+    else {
+      if (run >= 32) image.fill(NOP, at - run, at);
+      run = 0;
+    }
+  }
+  const path = Deno.makeTempFileSync();
+  Deno.writeFileSync(path, image);
+  return path;
+}
+
+/** A PV kernel that the stub finds no room in, and machine frames that are another's. */
+async function room(name: string): Promise<void> {
+  xl("unpause", name);
+  await untilItLoops(name);
+  const before = traces(name);
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    vm.symbols.add("pv", Deno.readFileSync(IMAGE));
+    const none = /its kernel has no 62 bytes of padding \(INT3\) near 0x[0-9a-f]+ for the stop stub/;
+    const stop = await vm.step();
+    assert.ok(stop.kind === "fault" && none.test(`${stop.error}`), stop.kind);
+    await assert.rejects(vm.breakpoints.add(symbol(vm, "body")), none);
+    assert.deepEqual([...vm.breakpoints], []);
+    // Without a stop it runs all the same.
+    assert.equal((await vm.continue({ timeoutMs: 100 })).kind, "timeout");
+    say(`a PV kernel without room for the stub: ${(stop.error as Error).message}`);
+    const xens = gpa((1n << 56n) + 0x1000n);
+    await assert.rejects(vm.memory.read(xens, 4), /machine address 0x1000 is not this domain's memory/);
+    await assert.rejects(
+      vm.memory.write(xens, Uint8Array.of(1)),
+      /machine address 0x1000 is not this domain's/,
+    );
+    say("machine frames of another's are told of");
+  }
+  assert.equal(traces(name), before);
+  await using vm = await attach({ backend: "xen", domain: name });
+  const { rax } = await vm.vcpus[0].registers();
+  await vm.continue({ timeoutMs: 300 });
+  assert.notEqual((await vm.vcpus[0].registers()).rax, rax);
+  say("and it goes on, as it was");
+}
+
+/** A device that throws for a while. */
+function broken() {
+  const device = {
+    name: "broken",
+    ports: { start: 0x777, length: 1 },
+    works: false,
+    written: [] as number[],
+    read: () => {},
+    write: (_offset: number, [value]: Uint8Array) => {
+      if (!device.works) throw new RangeError("out of order");
+      device.written.push(value);
+    },
+  };
+  return device;
+}
+
+/** It stops the machine, as often as it is come to, and its instruction is not lost. */
+async function outOfOrder(vm: Attached, device: ReturnType<typeof broken>): Promise<void> {
+  for (let times = 0; times < 2; times++) {
+    const stop = await vm.continue(PATIENCE);
+    assert.ok(stop.kind === "fault", stop.kind);
+    assert.match(`${stop.reason} ${stop.error}`, /broken.*out of order/s);
+  }
+  device.works = true;
+  assert.equal((await vm.continue({ timeoutMs: 500 })).kind, "timeout");
+  assert.ok(device.written.length > 1);
+}
+
+/** The device model of a PVH guest is hvsh alone. */
+async function alone(): Promise<void> {
+  const device = broken();
+  const name = await (async () => {
+    // mov edx, 0x777; 1: out dx, al; jmp 1b
+    const boot = flat(Uint8Array.of(0xba, 0x77, 0x07, 0, 0, 0xee, 0xeb, 0xfd), {
+      at: 0x1000,
+      mode: "protected",
+    });
+    await using vm = await open({ backend: "xen-pvh", memory: 16 << 20, boot, devices: [device] });
+    await outOfOrder(vm, device);
+    return (await domains()).find(({ name }) => name.startsWith(`hvsh-${Deno.pid}-`))!.name;
+  })();
+  assert.equal((await domains()).find((domain) => domain.name === name), undefined);
+  say(
+    "a device that throws, in a guest of hvsh's own, stops it with its error; the guest is ended with its machine",
+  );
+}
+
+/** One in a guest of others, which goes on without it. */
+async function beside(name: string): Promise<void> {
+  xl("unpause", name);
+  const channels = async () => (await inspectDomain(name)).channels.length;
+  const before = await channels();
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    const device = broken();
+    const card = await vm.devices.add(device);
+    const kept = await vm.memory.read(gpa(ENTRY), LOOP.length);
+    // mov dx, 0x777; out dx, al; jmp back
+    await vm.memory.write(gpa(ENTRY), Uint8Array.of(0x66, 0xba, 0x77, 0x07, 0xee, 0xeb, 0xfd));
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+    await outOfOrder(vm, device);
+    device.works = false;
+    assert.equal((await vm.continue(PATIENCE)).kind, "fault");
+    await card.remove();
+    await vm.memory.write(gpa(ENTRY), kept);
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+  }
+  await runs(name);
+  assert.equal(await channels(), before);
+  say("a device that throws, in a guest of others, stops it with its error; the guest goes on without it");
 }
