@@ -49,7 +49,9 @@ export interface Grant {
 
 /** A domain, and what is known of it. */
 export interface DomainDetails extends Domain {
+  /** Its folder in xenstore, /local/domain/ID, with all below it. */
   readonly store: readonly StoreEntry[];
+  /** Those that are not closed, by port. */
   readonly channels: readonly EventChannel[];
   /** Undefined where they can't be read: dom0's own, and tables of version 2, which Linux takes for 16 TiB and more. */
   readonly grants: readonly Grant[] | undefined;
