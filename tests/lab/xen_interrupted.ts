@@ -27,6 +27,7 @@ const WORK = {
   "devices that come and go": `endless(async () => {
     await vm.devices.add({ name: "here", ports: { start: 0x777, length: 1 }, read: () => {}, write: () => {} })
       .then((device) => device.remove());
+    await new Promise((resolve) => setTimeout(resolve));
   });`,
 };
 
