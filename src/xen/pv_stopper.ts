@@ -13,6 +13,7 @@ import type { QuickSteps, StopStrategy, VcpuEvent } from "./strategy.ts";
 import type { Left, Marks } from "./marks.ts";
 import { MASK_EVENTS, type Trap } from "./trap_table.ts";
 import { findRoom, FRAME, FRAME_SIZE, FRAMED, PLACE, SELECTORS, STUB_SIZE, stubCode } from "./stub.ts";
+import { readFlags } from "./domain.ts";
 import { connectPort } from "./stub_port.ts";
 
 const TF = 1n << 8n;
@@ -111,6 +112,7 @@ export class PvStopper implements StopStrategy {
     const port = connectPort({
       domain: parts.domain,
       uuid: parts.uuid,
+      exists: (domain) => readFlags(parts.control, domain) !== undefined,
       allocate: () => parts.control.allocateUnbound(parts.domain),
       bind: (guest) => this.#channels.bind(parts.domain, guest),
     });

@@ -12,6 +12,8 @@ const FOLDER = "/run/hvsh-ports";
 export interface PortParts {
   readonly domain: number;
   readonly uuid: string;
+  /** Whether there is a domain of a number. */
+  exists(domain: number): boolean;
   /** A new port of the domain's that dom0 may bind to. */
   allocate(): number;
   /** Binds to a port of the domain's; gives ours. @throws {HostError} If it is not there, or not for dom0, or taken. */
@@ -20,7 +22,7 @@ export interface PortParts {
 
 /** Binds to the port that the domain has for this already, or to a new one. @throws {HostError} */
 export function connectPort(parts: PortParts, folder: string = FOLDER): { guest: number; ours: number } {
-  const { domain, uuid, allocate, bind } = parts;
+  const { domain, uuid, exists, allocate, bind } = parts;
   const path = `${folder}/${domain}`;
   const before = readPort(path, uuid);
   if (before !== undefined) {
@@ -35,6 +37,10 @@ export function connectPort(parts: PortParts, folder: string = FOLDER): { guest:
   const ours = bind(guest);
   try {
     Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // What was written down of domains that are no more is of use to nobody.
+    for (const { name } of Deno.readDirSync(folder)) {
+      if (/^\d+$/.test(name) && !exists(Number(name))) Deno.removeSync(`${folder}/${name}`);
+    }
     Deno.writeTextFileSync(path, JSON.stringify({ uuid, port: guest }), { mode: 0o600 });
   } catch (error) {
     // Then the next one takes a new port.
