@@ -139,6 +139,18 @@ export const vm_event_debug = struct({
   _pad: bytes(3),
 });
 
+/** `struct vm_event_write_ctrlreg`, of a write to a control register: `index` is a VM_EVENT_X86_*. */
+export const vm_event_write_ctrlreg = struct({ index: u32, _pad: u32, new_value: u64, old_value: u64 });
+
+/** `struct vm_event_mov_to_msr`, of WRMSR. */
+export const vm_event_mov_to_msr = struct({ msr: u64, new_value: u64, old_value: u64 });
+
+/** `struct vm_event_desc_access`, of an access to a descriptor table's register: `descriptor` is a VM_EVENT_DESC_*. */
+export const vm_event_desc_access = struct({ arch: bytes(16), descriptor: u8, is_write: u8, _pad: bytes(6) });
+
+/** `struct vm_event_cpuid`. */
+export const vm_event_cpuid = struct({ insn_length: u32, leaf: u32, subleaf: u32, _pad: u32 });
+
 /** The page that a vm_event ring is (DEFINE_RING_TYPES of xen/io/ring.h): indices, then slots at `ring`. */
 export const VM_EVENT_RING = { req_prod: 0, req_event: 4, rsp_prod: 8, rsp_event: 12, ring: 64 } as const;
 
@@ -215,10 +227,29 @@ export const XEN = {
   SHUTDOWN_soft_reset: 5,
   VM_EVENT_INTERFACE_VERSION: 7,
   VM_EVENT_FLAG_VCPU_PAUSED: 1,
+  VM_EVENT_FLAG_EMULATE: 4,
   VM_EVENT_FLAG_SET_REGISTERS: 0x100,
+  VM_EVENT_REASON_WRITE_CTRLREG: 4,
+  VM_EVENT_REASON_MOV_TO_MSR: 5,
   VM_EVENT_REASON_SOFTWARE_BREAKPOINT: 6,
   VM_EVENT_REASON_SINGLESTEP: 7,
+  VM_EVENT_REASON_GUEST_REQUEST: 8,
   VM_EVENT_REASON_DEBUG_EXCEPTION: 9,
+  VM_EVENT_REASON_CPUID: 10,
+  VM_EVENT_REASON_DESCRIPTOR_ACCESS: 13,
+  VM_EVENT_X86_CR0: 0,
+  VM_EVENT_X86_CR3: 1,
+  VM_EVENT_X86_CR4: 2,
+  VM_EVENT_X86_XCR0: 3,
+  VM_EVENT_DESC_IDTR: 1,
+  VM_EVENT_DESC_GDTR: 2,
+  VM_EVENT_DESC_LDTR: 3,
+  VM_EVENT_DESC_TR: 4,
+  XEN_DOMCTL_MONITOR_EVENT_WRITE_CTRLREG: 0,
+  XEN_DOMCTL_MONITOR_EVENT_MOV_TO_MSR: 1,
+  XEN_DOMCTL_MONITOR_EVENT_GUEST_REQUEST: 4,
+  XEN_DOMCTL_MONITOR_EVENT_CPUID: 6,
+  XEN_DOMCTL_MONITOR_EVENT_DESC_ACCESS: 9,
   VGCF_I387_VALID: 1,
   VGCF_in_kernel: 4,
   VGCF_online: 32,
@@ -276,6 +307,10 @@ export const XEN_STRUCTURES = {
   hvm_hw_lapic,
   xen_domctl_getvcpuinfo,
   vm_event_debug,
+  vm_event_write_ctrlreg,
+  vm_event_mov_to_msr,
+  vm_event_desc_access,
+  vm_event_cpuid,
   evtchn_send,
   evtchn_status,
   gnttab_query_size,

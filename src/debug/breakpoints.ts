@@ -1,9 +1,16 @@
 import { type Gpa, type Gva, spaceOf } from "../vm/address.ts";
-import type { Backend, BackendVcpu } from "../vm/backend.ts";
-import type { AccessBreakOptions, Breakpoint, BreakpointOptions, Breakpoints } from "../vm/breakpoint.ts";
-import { need } from "../vm/capabilities.ts";
+import type { Backend, BackendVcpu, MaybePromise } from "../vm/backend.ts";
+import type {
+  AccessBreakOptions,
+  AccessSpace,
+  Breakpoint,
+  BreakpointOptions,
+  Breakpoints,
+} from "../vm/breakpoint.ts";
+import { can, need } from "../vm/capabilities.ts";
 import { checkAddress, checkChoice, checkOptions } from "../vm/check.ts";
-import { InputError } from "../vm/errors.ts";
+import { InputError, UnsupportedError } from "../vm/errors.ts";
+import { DESCRIPTOR_REGISTERS, XCR0 } from "../vm/exit.ts";
 import type { ReadPhysical } from "../x86/paging.ts";
 import { ManagedBreakpoint, type Means, type Place } from "./breakpoint.ts";
 import { type Choice, choose } from "./choose.ts";
@@ -48,6 +55,8 @@ export class BreakpointSet implements Breakpoints {
   /** Told of each new break on a port or an access by MMIO, before it is there. */
   onWatch: WatchListener = () => {};
   readonly #parts: BreakpointParts;
+  /** Breaks on accesses that are enabled. */
+  readonly #asked = new Set<ManagedBreakpoint>();
   #next = 1;
   #nextInternal = -1;
 
@@ -76,21 +85,30 @@ export class BreakpointSet implements Breakpoints {
     this.#parts.open();
     checkOptions("breakpoints.onAccess()", options, ACCESS_OPTIONS);
     const { space } = options;
-    checkChoice("space", space ?? "(left out)", ["port", "mmio", "msr"]);
+    checkChoice("space", space ?? "(left out)", Object.keys(LIMITS));
     checkChoice("direction", options.direction, ["read", "write"]);
     const start = whole("start", options.start);
     const size = whole("length", options.length ?? 1);
-    const limit = space === "port" ? 1n << 16n : space === "msr" ? 1n << 32n : 1n << 52n;
+    const limit = LIMITS[space];
     if (start < 0n || size < 1n || start + size > limit) {
       throw new InputError(
         `${space} 0x${start.toString(16)}+${size} does not fit 0..0x${limit.toString(16)}`,
         { remedy: "give a start inside and a length of at least 1" },
       );
     }
-    need(this.#parts.backend.capabilities, space === "msr" ? "msr-exits" : "devices");
+    const ask = this.#asking(space, options.direction);
     const access = options.direction === "write" ? "write" : "access";
     const place: Place = { address: start, space, access, size };
-    const means = new CountedMeans("exit", () => space === "msr" ? this.#trapMsrs() : undefined);
+    const means = new CountedMeans("exit", async (by) => {
+      if (by > 0) this.#asked.add(breakpoint);
+      else this.#asked.delete(breakpoint);
+      try {
+        await ask();
+      } catch (error) {
+        if (by > 0) this.#asked.delete(breakpoint);
+        throw error;
+      }
+    });
     const breakpoint: ManagedBreakpoint = new ManagedBreakpoint(
       this.#next++,
       place,
@@ -101,7 +119,7 @@ export class BreakpointSet implements Breakpoints {
         this.accesses.delete(gone);
       },
     );
-    if (space !== "msr") this.onWatch(space, start, start + size);
+    if (space === "port" || space === "mmio") this.onWatch(space, start, start + size);
     this.accesses.add(breakpoint);
     try {
       await breakpoint.enable(true);
@@ -174,16 +192,63 @@ export class BreakpointSet implements Breakpoints {
     }
   }
 
+  /**
+   * What is to be done so that accesses of a space come here, whenever those that are broken on have changed.
+   *
+   * @throws {UnsupportedError} If nothing helps.
+   */
+  #asking(space: AccessSpace, direction: AccessBreakOptions["direction"]): () => MaybePromise<void> {
+    const { capabilities } = this.#parts.backend;
+    if (space === "port" || space === "mmio") {
+      need(capabilities, "devices");
+      return () => undefined;
+    }
+    if (space !== "msr") need(capabilities, `report-${space}`);
+    else if (can(capabilities, "msr-exits")) return () => this.#trapMsrs();
+    else if (!can(capabilities, "report-msr")) need(capabilities, "msr-exits");
+    else if (direction !== "write") {
+      throw new UnsupportedError("reads of MSRs", "this hypervisor reports writes alone", {
+        remedy: "break on writes alone",
+      });
+    }
+    return () => this.#report();
+  }
+
   /** Hands the union of all MSRs that are broken on to every vCPU. */
   async #trapMsrs(): Promise<void> {
-    const indices = [...this.accesses].filter((b) => b.space === "msr").flatMap((b) => {
-      if (b.size > 4096n) throw new InputError("at most 4096 MSRs can be broken on at once");
-      return Array.from({ length: Number(b.size) }, (_, i) => Number(b.at) + i);
-    });
+    const indices = [...this.#asked].filter((b) => b.space === "msr").flatMap(msrsOf);
     for (const vcpu of this.#parts.backend.vcpus) await vcpu.trapMsrs(indices);
+  }
+
+  /** Has reported what is broken on, where no vCPU has to be told. */
+  #report(): MaybePromise<void> {
+    const ranges = [...this.#asked].flatMap((b) => {
+      const { space, at, size } = b;
+      if (space === "port" || space === "mmio" || space === "gva" || space === "gpa") return [];
+      if (space === "msr") msrsOf(b);
+      return [{ space, start: at, length: size }];
+    });
+    return this.#parts.backend.reports?.set(ranges);
   }
 }
 
+/** @throws {InputError} If they are too many. */
+function msrsOf({ at, size }: ManagedBreakpoint): number[] {
+  if (size > MOST_MSRS) throw new InputError(`at most ${MOST_MSRS} MSRs can be broken on at once`);
+  return Array.from({ length: Number(size) }, (_, i) => Number(at) + i);
+}
+
+const MOST_MSRS = 4096n;
+/** Where the addresses of each space end. */
+const LIMITS: Readonly<Record<AccessSpace, bigint>> = {
+  port: 1n << 16n,
+  mmio: 1n << 52n,
+  msr: 1n << 32n,
+  cr: BigInt(XCR0 + 1),
+  cpuid: 1n << 32n,
+  descriptor: BigInt(DESCRIPTOR_REGISTERS.length),
+  request: 1n,
+};
 const OPTIONS = ["kind", "access", "size", "once", "ignore", "vcpu", "cr3", "condition"];
 const ACCESS_OPTIONS = ["space", "start", "length", "direction", "once", "ignore", "condition"];
 

@@ -1,6 +1,7 @@
 import type { Backend, BackendVcpu, MaybePromise } from "../vm/backend.ts";
+import type { AccessHit, AccessSpace } from "../vm/breakpoint.ts";
 import type { Vcpu } from "../vm/machine.ts";
-import type { AccessExit, DebugExit, MmioExit } from "../vm/exit.ts";
+import type { AccessExit, DebugExit, MmioExit, ReportExit } from "../vm/exit.ts";
 import { NOT_OURS, type Supervisor, type TrapExit } from "../vm/loop.ts";
 import { then } from "../vm/promise.ts";
 import type { Registers } from "../vm/registers.ts";
@@ -42,6 +43,9 @@ export interface TrapParts {
     under?: Patch,
   ) => MaybePromise<StopCause | undefined>;
 }
+
+/** What an access break is told of an access. */
+type Access = Omit<AccessHit, "vcpu" | "registers" | "hits">;
 
 /** How long an asynchronous condition is waited for, in milliseconds: it blocks the guest, but nobody else. */
 const PATIENCE_MS = 10_000;
@@ -110,33 +114,51 @@ export class Traps implements Supervisor {
     const address = BigInt("port" in exit ? exit.port : "index" in exit ? exit.index : exit.address);
     const write = exit.kind === "io-out" || exit.kind === "mmio-write" || exit.kind === "msr-write";
     const length = "port" in exit ? exit.size : "index" in exit ? 1 : exit.data.length;
-    const hit = [...this.#parts.accesses].filter((b) =>
+    const hit = this.#accessesAt(space, address, length, write);
+    if (hit.length === 0) return undefined;
+    const access: Access = { space, address, write, data: exit.data.slice() };
+    return then(this.#parts.settle(vcpu), () => this.#judgeAccess(vcpu, hit, access));
+  }
+
+  /** Access breaks at what the hypervisor reports. */
+  reported(vcpu: BackendVcpu, exit: ReportExit): MaybePromise<StopCause | undefined> {
+    const { space, write } = exit;
+    const address = BigInt(exit.address);
+    const hit = this.#accessesAt(space, address, 1, write);
+    if (hit.length === 0) return undefined;
+    const before = exit.before?.slice();
+    return this.#judgeAccess(vcpu, hit, {
+      space,
+      address,
+      write,
+      data: exit.data.slice(),
+      ...(before && { before }),
+    });
+  }
+
+  #accessesAt(space: AccessSpace, address: bigint, length: number, write: boolean): ManagedBreakpoint[] {
+    return [...this.#parts.accesses].filter((b) =>
       b.space === space && b.covers(address, length) &&
       (b.direction === undefined || (b.direction === "write") === write)
     );
-    if (hit.length === 0) return undefined;
-    const data = exit.data.slice();
-    return then(
-      this.#parts.settle(vcpu),
-      () =>
-        then(vcpu.registers(), (registers) =>
-          this.#judgeAll(hit, (breakpoint) => {
-            const makeHit = () => {
-              const { hits } = breakpoint;
-              return {
-                vcpu: this.#parts.vcpus[vcpu.index],
-                registers,
-                hits,
-                space,
-                address,
-                write,
-                data,
-              } as const;
-            };
-            const cause = (): StopCause => ({ kind: "access", space, address, write, data, breakpoint });
-            return judge(breakpoint, vcpu.index, registers, makeHit, cause);
-          })),
-    );
+  }
+
+  #judgeAccess(
+    vcpu: BackendVcpu,
+    hit: readonly ManagedBreakpoint[],
+    access: Access,
+  ): MaybePromise<StopCause | undefined> {
+    return then(vcpu.registers(), (registers) =>
+      this.#judgeAll(hit, (breakpoint) => {
+        const makeHit = (): AccessHit => ({
+          vcpu: this.#parts.vcpus[vcpu.index],
+          registers,
+          hits: breakpoint.hits,
+          ...access,
+        });
+        const cause = (): StopCause => ({ kind: "access", ...access, breakpoint });
+        return judge(breakpoint, vcpu.index, registers, makeHit, cause);
+      }));
   }
 
   /** Judges the execute breakpoints at the instruction under RIP, for steps that land on one. */

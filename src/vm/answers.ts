@@ -2,14 +2,14 @@
 import type { BackendVcpu, MaybePromise } from "./backend.ts";
 import type { Buses } from "./dispatch.ts";
 import { HvshError } from "./errors.ts";
-import type { AccessExit, DebugExit, MmioExit, MsrExit, PortExit, VmExit } from "./exit.ts";
+import type { AccessExit, DebugExit, MmioExit, MsrExit, PortExit, ReportExit, VmExit } from "./exit.ts";
 import { then } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
 
 /** Exits that end a run. */
 export type FinalExit = Exclude<
   VmExit,
-  AccessExit | DebugExit | { readonly kind: "halt" | "slice" | "irq-window" }
+  AccessExit | DebugExit | ReportExit | { readonly kind: "halt" | "slice" | "irq-window" }
 >;
 
 /** The stop that such an exit is. */

@@ -7,7 +7,7 @@ import type {
   InterruptCauses,
   InterruptLine,
 } from "./device.ts";
-import type { VmExit } from "./exit.ts";
+import type { ReportSpace, VmExit } from "./exit.ts";
 import type { BackendHistory } from "./history.ts";
 import type { HypervisorMonitor } from "./hypervisor.ts";
 import type { Picture } from "./picture.ts";
@@ -111,6 +111,8 @@ export interface Backend {
    * that came; while the guest runs. Left out where nobody can be told before the slice's end.
    */
   readonly readable?: (fd: number, come: () => void) => Disposable;
+  /** Where the hypervisor can report what the guest does, beside accesses; left out where it can't. */
+  readonly reports?: Reports;
   /** Undefined where interrupts can't be raised from here. */
   readonly interrupts?: Interrupts;
   /** Where vCPUs can run beside the caller; left out where they take turns. */
@@ -133,6 +135,19 @@ export interface Backend {
   keep?(): void;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
   close(): MaybePromise<void>;
+}
+
+/** What a hypervisor reports, as `ReportExit`s, because it was asked to. */
+export interface Reports {
+  /** Asks for these from now on, and for no others. @throws {HvshError} If one can't be had; the others are as they were. */
+  set(wanted: readonly ReportRange[]): MaybePromise<void>;
+}
+
+/** Reports of one space, from `start` on, `length` of them. Which of them stop is judged elsewhere: there may be more. */
+export interface ReportRange {
+  readonly space: ReportSpace;
+  readonly start: bigint;
+  readonly length: bigint;
 }
 
 /** A vCPU that has left the guest, and why. */

@@ -1,4 +1,5 @@
 import type { Gpa, Gva } from "./address.ts";
+import type { ReportSpace } from "./exit.ts";
 import type { Registers } from "./registers.ts";
 import type { Vcpu } from "./machine.ts";
 
@@ -68,11 +69,21 @@ export interface BreakpointOptions {
   readonly condition?: Condition;
 }
 
+/**
+ * What accesses can be broken on: IN and OUT, accesses to guest-physical addresses without memory, RDMSR and WRMSR; and
+ * where a hypervisor reports them (Xen, of PVH and HVM guests) writes to control registers, CPUID, accesses to the
+ * registers of descriptor tables, and a guest's own request to be looked at.
+ */
+export type AccessSpace = "port" | "mmio" | ReportSpace;
+
 /** What a break on accesses shall be. */
 export interface AccessBreakOptions {
-  /** IN and OUT, accesses to guest-physical addresses without memory, or RDMSR and WRMSR. */
-  readonly space: "port" | "mmio" | "msr";
-  /** First port (16 bits), MSR (32 bits) or guest-physical address. */
+  /** What is accessed. */
+  readonly space: AccessSpace;
+  /**
+   * First port (16 bits), MSR (32 bits) or guest-physical address; `cr`: 0, 3, 4 or `XCR0`; `cpuid`: the leaf (32 bits);
+   * `descriptor`: an index into `DESCRIPTOR_REGISTERS`; `request`: 0.
+   */
   readonly start: number | bigint;
   /** How many ports, MSRs or bytes; 1 by default. */
   readonly length?: number | bigint;
@@ -95,13 +106,15 @@ export interface AccessHit {
   /** How often the break was reached, this time included. */
   readonly hits: number;
   /** Whose address `address` is. */
-  readonly space: "port" | "mmio" | "msr";
-  /** Port or MSR number, or guest-physical address. */
+  readonly space: AccessSpace;
+  /** As `AccessBreakOptions.start`: of the access itself. */
   readonly address: bigint;
-  /** Whether it was OUT, WRMSR or a store. */
+  /** Whether it was OUT, WRMSR, a store, or another write. */
   readonly write: boolean;
-  /** What was read or written, little-endian. */
+  /** What was read or written, little-endian; `cpuid`: EAX, EBX, ECX and EDX of the answer. */
   readonly data: Uint8Array;
+  /** The value before, where it is told: of control registers, and of MSRs that are only reported. */
+  readonly before?: Uint8Array;
 }
 
 /** A breakpoint, watchpoint or access break that is set. Disposing of it removes it. */
@@ -114,8 +127,8 @@ export interface Breakpoint extends AsyncDisposable {
   readonly access: "execute" | "write" | "access";
   /** Bytes (or ports, or MSRs) that it covers. */
   readonly size: bigint;
-  /** Whose address `address` is: linear or guest-physical, or for access breaks a port, MMIO or an MSR. */
-  readonly space: "gva" | "gpa" | "port" | "mmio" | "msr";
+  /** Whose address `address` is: linear or guest-physical, or what an access break is on. */
+  readonly space: "gva" | "gpa" | AccessSpace;
   /** By which means it is held in the guest. */
   readonly how: BreakpointHow;
   /** How often it was reached while `vcpu` and `cr3` fitted, whatever its condition said. */
@@ -190,9 +203,11 @@ export interface Breakpoints extends Iterable<Breakpoint> {
    */
   add(address: Gva | Gpa | bigint, options?: BreakpointOptions): Promise<Breakpoint>;
   /**
-   * Stops at accesses to ports, MMIO or MSRs. The access has been done when the machine stops.
+   * Stops at accesses to ports, MMIO or MSRs, and at what else a hypervisor reports. The access has been done when the
+   * machine stops, but for one to a descriptor table's register, before which it stops. Xen reports what changes a
+   * control register, and not what is written to it once more.
    *
-   * @throws {UnsupportedError} If this backend's accesses (or MSRs) don't leave the guest.
+   * @throws {UnsupportedError} If this backend's accesses (or MSRs) don't leave the guest, or are not reported.
    * @throws {InputError} If the range is empty or does not fit its space; at most 4096 MSRs are broken on at once.
    * @example
    * ```ts

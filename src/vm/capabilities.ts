@@ -25,6 +25,8 @@ export interface Capability {
  * - `step-masks-interrupts`: a step does not enter an interrupt handler.
  * - `step-beside`: one vCPU can be stepped while the others run.
  * - `devices`: accesses reach TypeScript devices; `msr-exits`: so can MSR accesses.
+ * - `report-cr`, `report-msr`: writes to control registers, to MSRs are reported; `report-cpuid`, `report-descriptor`: so
+ *   are CPUID, accesses to the registers of descriptor tables; `report-request`: so is a guest's own request.
  * - `irqchip`, `pit`: interrupt controllers and timer in the hypervisor; `interrupts`, `nmi`: can be raised.
  * - `emulation-failure-bytes`: the bytes of an instruction the hypervisor can't emulate are told.
  * - `vector`: FPU, SSE and AVX registers; `lapic`, `events`, `msrs`: those groups.
@@ -45,6 +47,11 @@ export type CapabilityName =
   | "step-beside"
   | "devices"
   | "msr-exits"
+  | "report-cr"
+  | "report-msr"
+  | "report-cpuid"
+  | "report-descriptor"
+  | "report-request"
   | "irqchip"
   | "pit"
   | "interrupts"

@@ -9,6 +9,7 @@ export type VmExit =
   | PortExit
   | MmioExit
   | MsrExit
+  | ReportExit
   | DebugExit
   /** HLT retired and nothing in the backend will wake the vCPU by itself (no in-kernel irqchip). */
   | { readonly kind: "halt" }
@@ -62,6 +63,38 @@ export interface MsrExit {
   /** Answers with #GP instead of a value. */
   fail(): void;
 }
+
+/**
+ * What `Backend.reports` was asked for: something that the guest does, and that the hypervisor sees to by itself once the
+ * vCPU goes on. There is nothing to answer.
+ */
+export interface ReportExit {
+  readonly kind: "report";
+  /** What was done. */
+  readonly space: ReportSpace;
+  /**
+   * `cr`: number of the control register, `XCR0` for that; `msr`: number of the MSR; `cpuid`: the leaf; `descriptor`:
+   * which register, an index into `DESCRIPTOR_REGISTERS`; `request`: 0.
+   */
+  readonly address: number;
+  /** Whether it is a write; CPUID and requests are none. */
+  readonly write: boolean;
+  /** Little-endian. `cr`, `msr`: the new value, 8 bytes; `cpuid`: EAX, EBX, ECX, EDX of the answer; else empty. */
+  readonly data: Uint8Array;
+  /** `cr`, `msr`: the value before, 8 bytes, little-endian. */
+  readonly before?: Uint8Array;
+  /** Whether the instruction has been done, and RIP stands behind it; if not, it is done when the vCPU goes on. */
+  readonly done: boolean;
+}
+
+/** Kinds of what a hypervisor can report without being asked for an answer. */
+export type ReportSpace = "cr" | "msr" | "cpuid" | "descriptor" | "request";
+
+/** The number that stands for XCR0 among the control registers, which go up to CR15 (SDM vol. 2B, MOV CR). */
+export const XCR0 = 16;
+
+/** Registers that hold where a descriptor table, or a descriptor, lies (SDM vol. 3A, 2.4). */
+export const DESCRIPTOR_REGISTERS = ["idtr", "gdtr", "ldtr", "tr"] as const;
 
 /** A debug exception that was the debugger's: a finished single step, a breakpoint or a watchpoint. */
 export interface DebugExit {

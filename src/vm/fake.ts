@@ -37,6 +37,7 @@ export function createFake(options: BackendOptions): Backend {
     vcpus,
     memory,
     interrupts: new FakeInterrupts(vcpus),
+    reports: { set: (wanted) => vcpus.forEach((vcpu) => vcpu.report(wanted)) },
     reset() {
       for (const vcpu of vcpus) vcpu.reset();
     },

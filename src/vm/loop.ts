@@ -5,7 +5,7 @@ import type { Device } from "./device.ts";
 import { type Buses, dispatch } from "./dispatch.ts";
 import { answerMsr, deviceFault, stopOf } from "./answers.ts";
 import { UnsupportedError } from "./errors.ts";
-import { type AccessExit, type DebugExit, isAccess, type VmExit } from "./exit.ts";
+import { type AccessExit, type DebugExit, isAccess, type ReportExit, type VmExit } from "./exit.ts";
 import { ParallelRun, type SteppedVcpu, type VcpuStop } from "./parallel_run.ts";
 import { then, turn } from "./promise.ts";
 import type { StopCause } from "./stop.ts";
@@ -45,6 +45,8 @@ export interface Supervisor {
   accessing(): void;
   /** After a device has answered an access. */
   accessed(vcpu: BackendVcpu, exit: AccessExit): MaybePromise<StopCause | undefined>;
+  /** What a hypervisor reports that the guest does: whether it stops. */
+  reported(vcpu: BackendVcpu, exit: ReportExit): MaybePromise<StopCause | undefined>;
   /** At each end of a time slice. */
   sliceEnded(vcpu: BackendVcpu): void;
 }
@@ -379,6 +381,8 @@ export class RunLoop {
           this.#supervisor.trap(vcpu, exit, this.#putBack),
           (verdict) => verdict === NOT_OURS ? this.#halt(vcpu) : verdict,
         );
+      case "report":
+        return this.#supervisor.reported(vcpu, exit);
       case "slice":
       case "irq-window":
         return undefined;
@@ -457,11 +461,14 @@ export class RunLoop {
         return turn().then(() => this.#request ?? this.step(vcpu, options));
       });
     }
+    // The next exit may come in the same object.
+    const whole = isWhole(exit);
     const cause = this.#judge(vcpu, exit);
-    if (cause instanceof Promise) return cause.then((c) => c ?? this.step(vcpu, options));
+    if (cause instanceof Promise) {
+      return cause.then((c) => c ?? (whole ? undefined : this.step(vcpu, options)));
+    }
     if (cause !== undefined) return cause;
-    // HLT with IF = 1 is a whole instruction: the step is done, the vCPU sleeps.
-    return exit.kind === "halt" ? undefined : AGAIN;
+    return whole ? undefined : AGAIN;
   }
 
   /** A step is done; a watchpoint may have fired with it. The guest's own INT3 goes to its handler. */
@@ -493,6 +500,11 @@ export class RunLoop {
   #reflect(vcpu: BackendVcpu, exit: DebugExit): MaybePromise<undefined> {
     return then(vcpu.injectException(exit.exception), () => undefined);
   }
+}
+
+/** Whether the instruction that was to be stepped is done: HLT with IF = 1, behind which the vCPU sleeps, is. */
+function isWhole(exit: VmExit): boolean {
+  return exit.kind === "halt" || (exit.kind === "report" && exit.done);
 }
 
 const IF = 1n << 9n;

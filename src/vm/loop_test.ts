@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Backend, BackendVcpu } from "./backend.ts";
 import { Bus } from "./bus.ts";
-import type { AccessExit } from "./exit.ts";
+import type { AccessExit, ReportExit } from "./exit.ts";
 import { NOT_OURS, RunLoop, type TrapExit } from "./loop.ts";
 
 type Idle = Awaited<ReturnType<BackendVcpu["idle"]>>;
@@ -35,6 +35,8 @@ function loopOf(
       "port" in exit ? { kind: "fault", reason: `trap at port ${exit.port}` } as const : NOT_OURS,
     accessed: (_: BackendVcpu, exit: AccessExit) =>
       ({ kind: "fault", reason: `${exit.kind} was watched` }) as const,
+    reported: (_: BackendVcpu, exit: ReportExit) =>
+      ({ kind: "fault", reason: `${exit.space} was reported` }) as const,
     sliceEnded: () => {},
     accessing: () => {},
     ...debugger_,

@@ -1,4 +1,4 @@
-import type { Breakpoint } from "./breakpoint.ts";
+import type { AccessSpace, Breakpoint } from "./breakpoint.ts";
 import type { Registers } from "./registers.ts";
 import type { Vcpu } from "./machine.ts";
 
@@ -35,17 +35,22 @@ export type StopCause =
   }
   /** The guest wrote to the debug-exit device; `code` is (value << 1) | 1, as QEMU's exit status. */
   | { readonly kind: "exit"; readonly code: number }
-  /** A break on an access: it has been done, RIP stands behind it (or at the REP instruction that goes on). */
+  /**
+   * A break on an access: it has been done, RIP stands behind it (or at the REP instruction that goes on). But one to a
+   * descriptor table's register is done when the guest goes on, and RIP stands at it.
+   */
   | {
     readonly kind: "access";
     /** Whose address `address` is. */
-    readonly space: "port" | "mmio" | "msr";
-    /** Port or MSR number, or guest-physical address. */
+    readonly space: AccessSpace;
+    /** As in `AccessHit`. */
     readonly address: bigint;
-    /** Whether it was OUT, WRMSR or a store. */
+    /** Whether it was OUT, WRMSR, a store, or another write. */
     readonly write: boolean;
     /** What was read or written, little-endian. */
     readonly data: Uint8Array;
+    /** The value before, where it is told: of control registers, and of MSRs that are only reported. */
+    readonly before?: Uint8Array;
     /** The access break that stopped. */
     readonly breakpoint?: Breakpoint;
   }

@@ -5,7 +5,7 @@ import { DomainCalls } from "../host/xen/domctl.ts";
 import { EventChannels } from "../host/xen/event_channels.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
-import type { Backend, BackendName, Interrupts } from "../vm/backend.ts";
+import type { Backend, BackendName, Interrupts, Reports } from "../vm/backend.ts";
 import type { BusClaims } from "../vm/bus.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
@@ -46,8 +46,12 @@ const MAX_VCPUS = 512;
 
 /** What a domain of our own is attached to with. */
 export interface AttachHow {
-  /** What can be done with a domain of a kind. */
-  capabilities(kind: DomainKind): Capabilities;
+  /**
+   * What can be done with a domain of a kind.
+   *
+   * @param events What its monitor can have reported: bits by XEN_DOMCTL_MONITOR_EVENT_*.
+   */
+  capabilities(kind: DomainKind, events: number): Capabilities;
   /** Whether the domain was created paused for us: that pause is taken over. */
   readonly adopt?: boolean;
   /** Decodes; without it, some instructions of HVM guests can't be stepped. */
@@ -79,6 +83,7 @@ export class AttachedDomain implements Backend {
   readonly console?: XenConsole;
   readonly interrupts?: Interrupts;
   readonly claims?: BusClaims;
+  readonly reports?: Reports;
   readonly slow = true;
   /** What it was when it was attached to. */
   readonly domain: DomainRecord;
@@ -193,7 +198,8 @@ export class AttachedDomain implements Backend {
       else this.claims = this.#claims(() => stopper()!.server!);
       this.interrupts = new DomainInterrupts(model, id, count, found.kind === "hvm");
     }
-    this.capabilities = how.capabilities(found.kind);
+    if (!pv) this.reports = { set: (wanted) => (runner.strategy as HvmStopper).setReports(wanted) };
+    this.capabilities = how.capabilities(found.kind, pv ? 0 : control.monitorCapabilities(id));
     const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
     this.#resources = cleanup.move();
@@ -372,6 +378,7 @@ function hvmKind({ control, id, frames, foreign, model }: HvmKindParts, { device
             control,
             change: (vcpu, body) => all[vcpu].changeContext(body),
             setTrapFlag: (vcpu, on) => all[vcpu].setTrapFlag(on),
+            general: (vcpu) => all[vcpu].general(),
           }),
       });
     },

@@ -1,4 +1,5 @@
-import type { Capabilities, Capability } from "../vm/capabilities.ts";
+import { XEN } from "../abi/xen.ts";
+import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
 import { LazyCapabilities } from "../vm/lazy_capabilities.ts";
 import type { DomainKind } from "./domain.ts";
 import { probeHvm } from "./probe.ts";
@@ -17,11 +18,17 @@ const OTHERS = "the other vCPUs run during a step";
 /**
  * What can be done with a domain of a kind. Nothing of it touches the guest before it is used.
  *
+ * @param events What its monitor can have reported: bits by XEN_DOMCTL_MONITOR_EVENT_*.
  * @param devices Which of its accesses come to hvsh, if any do.
  * @param reset Whether hvsh can start it over.
  */
-export function capabilitiesOf(kind: DomainKind, devices?: DeviceClaims, reset = false): Capabilities {
-  const told = toldCapabilities(kind, devices, reset);
+export function capabilitiesOf(
+  kind: DomainKind,
+  events: number,
+  devices?: DeviceClaims,
+  reset = false,
+): Capabilities {
+  const told = toldCapabilities(kind, events, devices, reset);
   // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
   return kind === "pv" ? told : new LazyCapabilities(told, () => probed ??= probeHvm());
 }
@@ -29,12 +36,18 @@ export function capabilitiesOf(kind: DomainKind, devices?: DeviceClaims, reset =
 let probed: Capabilities | undefined;
 
 /** What is known without trying. */
-export function toldCapabilities(kind: DomainKind, devices?: DeviceClaims, reset = false): Capabilities {
+export function toldCapabilities(
+  kind: DomainKind,
+  events: number,
+  devices?: DeviceClaims,
+  reset = false,
+): Capabilities {
   const all: [string, Capability][] = [
     ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
     ["vector", yes("XEN_DOMCTL_getvcpuextstate")],
     ["devices", no("accesses of this domain do not come to hvsh", "open a guest of your own on xen-pvh")],
-    ["msr-exits", no("hvsh does not ask for MSR events", "break at the code that accesses the MSR")],
+    ["msr-exits", no("Xen reports writes to MSRs, and lets nobody answer", "see report-msr")],
+    ...reportCapabilities(kind, events),
     ["irqchip", no("the interrupt controllers are the domain's own, and not hvsh's", "see lapic()")],
     ["pit", no("the timer is the domain's own", "it needs nothing")],
     ["interrupts", no("hvsh does not raise interrupts of domains", "have its own devices raise them")],
@@ -60,6 +73,26 @@ export function toldCapabilities(kind: DomainKind, devices?: DeviceClaims, reset
   ];
   return new Map(all);
 }
+
+/** What vm_events report beside what stops a vCPU (arch_monitor_get_capabilities of Xen's monitor.h). */
+function reportCapabilities(kind: DomainKind, events: number): [string, Capability][] {
+  return REPORTS.map(([name, bit, call]) => [
+    name,
+    kind === "pv"
+      ? no("a PV guest has no vm_events", "use xen-pvh")
+      : (events >> bit & 1) === 1
+      ? yes(call)
+      : no("this Xen, or its processor, has no such vm_event", "break at the code that does it"),
+  ]);
+}
+
+const REPORTS: readonly (readonly [CapabilityName, number, string])[] = [
+  ["report-cr", XEN.XEN_DOMCTL_MONITOR_EVENT_WRITE_CTRLREG, "xc_monitor_write_ctrlreg: CR0, CR3, CR4, XCR0"],
+  ["report-msr", XEN.XEN_DOMCTL_MONITOR_EVENT_MOV_TO_MSR, "xc_monitor_mov_to_msr: writes"],
+  ["report-cpuid", XEN.XEN_DOMCTL_MONITOR_EVENT_CPUID, "xc_monitor_cpuid"],
+  ["report-descriptor", XEN.XEN_DOMCTL_MONITOR_EVENT_DESC_ACCESS, "xc_monitor_descriptor_access"],
+  ["report-request", XEN.XEN_DOMCTL_MONITOR_EVENT_GUEST_REQUEST, "xc_monitor_guest_request"],
+];
 
 const PV: [string, Capability][] = [
   ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],

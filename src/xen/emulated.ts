@@ -38,6 +38,10 @@ const GROUP_7 = new Map<number, string>([
   [0xf9, "RDTSCP"],
 ]);
 
+/** By the middle bits of ModRM: behind 0x0f 0x00, and behind 0x0f 0x01. */
+const GROUP_6 = ["SLDT", "STR", "LLDT", "LTR"];
+const TABLES = ["SGDT", "SIDT", "LGDT", "LIDT"];
+
 /** The most bytes that are looked at. */
 export const LOOK_AT = 15;
 
@@ -45,14 +49,20 @@ export const LOOK_AT = 15;
  * The name of the instruction that `code` starts with, if it is one of those.
  *
  * @param long Whether REX prefixes are prefixes: in 64-bit code.
+ * @param descriptors Whether accesses to the registers of descriptor tables leave the guest, too.
  */
-export function finishedByXen(code: Uint8Array, long: boolean): string | undefined {
+export function finishedByXen(code: Uint8Array, long: boolean, descriptors = false): string | undefined {
   let at = 0;
   while (PREFIXES.has(code[at])) at++;
   if (long && (code[at] & 0xf0) === 0x40) at++;
   if (code[at] !== 0x0f) return PLAIN.get(code[at]);
-  if (code[at + 1] !== 0x01) return ESCAPED.get(code[at + 1]);
   const modrm = code[at + 2];
+  if (descriptors) {
+    // Group 6 up to LTR; of group 7 those with a memory operand (SDM vol. 2D, table A-6).
+    if (code[at + 1] === 0x00) return GROUP_6[modrm >> 3 & 7];
+    if (code[at + 1] === 0x01 && modrm < 0xc0 && (modrm >> 3 & 7) < 4) return TABLES[modrm >> 3 & 3];
+  }
+  if (code[at + 1] !== 0x01) return ESCAPED.get(code[at + 1]);
   // INVLPG is /7 with a memory operand; LMSW /6 writes CR0.
   if (modrm < 0xc0 && (modrm >> 3 & 7) === 7) return "INVLPG";
   return (modrm >> 3 & 7) === 6 ? "LMSW" : GROUP_7.get(modrm);

@@ -1,7 +1,7 @@
 /** What makes the vCPUs of an HVM or PVH domain stop: debug exceptions by vm_event, accesses by an ioreq server. */
 
 import type { EventChannels } from "../host/xen/event_channels.ts";
-import type { Traps } from "../vm/backend.ts";
+import type { ReportRange, Traps } from "../vm/backend.ts";
 import type { VmExit } from "../vm/exit.ts";
 import { Spin } from "../vm/spin.ts";
 import type { IoreqServer } from "./ioreq_server.ts";
@@ -111,6 +111,11 @@ export class HvmStopper implements StopStrategy {
   setTraps(traps: Traps): void {
     const armed = traps.int3 || traps.hardware.some((trap) => trap !== undefined);
     if (armed || this.#monitor !== undefined) this.#ready.setTraps(traps);
+  }
+
+  /** What else shall be reported. The domain is paused. */
+  setReports(wanted: readonly ReportRange[]): void {
+    if (wanted.length > 0 || this.#monitor !== undefined) this.#ready.reports.set(wanted);
   }
 
   close(living: boolean): void {

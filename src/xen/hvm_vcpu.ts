@@ -308,6 +308,12 @@ export class HvmVcpu extends XenVcpu {
     this.extendedWrites++;
   }
 
+  /** The general registers as they are in the vCPU now, whatever it reported, in the order of `GENERAL`. */
+  general(): bigint[] {
+    this.readContext();
+    return GENERAL.map((name) => this.context.get(name));
+  }
+
   /** RAX as it is in the vCPU now. */
   get rax(): bigint {
     this.readContext();
@@ -331,7 +337,8 @@ export class HvmVcpu extends XenVcpu {
       return undefined;
     }
     memory().read(found.gpa, code.subarray(0, part));
-    return finishedByXen(code, bitness(registers) === 64);
+    const descriptors = this.#hvm.monitor()?.reports.descriptors ?? false;
+    return finishedByXen(code, bitness(registers) === 64, descriptors);
   }
 
   msrs(): readonly number[] {

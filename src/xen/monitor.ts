@@ -6,10 +6,12 @@ import type { EventChannels } from "../host/xen/event_channels.ts";
 import type { Mapping } from "../host/mapping.ts";
 import type { Traps } from "../vm/backend.ts";
 import { UnsupportedError } from "../vm/errors.ts";
+import type { ReportExit } from "../vm/exit.ts";
 import { GENERAL, type RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
 import type { Left, Marks } from "./marks.ts";
+import { Reported, reportIn } from "./reports.ts";
 import type { VcpuEvent } from "./strategy.ts";
 
 const REGS = vm_event_regs_x86.offsets;
@@ -25,6 +27,8 @@ class Waiting {
   /** `struct vm_event_regs_x86` in it, as 64-bit words. */
   readonly words = new BigUint64Array(this.slot.buffer, VM_EVENT.data, vm_event_regs_x86.size >> 3);
   changed = false;
+  /** Whether the instruction that it reported is Xen's to do when it goes on. */
+  emulate = false;
 }
 
 /** What the monitor needs of the domain. */
@@ -36,6 +40,8 @@ export interface MonitorParts {
   readonly channels: EventChannels;
   /** Changes a vCPU's context; AVX registers stay. */
   change(vcpu: number, body: (context: GuestContext) => void): void;
+  /** A vCPU's general registers as Xen has them now, in the order of `GENERAL`. */
+  general(vcpu: number): readonly bigint[];
   /** Sets or clears RFLAGS.TF of a vCPU that does not wait in an event; gives what it was. */
   setTrapFlag(vcpu: number, on: boolean): boolean;
   /** Where it is written down what is in the domain. */
@@ -55,6 +61,7 @@ export class Monitor {
   /** vCPUs that are stepped, and whether the guest itself had TF set. */
   readonly #stepping = new Map<number, boolean>();
   readonly #debugRegisters: DebugRegisters;
+  readonly #reported: Reported;
   #consumed = 0;
   #produced = 0;
   #int3 = false;
@@ -68,6 +75,7 @@ export class Monitor {
       parts.change,
       (own) => parts.marks?.debugRegisters(own),
     );
+    this.#reported = new Reported(parts.control, parts.domain);
     const { control, domain } = parts;
     using cleanup = new DisposableStack();
     parts.marks?.listener(true);
@@ -131,7 +139,10 @@ export class Monitor {
   /** Which vCPUs have reported since it was last asked. The domain is paused. */
   gather(): VcpuEvent[] {
     const events: VcpuEvent[] = [];
-    for (let event = this.#next(); event !== undefined; event = this.#next()) events.push(event);
+    for (let event = this.#next(); event !== undefined; event = this.#next()) {
+      if (event.exit.kind === "report") this.#caughtUp(event.vcpu, event.exit);
+      events.push(event);
+    }
     return events;
   }
 
@@ -175,6 +186,11 @@ export class Monitor {
     this.#int3 = traps.int3;
   }
 
+  /** What is reported beside debug exceptions and INT3. The domain is paused. */
+  get reports(): Reported {
+    return this.#reported;
+  }
+
   /** Sees to vCPUs that were started since. The domain is paused. */
   refresh(): void {
     this.#debugRegisters.refresh();
@@ -202,6 +218,8 @@ export class Monitor {
     if (waiting === undefined || offset === undefined) return false;
     waiting.view.setBigUint64(offset, value, true);
     waiting.changed = true;
+    // Sent elsewhere, it has something else to do.
+    if (name === "rip") waiting.emulate = false;
     return true;
   }
 
@@ -218,12 +236,15 @@ export class Monitor {
     cleanup.defer(() => control.disableMonitor(domain));
     if (this.#int3) control.monitor(domain, "software-breakpoint", false);
     control.monitor(domain, "debug-exception", false);
+    this.#reported.set([]);
     this.#debugRegisters.restore();
     // Whoever reported before the events were switched off waits still.
     this.gather();
     // Xen takes registers of an answer over when the vCPU is next run, and forgets them with the ring: a vCPU that had
     // just been stepped would keep RFLAGS.TF.
     for (const [vcpu, waiting] of this.#waiting) {
+      // Without reports the instruction does not leave the guest any more.
+      waiting.emulate = false;
       if (!waiting.changed) continue;
       this.#parts.change(vcpu, (context) => {
         for (const name of GENERAL) context.set(name, waiting.view.getBigUint64(offsetOf(name)!, true));
@@ -251,16 +272,33 @@ export class Monitor {
     const pc = words[REGS.rip >> 3];
     // B0..B3 of a DR6 that the guest never cleared would look like watchpoints where none are armed.
     const cause = int3 ? 0n : (words[REGS.dr6 >> 3] | pending) & (this.#debugRegisters.armed ? ~0n : ~0xfn);
-    const event: VcpuEvent = { vcpu, exit: { kind: "debug", exception: int3 ? 3 : 1, dr6: cause, pc } };
+    const exit = reportIn(view) ?? { kind: "debug" as const, exception: int3 ? 3 : 1, dr6: cause, pc };
+    const event: VcpuEvent = { vcpu, exit };
     waiting.changed = false;
+    waiting.emulate = false;
     this.#waiting.set(vcpu, waiting);
     this.#consumed = this.#consumed + 1 >>> 0;
     return event;
   }
 
-  /** Takes the report of the one vCPU that may have one. */
+  /**
+   * Xen reports in the middle of an instruction, and goes on to its end before the vCPU waits: what it has then is what
+   * it shall be answered. But CPUID is left as it was, with its answer in the event alone, and an access to a descriptor
+   * table's register is not done.
+   */
+  #caughtUp(vcpu: number, { space, done }: ReportExit): void {
+    const waiting = this.#waiting.get(vcpu)!;
+    waiting.emulate = !done;
+    if (space === "cpuid") waiting.changed = true;
+    if (space === "cpuid" || !done) return;
+    const now = this.#parts.general(vcpu);
+    GENERAL.forEach((name, i) => waiting.view.setBigUint64(offsetOf(name)!, now[i], true));
+  }
+
+  /** Takes the report of the one vCPU that may have one; undefined where it is `gather` that has to. */
   take(): VcpuEvent | undefined {
-    return this.#next();
+    const reason = this.#slots[this.#consumed % SLOTS][VM_EVENT.reason];
+    return QUICK.has(reason) ? this.#next() : undefined;
   }
 
   /** Answers a vCPU that waits; it goes on once `tell` is called. Nothing is called once that is done: see step_burst.ts. */
@@ -271,7 +309,8 @@ export class Monitor {
     if (this.#stepping.has(vcpu) && (waiting.words[REGS.rflags >> 3] & TF) === 0n) {
       this.#setWaitingFlag(waiting, true);
     }
-    const flags = XEN.VM_EVENT_FLAG_VCPU_PAUSED | (waiting.changed ? XEN.VM_EVENT_FLAG_SET_REGISTERS : 0);
+    const flags = XEN.VM_EVENT_FLAG_VCPU_PAUSED | (waiting.changed ? XEN.VM_EVENT_FLAG_SET_REGISTERS : 0) |
+      (waiting.emulate ? XEN.VM_EVENT_FLAG_EMULATE : 0);
     view.setUint32(VM_EVENT.flags, flags, true);
     this.#slots[this.#produced % SLOTS].set(slot);
     const produced = this.#produced + 1 >>> 0;
@@ -317,6 +356,11 @@ export class Monitor {
 }
 
 const NONE: ReadonlySet<number> = new Set();
+/** What can be taken while the domain runs. */
+const QUICK: ReadonlySet<number> = new Set([
+  XEN.VM_EVENT_REASON_DEBUG_EXCEPTION,
+  XEN.VM_EVENT_REASON_SOFTWARE_BREAKPOINT,
+]);
 
 function offsetOf(name: RegisterName): number | undefined {
   const offset = (REGS as Readonly<Record<string, number>>)[name];

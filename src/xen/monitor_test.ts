@@ -22,6 +22,7 @@ Deno.test("monitor: a page that another listener's ring was in is an empty ring"
     channels,
     change() {},
     setTrapFlag: () => false,
+    general: () => [],
   });
   assert.equal(monitor.reported, false);
   const words = new Uint32Array(ring.buffer, 0, 4);

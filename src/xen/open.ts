@@ -36,7 +36,8 @@ function needXen(): void {
 export function attachXen(domain: string | number, lengthOf: InstructionLength): Backend {
   needXen();
   const devices = "claimed";
-  const capabilities = (kind: DomainKind) => capabilitiesOf(kind, kind === "pv" ? undefined : devices);
+  const capabilities = (kind: DomainKind, events: number) =>
+    capabilitiesOf(kind, events, kind === "pv" ? undefined : devices);
   return new AttachedDomain(domain, { capabilities, devices, lengthOf });
 }
 

@@ -63,7 +63,7 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
   try {
     if (spare === undefined) await consoleOf(name);
     domain = new AttachedDomain(name, {
-      capabilities: (of) => capabilitiesOf(of, devices, alone),
+      capabilities: (of, events) => capabilitiesOf(of, events, devices, alone),
       adopt: true,
       own: {
         name: `xen-${kind}`,

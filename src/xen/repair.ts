@@ -144,7 +144,8 @@ function mendHvm(
   if (!left.monitor) return;
   const change: StopperParts["change"] = (vcpu, body) => vcpus[vcpu].changeContext(body);
   const setTrapFlag = (vcpu: number, on: boolean) => vcpus[vcpu].setTrapFlag(on);
-  Monitor.takeOver({ ...common, control, change, setTrapFlag }, left).close(true);
+  const general = (vcpu: number) => vcpus[vcpu].general();
+  Monitor.takeOver({ ...common, control, change, setTrapFlag, general }, left).close(true);
   done.push("the vm_event listener");
   tellRegisters(left, done);
 }

@@ -9,6 +9,7 @@ const CONTRACT = ["tests/contract_place.ts", "--columns", "long;real", "--backen
 const PROGRAMS: readonly (readonly string[])[] = [
   ["tests/lab/xen_open.ts", "hvm"],
   ["tests/lab/xen_open.ts", "beside"],
+  ["tests/lab/xen_events.ts", "hvm"],
   ["tests/lab/xen_leaving.ts", "hvm"],
   [...CONTRACT, "xen-pv"],
   ...["xen-pvh", "xen-pv", "xen-hvm"].map((backend) => ["tests/lab/xen_linux.ts", backend]),

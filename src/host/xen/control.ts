@@ -60,6 +60,21 @@ const CONTROL = {
   // int xc_monitor_software_breakpoint(xc_interface *, uint32_t domain_id, bool enable); and singlestep
   xc_monitor_software_breakpoint: { parameters: ["pointer", "u32", "bool"], result: "i32" },
   xc_monitor_singlestep: { parameters: ["pointer", "u32", "bool"], result: "i32" },
+  // int xc_monitor_get_capabilities(xc_interface *, uint32_t domain_id, uint32_t *capabilities)
+  xc_monitor_get_capabilities: { parameters: ["pointer", "u32", "buffer"], result: "i32" },
+  // int xc_monitor_write_ctrlreg(xc_interface *, uint32_t domain_id, uint16_t index, bool enable, bool sync,
+  //   uint64_t bitmask, bool onchangeonly)
+  xc_monitor_write_ctrlreg: {
+    parameters: ["pointer", "u32", "u16", "bool", "bool", "u64", "bool"],
+    result: "i32",
+  },
+  // int xc_monitor_mov_to_msr(xc_interface *, uint32_t domain_id, uint32_t msr, bool enable, bool onchangeonly)
+  xc_monitor_mov_to_msr: { parameters: ["pointer", "u32", "u32", "bool", "bool"], result: "i32" },
+  // int xc_monitor_cpuid(xc_interface *, uint32_t domain_id, bool enable); and descriptor_access
+  xc_monitor_cpuid: { parameters: ["pointer", "u32", "bool"], result: "i32" },
+  xc_monitor_descriptor_access: { parameters: ["pointer", "u32", "bool"], result: "i32" },
+  // int xc_monitor_guest_request(xc_interface *, uint32_t domain_id, bool enable, bool sync, bool allow_userspace)
+  xc_monitor_guest_request: { parameters: ["pointer", "u32", "bool", "bool", "bool"], result: "i32" },
   // int xc_domain_decrease_reservation_exact(xc_interface *, uint32_t domid, unsigned long nr_extents,
   //   unsigned int extent_order, xen_pfn_t *extent_start)
   xc_domain_decrease_reservation_exact: {
@@ -327,6 +342,42 @@ export class XenControl implements Disposable {
       ? this.#c.xc_monitor_software_breakpoint(handle, domain, on)
       : this.#c.xc_monitor_singlestep(handle, domain, on);
     return result === 0;
+  }
+
+  /** Which events a domain's monitor can have: bits by XEN_DOMCTL_MONITOR_EVENT_*. */
+  monitorCapabilities(domain: number): number {
+    const bits = new Uint32Array(1);
+    const call = "xc_monitor_get_capabilities";
+    check(call, this.#c.xc_monitor_get_capabilities(this.#open, domain, bits));
+    return bits[0];
+  }
+
+  /** Has every write to a control register reported, or none: `index` is a VM_EVENT_X86_*. The vCPU waits for an answer. */
+  reportControlRegister(domain: number, index: number, on: boolean): void {
+    const call = "xc_monitor_write_ctrlreg";
+    check(call, this.#c.xc_monitor_write_ctrlreg(this.#open, domain, index, on, true, 0n, false));
+  }
+
+  /** The same for writes to an MSR. */
+  reportMsr(domain: number, msr: number, on: boolean): void {
+    check("xc_monitor_mov_to_msr", this.#c.xc_monitor_mov_to_msr(this.#open, domain, msr, on, false));
+  }
+
+  /** The same for CPUID. */
+  reportCpuid(domain: number, on: boolean): void {
+    check("xc_monitor_cpuid", this.#c.xc_monitor_cpuid(this.#open, domain, on));
+  }
+
+  /** The same for accesses to IDTR, GDTR, LDTR and TR. */
+  reportDescriptors(domain: number, on: boolean): void {
+    const call = "xc_monitor_descriptor_access";
+    check(call, this.#c.xc_monitor_descriptor_access(this.#open, domain, on));
+  }
+
+  /** The same for HVMOP_guest_request_vm_event, of its user programs too. */
+  reportRequests(domain: number, on: boolean): void {
+    const call = "xc_monitor_guest_request";
+    check(call, this.#c.xc_monitor_guest_request(this.#open, domain, on, true, true));
   }
 
   /** The hypervisor's log, as `xl dmesg` prints it: its newest 64 KiB. */

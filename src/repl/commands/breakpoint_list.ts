@@ -1,5 +1,6 @@
 /** How a breakpoint is written in lists and messages. */
 import type { Breakpoint, GuestMachine } from "../../dsl/mod.ts";
+import { placeWords } from "../render/access.ts";
 import { bare, hex } from "../render/text.ts";
 import type { Session } from "../session.ts";
 import { type BreakpointNote, guestState, stateOf } from "./state.ts";
@@ -51,7 +52,7 @@ export function whereOf(session: Session, breakpoint: Breakpoint): string {
     const symbol = symbolAt(session.vm, at);
     return `${hex(at)}${symbol === undefined ? "" : ` <${symbol}>`}`;
   }
-  return breakpoint.space === "gpa" ? `phys ${hex(at)}` : `${breakpoint.space} ${hex(at)}`;
+  return breakpoint.space === "gpa" ? `phys ${hex(at)}` : placeWords(breakpoint.space, at);
 }
 
 /** gdb's table. */

@@ -1,9 +1,10 @@
-/** catch: stops at accesses to ports, MMIO and MSRs. */
+/** catch: stops at accesses to ports, MMIO and MSRs, and at what a hypervisor reports. */
 import type { AccessBreakOptions, AccessPoint, Breakpoint } from "../../dsl/mod.ts";
 import { InputError } from "../../dsl/nouns.ts";
 import type { Answer, Invocation } from "../command.ts";
 import { msrNumber } from "../../dsl/x86.ts";
 import type { Session } from "../session.ts";
+import { ONE_OF, placeWords } from "../render/access.ts";
 import { hex } from "../render/text.ts";
 import { breakpointData, keepNote } from "./breakpoint_list.ts";
 import { accessCondition } from "./condition.ts";
@@ -15,24 +16,34 @@ const SPACES: Readonly<Record<string, AccessBreakOptions["space"]>> = {
   io: "port",
   mmio: "mmio",
   msr: "msr",
+  cpuid: "cpuid",
 };
+/** Every leaf of CPUID. */
+const LEAVES = 1n << 32n;
 
-/** `catch port|mmio|msr START[-END|+LENGTH] [read|write] [if CONDITION]`; `tcatch` stops once. */
+/** `catch port|mmio|msr|cpuid START[-END|+LENGTH] [read|write] [if CONDITION]`, `catch cr3`; `tcatch` stops once. */
 export async function catchAccess(session: Session, { name, rest }: Invocation): Promise<Answer> {
   const vm = guest(session);
   const [, word, text] = /^(\w*)\s*([^]*)$/.exec(rest) ?? [];
-  const space = Object.hasOwn(SPACES, word) ? SPACES[word] : undefined;
-  if (space === undefined || text === "") {
+  const one = ONE_OF.get(word);
+  const space = one?.space ?? (Object.hasOwn(SPACES, word) ? SPACES[word] : undefined);
+  const all = space === "cpuid" && /^(if\b|$)/.test(text);
+  if (space === undefined || (text === "" && one === undefined && !all)) {
     const what = word === ""
       ? "catch needs to know what"
       : space === undefined
       ? `catch ${word} is not known`
       : `catch ${word} needs to know where`;
     throw new InputError(what, {
-      remedy: "catch port 0x3f8, catch mmio 0xfee00000+0x1000 write, catch msr 0x10 if $rip > 0x1000",
+      remedy:
+        "catch port 0x3f8, catch mmio 0xfee00000+0x1000 write, catch msr 0x10 if $rip > 0x1000, catch cr3",
     });
   }
-  const { start, length, after } = await range(session, space, text);
+  const { start, length, after } = one !== undefined
+    ? { start: one.start, length: 1n, after: text }
+    : all
+    ? { start: 0n, length: LEAVES, after: text }
+    : await range(session, space, text);
   const [, way, condition] = /^(?:(read|write|r|w)\b\s*)?(?:if\b\s*([^]+))?$/.exec(after) ?? [];
   if (way === undefined && condition === undefined && after !== "") {
     throw new InputError(`"${after}" is not understood`, {
@@ -49,7 +60,8 @@ export async function catchAccess(session: Session, { name, rest }: Invocation):
     condition: condition === undefined ? undefined : await accessCondition(session, condition),
   });
   const until = length > 1n ? `-${hex(start + length - 1n)}` : "";
-  const what = `${space} ${hex(start)}${until}${direction === undefined ? "" : ` ${direction}`}`;
+  const place = all ? space : `${placeWords(space, start)}${until}`;
+  const what = `${place}${direction === undefined ? "" : ` ${direction}`}`;
   keepNote(session, vm, made.id, { what: "", catch: what, condition });
   return { text: `Catchpoint ${made.id} (${what})\n`, data: breakpointData(vm, made) };
 }

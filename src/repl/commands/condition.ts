@@ -29,7 +29,7 @@ export async function breakpointCondition(session: Session, text: string): Promi
   };
 }
 
-/** A condition for a catch: besides registers it knows `$value`, `$address` and `$write`. */
+/** A condition for a catch: besides registers it knows `$value`, `$old`, `$address` and `$write`. */
 export async function accessCondition(
   session: Session,
   text: string,
@@ -47,6 +47,7 @@ export async function accessCondition(
       ...shell,
       variable(name) {
         if (name === "value") return unsigned(hit.data.subarray(0, 8));
+        if (name === "old") return hit.before === undefined ? 0n : unsigned(hit.before);
         if (name === "address") return hit.address;
         if (name === "write") return hit.write ? 1n : 0n;
         return shell.variable(name);
@@ -58,7 +59,7 @@ export async function accessCondition(
   };
 }
 
-const ACCESS_VARIABLES = ["value", "address", "write"];
+const ACCESS_VARIABLES = ["value", "old", "address", "write"];
 
 /**
  * A name that nobody knows is told when the condition is set, not when it is first hit.

@@ -2,6 +2,22 @@ import type { Command } from "../command.ts";
 
 const group = "breakpoints";
 const needsGuest = true;
+/** What `catch` stops at. */
+const CATCHES = [
+  "port",
+  "mmio",
+  "msr",
+  "cr0",
+  "cr3",
+  "cr4",
+  "xcr0",
+  "cpuid",
+  "idtr",
+  "gdtr",
+  "ldtr",
+  "tr",
+  "request",
+];
 
 const LOCATION_DETAILS =
   "A location is an address as `help print` tells: 0x7c00, *0x7c00, f000:fff0, kernel_main+4, phys(0x1000).\n" +
@@ -78,21 +94,27 @@ export const BREAKPOINTS: readonly Command[] = [
   {
     names: ["catch"],
     group,
-    summary: "stops the guest after an access to a port, to MMIO or to an MSR",
-    usage: ["catch port|mmio|msr START[-END|+LENGTH] [read|write] [if CONDITION]"],
+    summary: "stops the guest after an access to a port, to MMIO or to an MSR, and at what Xen reports",
+    usage: [
+      "catch port|mmio|msr START[-END|+LENGTH] [read|write] [if CONDITION]",
+      "catch cr0|cr3|cr4|xcr0 [if CONDITION]",
+      "catch cpuid [LEAF[-END|+LENGTH]] [if CONDITION]",
+      "catch idtr|gdtr|ldtr|tr [read|write] [if CONDITION]",
+      "catch request",
+    ],
     details:
-      "A condition may also use $value, $address and $write:\n  catch port 0x3f8 write if $value == 0x41\n  catch msr efer",
+      "A condition may also use $value, $address and $write, and $old where the value before is told:\n  catch port 0x3f8 write if $value == 0x41\n  catch msr efer\n  catch cr0 if ($value ^ $old) & 0x80000000\nWhat is no access is reported by Xen, of PVH and HVM guests: of MSRs their writes, of control registers what changes them.",
     needsGuest,
-    complete: () => ["port", "mmio", "msr"],
+    complete: () => CATCHES,
     run: async (s, i) => (await import("./catch.ts")).catchAccess(s, i),
   },
   {
     names: ["tcatch"],
     group,
     summary: "as catch, but once",
-    usage: ["tcatch port|mmio|msr START [read|write] [if CONDITION]"],
+    usage: ["tcatch port|mmio|msr START [read|write] [if CONDITION]", "tcatch cr3 [if CONDITION]"],
     needsGuest,
-    complete: () => ["port", "mmio", "msr"],
+    complete: () => CATCHES,
     run: async (s, i) => (await import("./catch.ts")).catchAccess(s, i),
   },
   {

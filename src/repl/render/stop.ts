@@ -17,6 +17,7 @@ import { guestState } from "../commands/state.ts";
 import { guest, linearPc, readPlace, registersOf, symbolAt, unsigned } from "../commands/selected.ts";
 import { reportError } from "../error.ts";
 import type { Session } from "../session.ts";
+import { accessWords } from "./access.ts";
 import { branchHint, instructionData, instructionLines } from "./disassembly.ts";
 import { position, showsContext } from "./place.ts";
 import { registerData, snapshot } from "./registers.ts";
@@ -182,13 +183,13 @@ function accessText(
   const { space, address, write, breakpoint } = stop;
   const value = unsigned(stop.data.subarray(0, 8));
   Object.assign(data, { space, accessed: address, write, value, size: stop.data.length });
+  if (stop.before !== undefined) data.before = unsigned(stop.before);
   if (breakpoint !== undefined) data.breakpoint = breakpoint.id;
   const head = breakpoint === undefined ? "Access" : `Catchpoint ${breakpoint.id}`;
-  const digits = Math.min(8, stop.data.length) * 2;
   const requests = requestsOf(vm);
   if (requests.length > 0) data.requests = requests.map(({ device, request }) => ({ device, ...request }));
   const told = requests.map(({ device = "", request }) => `${device} ${requestText(request)}\n`).join("");
-  return `${told}${head} (${space} ${hex(address)} ${write ? "<-" : "->"} ${hex(value, digits)})`;
+  return `${told}${head} (${accessWords(stop)})`;
 }
 
 /** The requests that a device took in the access that stopped: the trace has them behind it. At most eight. */

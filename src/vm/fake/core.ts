@@ -2,6 +2,7 @@ import { AccessLog } from "./accesses.ts";
 import { Instruction } from "./instruction.ts";
 import { Mmu } from "./mmu.ts";
 import type { PhysicalMemory } from "./physical.ts";
+import { ReportLog } from "./reports.ts";
 import { generalProtection } from "./signals.ts";
 import { CS, MASK, RSP, type Size, SS, State } from "./state.ts";
 
@@ -17,6 +18,7 @@ export class Core extends State {
   int3 = false;
   /** MSRs whose accesses go to the debugger. */
   trappedMsrs: ReadonlySet<number> = new Set();
+  readonly reports = new ReportLog();
   /** Whether repeated string instructions may run many iterations at once. */
   bursts = true;
   /** Iterations done beyond one for each instruction, for the accounting of slices. */

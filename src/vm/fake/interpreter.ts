@@ -165,7 +165,8 @@ export class Interpreter {
     }
     core.retired++;
     core.log.clear();
-    return this.#traps(stepped);
+    const report = core.reports.take();
+    return this.#traps(stepped) ?? report;
   }
 
   /** The instruction threw: what that means. */

@@ -1,4 +1,4 @@
-import type { BackendVcpu, CpuidEntry, StepOptions, Traps, VcpuEvents } from "../backend.ts";
+import type { BackendVcpu, CpuidEntry, ReportRange, StepOptions, Traps, VcpuEvents } from "../backend.ts";
 import type { InterruptAcknowledge } from "../device.ts";
 import { InputError, StateError, UnsupportedError } from "../errors.ts";
 import type { VmExit } from "../exit.ts";
@@ -194,6 +194,12 @@ export class FakeVcpu implements BackendVcpu {
   trapMsrs(indices: readonly number[]): void {
     this.#open();
     this.#interpreter.core.trappedMsrs = new Set(indices);
+  }
+
+  /** What is to be reported from now on. */
+  report(wanted: readonly ReportRange[]): void {
+    this.#open();
+    this.#interpreter.core.reports.wanted = wanted;
   }
 
   /** Asks for an external interrupt. */

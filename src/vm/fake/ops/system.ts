@@ -1,3 +1,4 @@
+import { XCR0 } from "../../exit.ts";
 import { cpuid } from "../cpuid.ts";
 import { getVector, setVector } from "../xsave.ts";
 import {
@@ -17,6 +18,8 @@ import { readDescriptor } from "../segments.ts";
 import { generalProtection, GuestFault, Halted, Undecodable, undefinedOpcode, VECTOR } from "../signals.ts";
 import { ATTRIBUTE, FLAG, GS, LDTR, RAX, RBX, RCX, RDX, type Segment, type Size, TR } from "../state.ts";
 import { MSR } from "../msr.ts";
+
+const CR0_TS = 1n << 3n;
 
 const { MODRM, BYTE, STACK, REGISTER } = FORM;
 
@@ -87,7 +90,9 @@ const REGISTER_FORMS: Readonly<Record<number, (core: Core) => void>> = {
   },
   0xd1: (core) => {
     privileged(core);
+    const before = core.xcr0;
     setXcr0(core, Number(core.register(RCX, 4)), pairOf(core));
+    core.reports.control(core, XCR0, before);
   },
   0xf8: (core) => {
     if (core.code !== 8) throw undefinedOpcode();
@@ -109,7 +114,7 @@ function group0f01(core: Core, insn: Instruction): void {
   if (which === 6) {
     privileged(core);
     // LMSW can set PE but not clear it.
-    return writeControl(core, 0, (core.cr0 & ~0xen) | (core.rm(2) & 0xfn));
+    return changeControl(core, 0, (core.cr0 & ~0xen) | (core.rm(2) & 0xfn));
   }
   if (mod === 3) {
     const run = REGISTER_FORMS[0xc0 | (which << 3) | (insn.rm & 7)];
@@ -137,7 +142,13 @@ function moveControl(core: Core, insn: Instruction): void {
   privileged(core);
   const wide: Size = core.code === 8 ? 8 : 4;
   if (insn.opcode === 0x0f20) return core.setRegister(insn.rm, wide, readControl(core, insn.reg));
-  writeControl(core, insn.reg, core.register(insn.rm, wide));
+  changeControl(core, insn.reg, core.register(insn.rm, wide));
+}
+
+function changeControl(core: Core, register: number, value: bigint): void {
+  const before = readControl(core, register);
+  writeControl(core, register, value);
+  core.reports.control(core, register, before);
 }
 
 function moveDebug(core: Core, insn: Instruction): void {
@@ -222,7 +233,7 @@ export const SYSTEM_ROWS: readonly OpcodeRow[] = [
   [0x0f01, MODRM, group0f01],
   [0x0f06, 0, (core) => {
     privileged(core);
-    core.cr0 &= ~8n;
+    changeControl(core, 0, core.cr0 & ~CR0_TS);
   }],
   [0x0f08, 0, privileged],
   [0x0f09, 0, privileged],
@@ -239,7 +250,9 @@ export const SYSTEM_ROWS: readonly OpcodeRow[] = [
   [0x0f31, 0, (core) => setPair(core, core.tsc)],
   [0x0f32, 0, rdmsr],
   [0x0fa2, 0, (core) => {
-    const [a, b, c, d] = cpuid(Number(core.register(RAX, 4)), core);
+    const leaf = Number(core.register(RAX, 4));
+    const [a, b, c, d] = cpuid(leaf, core);
+    core.reports.cpuid(leaf, [a, b, c, d]);
     core.setRegister(RAX, 4, BigInt(a));
     core.setRegister(RBX, 4, BigInt(b));
     core.setRegister(RCX, 4, BigInt(c));
