@@ -1,4 +1,4 @@
-import type { Capabilities, Capability, CapabilityName } from "../vm/capabilities.ts";
+import { type Capabilities, type Capability, type CapabilityName, noReports } from "../vm/capabilities.ts";
 import { CAP, FLAG } from "./abi.ts";
 import { KvmBackend } from "./backend.ts";
 import { LazyCapabilities } from "../vm/lazy_capabilities.ts";
@@ -28,7 +28,7 @@ const TOLD: readonly [
 
 /** What KVM says of itself, without running a guest. */
 export function toldCapabilities(ask: (cap: number) => number): Map<string, Capability> {
-  const told = new Map<string, Capability>();
+  const told = new Map<string, Capability>(noReports("KVM does it by itself and tells nobody"));
   for (const [name, cap, how] of TOLD) {
     const usable = ask(CAP[cap]) > 0;
     const why = usable

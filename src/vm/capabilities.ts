@@ -86,3 +86,11 @@ export function need(capabilities: Capabilities, name: CapabilityName | string):
     { remedy: capability?.remedy ?? "see vm.capabilities for what there is" },
   );
 }
+
+const REPORTS = ["report-cr", "report-msr", "report-cpuid", "report-descriptor", "report-request"] as const;
+
+/** What a backend says of reports that has none. @param reason Why. */
+export function noReports(reason: string): [CapabilityName, Capability][] {
+  const remedy = "open the guest on xen-pvh or xen-hvm; fake reports control registers and CPUID";
+  return REPORTS.map((name) => [name, { usable: false, how: "not offered", touches: [], reason, remedy }]);
+}

@@ -1,4 +1,4 @@
-import type { Capability, CapabilityName } from "../../vm/capabilities.ts";
+import { type Capability, type CapabilityName, noReports } from "../../vm/capabilities.ts";
 
 /** A capability by name, as rows. */
 type Rows = [CapabilityName | string, Capability][];
@@ -39,6 +39,7 @@ export function stubCapabilities(stub: string): Map<string, Capability> {
       ),
     ],
     ["msr-exits", no("MSR accesses do not come to the debugger")],
+    ...noReports("a stub does not tell of it"),
     ["interrupts", no("a stub can't raise interrupts")],
     ["exceptions", no("a stub can't inject exceptions")],
     ["emulation-failure-bytes", no("the stub does not tell them")],

@@ -1,4 +1,4 @@
-import type { Capability, CapabilityName } from "../capabilities.ts";
+import { type Capability, type CapabilityName, noReports } from "../capabilities.ts";
 
 function yes(touches: readonly string[] = []): Capability {
   return { usable: true, how: "interpreted", touches };
@@ -23,11 +23,9 @@ export const FAKE_CAPABILITIES: ReadonlyMap<string, Capability> = new Map<Capabi
   ["step-beside", no("the fake's vCPUs take turns")],
   ["devices", yes()],
   ["msr-exits", yes()],
+  ...noReports("the interpreter reports control registers and CPUID alone"),
   ["report-cr", yes()],
-  ["report-msr", no("MSRs are answered: see msr-exits")],
   ["report-cpuid", yes()],
-  ["report-descriptor", no("the interpreter does not report them")],
-  ["report-request", no("a guest of the fake has nobody to ask")],
   ["irqchip", no("the fake has no interrupt controllers of its own")],
   ["pit", no("the fake has no timer of its own")],
   ["interrupts", yes()],
