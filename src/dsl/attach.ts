@@ -13,6 +13,7 @@ export type {
   DomainState,
   EventChannel,
   Grant,
+  PvState,
   StoreEntry,
 } from "../xen/open.ts";
 

@@ -141,6 +141,7 @@ export {
   type Grant,
   hypervisorLog,
   inspectDomain,
+  type PvState,
   repairDomains,
   type StoreEntry,
 } from "./attach.ts";

@@ -56,6 +56,31 @@ export function gpa(value: bigint | number): Gpa {
   return branded(value, { space: "gpa" }) as Gpa;
 }
 
+/** Where the machine's own addresses stand among the guest-physical ones of a PV guest: above all that it can have. */
+export const MACHINE = 1n << 56n;
+
+/**
+ * Makes the address of a machine frame, as page tables of Xen's PV guests have them, among guest-physical ones: it is
+ * memory where the frame is the guest's.
+ *
+ * @param frame The machine frame's number (MFN), 44 bits.
+ * @param offset Bytes from its beginning.
+ * @throws {RangeError} If the frame does not fit.
+ * @example
+ * ```ts
+ * import { gpa, mfn } from "hvsh";
+ * import assert from "node:assert/strict";
+ * assert.equal(mfn(0x12n, 8n) + 0n, gpa((1n << 56n) + 0x12008n) + 0n);
+ * ```
+ */
+export function mfn(frame: bigint | number, offset: bigint | number = 0n): Gpa {
+  const number = BigInt(frame);
+  if (number < 0n || number >= MACHINE >> 12n) {
+    throw new RangeError(`A machine frame's number has 44 bits; got ${number}`);
+  }
+  return gpa(MACHINE + (number << 12n) + BigInt(offset));
+}
+
 /**
  * Makes a linear address: in real mode segment * 16 + offset, with paging what CR3's tables translate.
  *

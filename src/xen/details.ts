@@ -1,7 +1,8 @@
 /** What xenstore and the hypervisor know of a domain, without stopping it: xenstore's subtree, event channels, grants. */
 
-import { evtchn_status, EVTCHNSTAT, grant_entry_v1, GTF } from "../abi/xen.ts";
+import { evtchn_status, EVTCHNSTAT, grant_entry_v1, GTF, vcpu_guest_context, XEN } from "../abi/xen.ts";
 import { XenControl } from "../host/xen/control.ts";
+import { DomainCalls } from "../host/xen/domctl.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
 import { anyDomain, type Domain, storeInDomain } from "./domain.ts";
@@ -47,12 +48,28 @@ export interface Grant {
   readonly mapped: boolean;
 }
 
+/** What Xen keeps of a PV vCPU beside its registers (struct vcpu_guest_context of xen.h); `idt` shows its trap table. */
+export interface PvState {
+  /** Its number. */
+  readonly vcpu: number;
+  /** Whether it is in the guest's kernel, and not in a user program. */
+  readonly inKernel: boolean;
+  /** The stack that Xen switches to on the way into the kernel: selector and address. */
+  readonly kernelStack: { readonly ss: bigint; readonly sp: bigint };
+  /** Linear addresses that Xen calls: for events, where an IRET fails, for SYSCALL of 64-bit programs. 0: none. */
+  readonly callbacks: { readonly event: bigint; readonly failsafe: bigint; readonly syscall: bigint };
+  /** Machine frames of its GDT, and how many descriptors it has. */
+  readonly gdt: { readonly frames: readonly bigint[]; readonly entries: number };
+}
+
 /** A domain, and what is known of it. */
 export interface DomainDetails extends Domain {
   /** Its folder in xenstore, /local/domain/ID, with all below it. */
   readonly store: readonly StoreEntry[];
   /** Those that are not closed, by port. */
   readonly channels: readonly EventChannel[];
+  /** Of a 64-bit PV domain's vCPUs that were brought up; of others none. */
+  readonly pv: readonly PvState[];
   /** Undefined where they can't be read: dom0's own, and tables of version 2, which Linux takes for 16 TiB and more. */
   readonly grants: readonly Grant[] | undefined;
 }
@@ -64,11 +81,13 @@ const MOST_ENTRIES = 10_000;
 export function detailsOf(wanted: string | number): DomainDetails {
   using control = new XenControl();
   using store = new XenStore(() => storeInDomain(control));
-  const { id, name, kind, vcpus, memory, state, cpuTime } = anyDomain(control, store, wanted);
+  const { id, name, kind, vcpus, memory, state, cpuTime, maxVcpu } = anyDomain(control, store, wanted);
   return {
     ...{ id, name, kind, vcpus, memory, state, cpuTime },
     store: storeOf(store, `/local/domain/${id}`),
     channels: channelsOf(control, id),
+    // dom0 runs this: its own vCPUs can't be held to be looked at. Those of 32-bit guests have another structure.
+    pv: kind === "pv" && id !== 0 && control.guestWidth(id) === 8 ? pvStates(id, maxVcpu + 1) : [],
     grants: grantsOf(control, id),
   };
 }
@@ -87,6 +106,34 @@ export function storeOf(store: Pick<XenStore, "read" | "list">, folder: string):
     }
   }
   return found.sort((a, b) => a.path < b.path ? -1 : 1);
+}
+
+function pvStates(id: number, vcpus: number): PvState[] {
+  using calls = new DomainCalls();
+  const context = new Uint8Array(vcpu_guest_context.size);
+  return Array.from({ length: vcpus }, (_, vcpu) => vcpu).flatMap((vcpu) => {
+    if (!calls.hasContext(id, vcpu)) return [];
+    calls.getContext(id, vcpu, context);
+    return [decodePv(vcpu, new DataView(context.buffer))];
+  });
+}
+
+/** What a `struct vcpu_guest_context` says beside registers. */
+export function decodePv(vcpu: number, view: DataView): PvState {
+  const context = vcpu_guest_context.read(view);
+  // A frame of the GDT holds 512 descriptors.
+  const frames = Math.ceil(Number(context.gdt_ents) / 512);
+  return {
+    vcpu,
+    inKernel: (context.flags & BigInt(XEN.VGCF_in_kernel)) !== 0n,
+    kernelStack: { ss: context.kernel_ss, sp: context.kernel_sp },
+    callbacks: {
+      event: context.event_callback_eip,
+      failsafe: context.failsafe_callback_eip,
+      syscall: context.syscall_callback_eip,
+    },
+    gdt: { frames: context.gdt_frames.slice(0, frames), entries: Number(context.gdt_ents) },
+  };
 }
 
 function channelsOf(control: XenControl, id: number): EventChannel[] {

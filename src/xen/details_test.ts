@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { EVTCHNSTAT, GTF } from "../abi/xen.ts";
-import { decodeChannel, decodeGrants, storeOf } from "./details.ts";
+import { EVTCHNSTAT, GTF, vcpu_guest_context, XEN } from "../abi/xen.ts";
+import { decodeChannel, decodeGrants, decodePv, storeOf } from "./details.ts";
 
 Deno.test("details: xenstore's folder is told with all below it; folders without a value are not", () => {
   const tree: Record<string, string | undefined> = {
@@ -64,4 +64,31 @@ Deno.test("details: grants that are in use, and what for", () => {
     { reference: 8, domain: 5, frame: 0x77n, access: "read", mapped: false },
     { reference: 511, domain: 6, frame: 0x88n, access: "transfer", mapped: false },
   ]);
+});
+
+Deno.test("details: what Xen keeps of a PV vCPU beside its registers", () => {
+  const view = new DataView(new ArrayBuffer(vcpu_guest_context.size));
+  const at = vcpu_guest_context.offsets;
+  const put = (offset: number, value: bigint) => view.setBigUint64(offset, value, true);
+  put(at.flags, BigInt(XEN.VGCF_in_kernel | XEN.VGCF_online));
+  put(at.kernel_ss, 0xe02bn);
+  put(at.kernel_sp, 0xffff_c900_0000_4000n);
+  put(at.event_callback_eip, 0xffff_ffff_8100_1000n);
+  put(at.failsafe_callback_eip, 0xffff_ffff_8100_2000n);
+  put(at.syscall_callback_eip, 0xffff_ffff_8100_3000n);
+  put(at.gdt_ents, 513n);
+  put(at.gdt_frames, 0x1234n);
+  put(at.gdt_frames + 8, 0x1235n);
+  put(at.gdt_frames + 16, 0xffn);
+  assert.deepEqual(decodePv(2, view), {
+    vcpu: 2,
+    inKernel: true,
+    kernelStack: { ss: 0xe02bn, sp: 0xffff_c900_0000_4000n },
+    callbacks: {
+      event: 0xffff_ffff_8100_1000n,
+      failsafe: 0xffff_ffff_8100_2000n,
+      syscall: 0xffff_ffff_8100_3000n,
+    },
+    gdt: { frames: [0x1234n, 0x1235n], entries: 513 },
+  });
 });

@@ -1,9 +1,9 @@
+import { MACHINE } from "../vm/address.ts";
 import type { BackendMemory, MemoryRegion } from "../vm/backend.ts";
 import { FaultError } from "../vm/errors.ts";
 import type { ForeignMapping } from "../host/xen/foreign_memory.ts";
 import type { FrameCache } from "./frames.ts";
 import type { Marks } from "./marks.ts";
-import { MACHINE } from "./p2m.ts";
 
 const PAGE = 4096;
 

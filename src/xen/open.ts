@@ -16,7 +16,7 @@ import { leftMarks, remove } from "./marks.ts";
 import { cleanDomains, NAME_PREFIX } from "./xl.ts";
 
 export type { Domain, DomainKind, DomainState } from "./domain.ts";
-export type { DomainDetails, EventChannel, Grant, StoreEntry } from "./details.ts";
+export type { DomainDetails, EventChannel, Grant, PvState, StoreEntry } from "./details.ts";
 export type { ToolstackKernel, XenGuest } from "./config.ts";
 export { type XenHost, xenHost, xenKindHost } from "./hosts.ts";
 

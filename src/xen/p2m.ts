@@ -1,8 +1,6 @@
 import type { Mapping } from "../host/mapping.ts";
 import { XEN } from "../abi/xen.ts";
-
-/** Where machine frames stand among guest-physical addresses: above all that a guest can have. */
-export const MACHINE = 1n << 56n;
+import { MACHINE } from "../vm/address.ts";
 
 /** What the tables are made from. */
 export interface FrameSource {

@@ -4,7 +4,16 @@
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
-import { attach, domains, gpa, type GuestMachine, gva, hypervisorLog, inspectDomain } from "../../mod.ts";
+import {
+  attach,
+  domains,
+  gpa,
+  type GuestMachine,
+  gva,
+  hypervisorLog,
+  inspectDomain,
+  mfn,
+} from "../../mod.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
 import { AttachedDomain } from "../../src/xen/attached.ts";
 import type { PvVcpu } from "../../src/xen/pv_vcpu.ts";
@@ -181,14 +190,28 @@ async function pv(name: string): Promise<void> {
   await pvUntouched(listed.id);
   xl("unpause", name);
   await untilItLoops(name);
+  const [state] = (await inspectDomain(name)).pv;
+  assert.equal(state.vcpu, 0);
+  assert.notEqual(state.kernelStack.sp, 0n);
+  say("its kernel's stack, callbacks and GDT are told while it runs");
   const before = traces(name);
   {
     await using vm = await attach({ backend: "xen", domain: name });
     vm.symbols.add("pv", Deno.readFileSync(IMAGE));
+    await machineFrames(vm);
     await pvSteps(vm);
     await pvBreaks(vm);
   }
   await pvLeft(name, before);
+}
+
+/** The frame of the top page table, by the machine's address in CR3 and by its own. */
+async function machineFrames(vm: GuestMachine): Promise<void> {
+  const { cr3 } = await vm.vcpus[0].registers();
+  const table = await vm.memory.read(mfn(cr3 >> 12n), 4096);
+  assert.ok(table.some((byte) => byte !== 0));
+  await assert.rejects(vm.memory.read(mfn(0), 1), { name: "FaultError" });
+  say("the page table in CR3 is read by its machine frame");
 }
 
 /** Its kernel sets the trap table first, and prints. */

@@ -1,5 +1,5 @@
 /** domains: those of this Xen host. */
-import type { Domain, EventChannel, Grant } from "../../dsl/mod.ts";
+import type { Domain, EventChannel, Grant, PvState } from "../../dsl/mod.ts";
 import {
   cleanDomains,
   domains as listDomains,
@@ -45,6 +45,7 @@ async function show(session: Session, domain: string): Promise<Answer> {
     domainTable([details], session),
     part(`xenstore, /local/domain/${details.id}:`, details.store.map(({ path, value }) => [path, value])),
     part("event channels:", details.channels.map(channelRow)),
+    details.pv.length === 0 ? "" : part("PV state of its vCPUs:", details.pv.map(pvRow)),
     details.grants === undefined
       ? "grants: can't be read (dom0's own, or a table of version 2)\n"
       : part("grants:", details.grants.map(grantRow)),
@@ -62,6 +63,20 @@ function channelRow(channel: EventChannel): string[] {
     ? ""
     : `${channel.line}`;
   return [`port ${port}`, `vCPU ${vcpu}`, kind, to];
+}
+
+function pvRow({ vcpu, inKernel, kernelStack, callbacks, gdt }: PvState): string[] {
+  return [
+    `vCPU ${vcpu}`,
+    inKernel ? "in the kernel" : "in a program",
+    `kernel stack ${hex(kernelStack.ss)}:${hex(kernelStack.sp)}`,
+    `callbacks: event ${hex(callbacks.event)}, failsafe ${hex(callbacks.failsafe)}, syscall ${
+      hex(callbacks.syscall)
+    }`,
+    `GDT: ${gdt.entries} descriptors in ${
+      gdt.frames.map((frame) => `mfn ${hex(frame)}`).join(", ") || "none"
+    }`,
+  ];
 }
 
 function grantRow({ reference, domain, frame, access, mapped }: Grant): string[] {

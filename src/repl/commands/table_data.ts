@@ -65,7 +65,7 @@ export const DATA: readonly Command[] = [
     usage: ["print/FORMAT EXPRESSION", "print EXPRESSION", "print $rax = 5"],
     details:
       "Registers: $rax $eax $al $pc $cs_base $cr3 $xmm0 $cpl. Memory: *$rsp, {u16}0x46c, *(u32*)ADDRESS.\n" +
-      "Addresses: kernel_main+0x10, f000:fff0, $es:$di, phys(0x1000). Others: msr(0x10), $1, $mine.\n" +
+      "Addresses: kernel_main+0x10, f000:fff0, $es:$di, phys(0x1000); of a PV guest mfn(FRAME). Others: msr(0x10), $1, $mine.\n" +
       "$rip (or $pc) is the offset in CS that the processor has, $rsp and $rbp those in SS. Where an address is\n" +
       "wanted (x, break) they are taken through their segments; where that makes a difference print shows both,\n" +
       "and linear($rip) is the address as a number.\n" +

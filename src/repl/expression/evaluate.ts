@@ -1,4 +1,4 @@
-import { InputError } from "../../dsl/nouns.ts";
+import { InputError, MACHINE } from "../../dsl/nouns.ts";
 import type { Node } from "./parser.ts";
 import { partOf, registerPart } from "./registers.ts";
 import {
@@ -250,6 +250,12 @@ function* call(name: string, operand: Value, names: Names): Generator<Request, V
         pointee: operand.pointee,
         pointer: true,
       };
+    case "mfn": {
+      if (operand.value < 0n || operand.value >= MACHINE >> 12n) {
+        throw new InputError("A machine frame's number has 44 bits");
+      }
+      return { value: MACHINE + (operand.value << 12n), space: "gpa", pointer: true };
+    }
     case "linear":
       return { value: addressOf(operand, names).at, space: "gva", pointee: operand.pointee, pointer: true };
     default: {

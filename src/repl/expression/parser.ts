@@ -16,7 +16,7 @@ export type Node =
     | { readonly kind: "choice"; readonly condition: Node; readonly yes: Node; readonly no: Node }
     | { readonly kind: "read"; readonly type: Scalar | undefined; readonly operand: Node }
     | { readonly kind: "cast"; readonly type: Scalar; readonly pointer: boolean; readonly operand: Node }
-    | { readonly kind: "call"; readonly name: "phys" | "linear" | "msr"; readonly operand: Node }
+    | { readonly kind: "call"; readonly name: "phys" | "mfn" | "linear" | "msr"; readonly operand: Node }
     | { readonly kind: "size"; readonly operand: Node }
   );
 
@@ -60,9 +60,10 @@ const TYPES = new Map<string, Scalar>([
 ]);
 
 /** Calls: `gpa` and `gva` are the library's names for the same. */
-const CALLS = new Map<string, "phys" | "linear" | "msr">([
+const CALLS = new Map<string, "phys" | "mfn" | "linear" | "msr">([
   ["phys", "phys"],
   ["gpa", "phys"],
+  ["mfn", "mfn"],
   ["linear", "linear"],
   ["gva", "linear"],
   ["msr", "msr"],
