@@ -14,6 +14,7 @@ const STUB = [
   "an event channel port of the guest's",
 ];
 const OTHERS = "the other vCPUs run during a step";
+const OTHERS_DOWN = "the other vCPUs are down during a step";
 
 /**
  * What can be done with a domain of a kind. Nothing of it touches the guest before it is used.
@@ -63,6 +64,7 @@ export function toldCapabilities(
         "use the kvm backend",
       ),
     ],
+    ...(kind === "pv" ? [BESIDE_PV] : []),
     ["step-masks-interrupts", no("Xen delivers interrupts during a step", "clear IF while stepping")],
     ["a20", no("a domain's memory does not wrap: its map is Xen's", "use the kvm backend")],
     ["reset", no("a domain is reset by who made it", "use `xl reboot`")],
@@ -94,9 +96,14 @@ const REPORTS: readonly (readonly [CapabilityName, number, string])[] = [
   ["report-request", XEN.XEN_DOMCTL_MONITOR_EVENT_GUEST_REQUEST, "xc_monitor_guest_request"],
 ];
 
+const BESIDE_PV: [string, Capability] = [
+  "step-beside",
+  no("a PV domain's other vCPUs are taken down for a step", "use the kvm backend"),
+];
+
 const PV: [string, Capability][] = [
-  ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
-  ["single-step-user", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS])],
+  ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS_DOWN])],
+  ["single-step-user", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS_DOWN])],
   ["breakpoint-int3", yes("INT3 and the stop stub", [...STUB, "guest memory"])],
   ["breakpoint-int3-real", no("a PV guest has no real mode", "there is no code to break at")],
   ["breakpoint-hardware", yes("debug registers and the stop stub", [...STUB, "DR0..DR3, DR6, DR7"])],

@@ -73,10 +73,11 @@ export class GuestContext {
     return (this.#view.getBigUint64(CONTEXT.flags, true) & BigInt(XEN.VGCF_online)) !== 0n;
   }
 
-  /** Brings the vCPU up, once the context is set. */
-  setOnline(): void {
+  /** Brings the vCPU up, or takes it down, once the context is set. */
+  setOnline(on: boolean): void {
     const flags = this.#view.getBigUint64(CONTEXT.flags, true);
-    this.#view.setBigUint64(CONTEXT.flags, flags | BigInt(XEN.VGCF_online), true);
+    const bit = BigInt(XEN.VGCF_online);
+    this.#view.setBigUint64(CONTEXT.flags, on ? flags | bit : flags & ~bit, true);
   }
 
   /** A vector of a PV guest's virtual IDT: where its handler is. */

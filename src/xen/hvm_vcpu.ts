@@ -294,7 +294,7 @@ export class HvmVcpu extends XenVcpu {
     const { context } = this;
     const down = !context.online;
     if (!down || (context.get("rflags") & IF) !== 0n) return false;
-    context.setOnline();
+    context.setOnline(true);
     this.parts.control.setContext(this.parts.domain, this.index, context.bytes);
     this.writes++;
     return true;

@@ -54,6 +54,8 @@ export interface Left extends Marked {
   readonly registers: ReadonlyMap<number, OwnRegisters>;
   /** vCPUs that were stepped, and whether RFLAGS.TF was the guest's own. */
   readonly stepped: ReadonlyMap<number, boolean>;
+  /** vCPUs that were taken down for a step of another. */
+  readonly down: readonly number[];
   /** Whether a vm_event listener was set up. */
   readonly monitor: boolean;
   /** The ioreq server's number. */
@@ -78,6 +80,7 @@ export class Marks implements Disposable {
   readonly #patches = new Map<bigint, PatchMark>();
   #registers = new Map<number, OwnRegisters>();
   readonly #stepped = new Map<number, boolean>();
+  #down: readonly number[] = [];
   #monitor = false;
   #server: number | undefined;
   #stub: StubMark | undefined;
@@ -139,6 +142,12 @@ export class Marks implements Disposable {
     this.#change();
   }
 
+  /** These vCPUs are about to be taken down for a step of another; none: they are up again. */
+  down(vcpus: readonly number[]): void {
+    this.#down = vcpus;
+    this.#change();
+  }
+
   /** A vm_event listener is about to be set up, or is gone. */
   listener(on: boolean): void {
     this.#monitor = on;
@@ -182,6 +191,7 @@ export class Marks implements Disposable {
           values: Object.fromEntries(values),
         })),
         stepped: [...this.#stepped].map(([vcpu, own]) => ({ vcpu, own })),
+        down: this.#down,
         monitor: this.#monitor,
         server: this.#server,
         stub: this.#stub,
@@ -299,6 +309,8 @@ function parse(text: string): Omit<Left, "held"> {
         return [whole(vcpu), own === true];
       }),
     ),
+    // Left out by the release before.
+    down: list(told.down ?? []).map(whole),
     monitor: told.monitor === true,
     ...(told.server !== undefined && { server: whole(told.server) }),
     ...(stub && {

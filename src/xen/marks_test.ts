@@ -34,6 +34,7 @@ Deno.test("marks: what was put in is read again, once its process is gone", () =
     marks.debugRegisters(new Map([[1, new Map([["dr7", 0x400n], ["dr0", 2n ** 64n - 1n]])]]));
     marks.step(0, false);
     marks.step(0, true);
+    marks.down([1, 2]);
     marks.listener(true);
     marks.deviceModel(3);
     const traps = [1n, 2n].map((address) => ({ flags: 0, cs: 0xe033, address }));
@@ -53,6 +54,7 @@ Deno.test("marks: what was put in is read again, once its process is gone", () =
       patches: [{ at: 0x2000n, code: Uint8Array.of(0xe6, 0xee), original: Uint8Array.of(1, 2) }],
       registers: new Map([[1, new Map([["dr7", 0x400n], ["dr0", 2n ** 64n - 1n]])]]),
       stepped: new Map([[0, true]]),
+      down: [1, 2],
       monitor: true,
       server: 3,
       stub: {

@@ -9,6 +9,7 @@ import type { VmExit } from "../vm/exit.ts";
 import type { RegisterName } from "../vm/registers.ts";
 import { DebugRegisters } from "./debug_registers.ts";
 import type { GuestContext } from "./guest_context.ts";
+import { Others } from "./others.ts";
 import type { QuickSteps, StopStrategy, VcpuEvent } from "./strategy.ts";
 import type { Left, Marks } from "./marks.ts";
 import { MASK_EVENTS, type Trap } from "./trap_table.ts";
@@ -72,6 +73,7 @@ export class PvStopper implements StopStrategy {
   /** vCPUs that are stepped, and whether the guest itself had TF set. */
   readonly #stepping = new Map<number, boolean>();
   readonly #debugRegisters: DebugRegisters;
+  readonly #others: Others;
   /** Where the page lies on which the last frame was found, as long as nothing but steps came between. */
   #stack: { readonly page: bigint; readonly cr3: bigint; readonly gpa: bigint } | undefined;
   #closed = false;
@@ -88,6 +90,7 @@ export class PvStopper implements StopStrategy {
       parts.change,
       (own) => marks?.debugRegisters(own),
     );
+    this.#others = new Others(parts, left?.down);
     this.quick = parts.vcpus > 1 ? undefined : {
       release: (vcpu) => this.#letGo(vcpu),
       // It looks by itself.
@@ -158,7 +161,8 @@ export class PvStopper implements StopStrategy {
 
   release(kept: ReadonlySet<number>): void {
     for (const [vcpu, waiting] of this.#waiting) {
-      if (kept.has(vcpu)) continue;
+      // One that is down would not get out of the stub.
+      if (kept.has(vcpu) || this.#others.holds(vcpu)) continue;
       this.#waiting.delete(vcpu);
       waiting.view.setBigUint64(FRAME.release, 0n, true);
       this.#parts.writeLinear(waiting.at, waiting.frame);
@@ -182,6 +186,8 @@ export class PvStopper implements StopStrategy {
   }
 
   setStepping(vcpu: number, on: boolean, execute = false): void {
+    if (on) this.#others.hold(vcpu);
+    else this.#others.letGo();
     if (!on || !execute) this.#debugRegisters.withhold(vcpu, on);
     if (on) this.#parts.marks?.step(vcpu, false);
     const flag = on || (this.#stepping.get(vcpu) ?? false);
@@ -275,6 +281,7 @@ export class PvStopper implements StopStrategy {
     using _channels = this.#channels;
     if (!living) return;
     const { vcpus } = this.#parts;
+    this.#others.letGo();
     this.gather();
     for (const vcpu of [...this.#stepping.keys()]) this.setStepping(vcpu, false);
     this.#debugRegisters.restore();

@@ -71,7 +71,13 @@ for (let stops = 0; hits.includes(0); stops++) {
     assert.deepEqual([rip, rsp], [registers[i].rip, registers[i].rsp]);
   }
   const [{ length }]: { length: number }[] = await vm.disassemble(gva(at), { count: 1 });
+  const before = await vm.vcpus[1 - index].registers();
+  const other = { rip: before.rip, rsp: before.rsp, rcx: before.rcx, rflags: before.rflags };
   const step = await vm.step({ vcpu: index });
+  if (backend === "xen-pv") {
+    const { rip, rsp, rcx, rflags } = await vm.vcpus[1 - index].registers();
+    assert.deepEqual({ rip, rsp, rcx, rflags }, other, "the other one is down meanwhile");
+  }
   assert.deepEqual([step.kind, step.vcpu.index, step.rip], ["step", index, at + BigInt(length)]);
   say(`vCPU ${index} stops in ${FUNCTION} by ${breakpoint.how}, the other stands; it is stepped`);
 }
