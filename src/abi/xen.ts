@@ -270,6 +270,7 @@ export const XEN = {
   HVM_PARAM_TRIPLE_FAULT_REASON: 31,
   IOREQ_TYPE_PIO: 0,
   IOREQ_TYPE_COPY: 1,
+  IOREQ_TYPE_PCI_CONFIG: 2,
   EVTCHNOP_send: 4,
 } as const;
 

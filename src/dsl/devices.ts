@@ -229,7 +229,9 @@ export class DeviceSet implements Devices {
     const bus = this.#pciHost;
     if (bus === undefined) {
       throw new InputError(`${device.name} is a PCI function, and this machine has no PCI bus`, {
-        remedy: "open it with the default devices",
+        remedy:
+          'a virtio device can be over MMIO (transport: "mmio", device_add virtio-...-device); else open the machine with ' +
+          "the default devices",
       });
     }
     bus.join(device, (start, length) => this.#free(start, start + length));

@@ -128,7 +128,8 @@ async function diffBackends({ rest, count }: TraceLine, backends: readonly strin
 /** Says what came of it. */
 function tell({ same, devices = 0, difference, ended }: Verdict, [a, b]: readonly string[]): number {
   const output = new StandardOutput();
-  output.write(`${same} instructions are the same on both sides${ended ? `; ${ended}` : ""}\n`);
+  const count = same === 1 ? "1 instruction is" : `${same} instructions are`;
+  output.write(`${count} the same on both sides${ended ? `; ${ended}` : ""}\n`);
   if (devices > 0) output.write(`(memory that a device wrote was taken over ${devices} times)\n`);
   if (difference === undefined) return ended === undefined || ended.startsWith("both") ? 0 : 1;
   for (const line of difference.before) output.write(`   ${line}\n`);

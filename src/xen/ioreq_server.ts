@@ -14,6 +14,11 @@ import type { VcpuEvent } from "./strategy.ts";
 const LAST_PORT = 0xffffn;
 const LAST_ADDRESS = (1n << 52n) - 1n;
 
+/** Where the guest names a register of configuration space: enable, bus, function, register (PCI 2.2, 3.2.2.3.2). */
+const PCI_ADDRESS = 0xcf8;
+/** In the highest byte. */
+const PCI_ENABLE_BIT = 0x80;
+
 /** The debugger's patches, and what a step over an instruction that Xen finishes ends with. */
 const DEBUGGER_PORTS = [BigInt(TRAP_PORT), BigInt(CROSSING_PORT)];
 
@@ -46,6 +51,8 @@ export class IoreqServer {
   readonly #slots: readonly RequestSlot[];
   readonly #ports: readonly number[];
   readonly #cleanup: DisposableStack;
+  /** PCI functions of bus 0 that are claimed: device and function, as port 0xcf8 has them. */
+  readonly #functions = new Set<number>();
   #living = true;
 
   /**
@@ -137,9 +144,22 @@ export class IoreqServer {
     const slot = this.#slots[vcpu];
     const { request } = slot;
     if (request === undefined) return;
+    if (this.#parts.everything) this.#claimFunction(request.exit);
     if (request.settled && request.read) slot.setAnswer(this.#parts.rax(vcpu));
     slot.post();
     this.#parts.channels.notify(this.#ports[vcpu]);
+  }
+
+  /**
+   * Xen sends accesses to configuration space to who has claimed the function, and never to who has the ports
+   * (hvm/ioreq.c, arch_ioreq_server_get_type_addr): each is claimed when the guest first names it at port 0xcf8.
+   */
+  #claimFunction(exit: VmExit): void {
+    if (exit.kind !== "io-out" || exit.port !== PCI_ADDRESS || exit.data.length !== 4) return;
+    const [, place, bus, enable] = exit.data;
+    if (bus !== 0 || (enable & PCI_ENABLE_BIT) === 0 || this.#functions.has(place)) return;
+    this.#functions.add(place);
+    this.#parts.model.claimFunction(this.#parts.domain, this.#id, place >> 3, place & 7);
   }
 
   /** Answers every vCPU that waits but for those in `kept`. */

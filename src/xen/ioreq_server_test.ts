@@ -3,16 +3,22 @@ import { ioreq, XEN } from "../abi/xen.ts";
 import { IoreqServer, type ServerParts } from "./ioreq_server.ts";
 
 /** A server of a domain that is not there; `calls` tells what was asked of Xen. */
-function server(calls: string[], view = new DataView(new ArrayBuffer(4096)), left?: number): IoreqServer {
+function server(
+  calls: string[],
+  view = new DataView(new ArrayBuffer(4096)),
+  left?: number,
+  everything = false,
+): IoreqServer {
   const tell = (name: string) => () => void calls.push(name);
   return new IoreqServer(
     {
       domain: 7,
       vcpus: 1,
-      everything: false,
+      everything,
       model: {
         createServer: () => 3,
         claim: () => {},
+        claimFunction: (...place: number[]) => void calls.push(`function ${place}`),
         enableServer: () => {},
         destroyServer: tell("destroy"),
       },
@@ -72,4 +78,25 @@ Deno.test("ioreq server: closed, it sends back who executed an OUT of the debugg
   assert.equal(left.take()?.exit.kind, "io-out");
   left.close(true);
   assert.deepEqual(calls, ["notify", "unmap", "destroy"]);
+});
+
+Deno.test("ioreq server: PCI functions of bus 0 are claimed when the guest first names them, where all comes here", () => {
+  const view = new DataView(new ArrayBuffer(4096));
+  const { addr, data, count, size, type, bits } = ioreq.offsets;
+  view.setBigUint64(addr, 0xcf8n, true);
+  view.setUint32(count, 1, true);
+  view.setUint32(size, 4, true);
+  view.setUint8(type, XEN.IOREQ_TYPE_PIO);
+  const calls: string[] = [];
+  for (const everything of [true, false]) {
+    const it = server(calls, view, undefined, everything);
+    // Slot 3, function 1, twice; bus 1; not enabled.
+    for (const address of [0x8000_1900n, 0x8000_1904n, 0x8001_1900n, 0x0000_2000n]) {
+      view.setBigUint64(data, address, true);
+      view.setUint8(bits, XEN.STATE_IOREQ_READY);
+      it.take();
+      it.answer(0);
+    }
+  }
+  assert.deepEqual(calls.filter((call) => call !== "notify"), ["function 7,3,3,1"]);
 });

@@ -8,6 +8,9 @@ const { addr, data, count, size, bits, type } = ioreq.offsets;
 /** Xen splits at pages: more bytes than this are in no request. */
 const MOST_BYTES = 4096;
 
+/** The port by which the guest reaches configuration space (PCI 2.2, 3.2.2.3.2). */
+const PCI_DATA = 0xcfcn;
+
 /** The memory that string instructions go through. */
 export type Memory = Pick<BackendMemory, "read" | "write" | "patched">;
 
@@ -87,7 +90,8 @@ export class RequestSlot {
     const view = this.#view;
     const flags = view.getUint8(this.#at + bits);
     const kind = view.getUint8(this.#at + type);
-    const port = kind === XEN.IOREQ_TYPE_PIO;
+    const config = kind === XEN.IOREQ_TYPE_PCI_CONFIG;
+    const port = kind === XEN.IOREQ_TYPE_PIO || config;
     if (!port && kind !== XEN.IOREQ_TYPE_COPY) {
       this.#setState(XEN.STATE_IORESP_READY);
       return undefined;
@@ -96,8 +100,10 @@ export class RequestSlot {
     const elements = Math.min(view.getUint32(this.#at + count, true), Math.floor(MOST_BYTES / width));
     const pointer = (flags & IOREQ_DATA_IS_PTR) !== 0;
     const read = (flags & IOREQ_DIR_READ) !== 0;
+    const address = view.getBigUint64(this.#at + addr, true);
     const fields = this.#fields = {
-      address: view.getBigUint64(this.#at + addr, true),
+      // What the guest did: the host bridge knows by port 0xcf8 which register is meant.
+      address: config ? PCI_DATA | address & 3n : address,
       data: view.getBigUint64(this.#at + data, true),
       pointer,
       count: pointer ? elements : 1,

@@ -42,6 +42,21 @@ Deno.test("requests: what an IN gives is what was filled in, or what the debugge
   assert.equal(answer(), 0x5678n);
 });
 
+Deno.test("requests: an access to PCI configuration space is the IN or OUT that it was", () => {
+  const place = 0x0001_0008_0000_0006n; // segment 1, device 1, register 6
+  const { slot, answer } = scene({
+    type: XEN.IOREQ_TYPE_PCI_CONFIG,
+    addr: place,
+    size: 2,
+    bits: IOREQ_DIR_READ,
+  });
+  const { exit, simple } = slot.take()!;
+  assert.deepEqual([exit.kind, "port" in exit && exit.port, simple], ["io-in", 0xcfe, true]);
+  exit.data.set([0x34, 0x12]);
+  slot.post();
+  assert.equal(answer(), 0x1234n);
+});
+
 Deno.test("requests: string I/O is one exit, in the order of the guest's direction flag", () => {
   const bits = IOREQ_DATA_IS_PTR | IOREQ_DF;
   const { slot } = scene({ type: PORT, addr: 1n, data: 20n, size: 2, count: 3, bits });

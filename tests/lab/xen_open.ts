@@ -1,6 +1,6 @@
 /**
  * Guests of our own on Xen, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|firmware|devices|beside|cpus|left`.
+ * `deno run -A --no-check tests/lab/xen_open.ts pvh|pv|hvm|firmware|devices|pci|beside|cpus|left`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
@@ -20,11 +20,13 @@ import {
   MiB,
   open,
   Uart16550,
+  virtioRng,
 } from "../../mod.ts";
 import { destroy } from "../../src/xen/xl.ts";
 import { OTHERS, severalVcpus, SPIN } from "../several_vcpus.ts";
 
 const FIXTURE = new URL("../../fixtures/three_ways.bin", import.meta.url);
+const VIRTIO_PCI = new URL("../../fixtures/virtio_pci.bin", import.meta.url);
 /** inc ax; mov [0x4000], ax; 1: jmp 1b */
 const REAL = Uint8Array.of(0x40, 0xa3, 0x00, 0x40, 0xeb, 0xfe);
 /** inc rax; mov [rbx], rax; 1: jmp 1b */
@@ -75,6 +77,7 @@ const PARTS: Record<string, () => Promise<void>> = {
   devices,
   beside,
   cpus,
+  pci,
   left,
 };
 
@@ -198,6 +201,20 @@ async function devices(): Promise<void> {
   assert.equal((await vm.vcpus[0].registers()).rip, 0x1000n);
   assert.equal((await vm.step()).rip, 0x100an);
   say("a reset");
+}
+
+/** A PCI function whose MSI-X wakes the guest: fixtures/virtio_pci.s asks for 16 random bytes. */
+async function pci(): Promise<void> {
+  await using vm = await open({
+    backend: "xen-pvh",
+    memory: MiB(4),
+    boot: flat(await Deno.readFile(VIRTIO_PCI), { at: 0x1_0000, mode: "protected" }),
+    devices: [virtioRng({ transport: "pci" })],
+  });
+  await vm.memory.write(gpa(0x1_0004n), new Uint8Array(Uint32Array.of(0, 16, 0, 0, 1).buffer));
+  const stop = await vm.continue({ timeoutMs: PATIENCE_MS });
+  assert.deepEqual([stop.kind, "code" in stop && stop.code >> 1], ["exit", 16]);
+  say("xen-pvh: a PCI function, found by ports 0xcf8 and 0xcfc, with MSI-X");
 }
 
 /** A UART and a device with MMIO, both with interrupts, in an HVM guest that has QEMU's devices too. */

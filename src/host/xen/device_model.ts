@@ -28,6 +28,12 @@ const SYMBOLS = {
     parameters: ["pointer", "u16", "u16", "i32", "u64", "u64"],
     result: "i32",
   },
+  // int xendevicemodel_map_pcidev_to_ioreq_server(handle *, domid_t, ioservid_t, uint16_t segment, uint8_t bus,
+  //   uint8_t device, uint8_t function)
+  xendevicemodel_map_pcidev_to_ioreq_server: {
+    parameters: ["pointer", "u16", "u16", "u16", "u8", "u8", "u8"],
+    result: "i32",
+  },
   // int xendevicemodel_set_ioreq_server_state(handle *, domid_t, ioservid_t, int enabled); int ..destroy..(.., ioservid_t)
   xendevicemodel_set_ioreq_server_state: { parameters: ["pointer", "u16", "u16", "i32"], result: "i32" },
   xendevicemodel_destroy_ioreq_server: { parameters: ["pointer", "u16", "u16"], result: "i32" },
@@ -104,6 +110,12 @@ export class DeviceModel implements Disposable {
   unclaim(domain: number, server: number, space: "port" | "mmio", first: bigint, last: bigint): void {
     const call = "xendevicemodel_unmap_io_range_from_ioreq_server";
     check(call, this.#f[call](this.#open, domain, server, space === "mmio" ? 1 : 0, first, last));
+  }
+
+  /** Sends accesses to the configuration space of a PCI function of bus 0 to the server; they come to no claimed port. */
+  claimFunction(domain: number, server: number, device: number, number: number): void {
+    const call = "xendevicemodel_map_pcidev_to_ioreq_server";
+    check(call, this.#f[call](this.#open, domain, server, 0, 0, device, number));
   }
 
   /** Switches a server on or off. */
