@@ -41,26 +41,6 @@ Deno.test("leaving: SIGTERM while an input awaits what never comes", async () =>
   assert.equal((await end(child)).code, 143);
 });
 
-Deno.test("leaving: a Ctrl-C that `deno task` passes on too is one Ctrl-C", async () => {
-  const child = hvsh(
-    ...[
-      "-c",
-      "await open({ backend: 'fake', memory: MiB(1), boot: flat(Uint8Array.of(0xeb, 0xfe), { at: 0x1000 }) })",
-    ],
-    ...["-c", "setTimeout(() => process.stdout.write('waiting\\n'), 300); await vm.continue()"],
-    ...["-c", "await new Promise((resolve) => setTimeout(resolve, 500))", "-c", "'alive'"],
-  );
-  const reader = child.stdout.getReader();
-  while (!new TextDecoder().decode((await reader.read()).value).includes("waiting"));
-  reader.releaseLock();
-  child.kill("SIGINT");
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  child.kill("SIGINT");
-  const { code, stdout, stderr } = await end(child);
-  assert.deepEqual([code, stderr], [0, ""]);
-  assert.match(stdout, /Paused\.[^]*"alive"/);
-});
-
 Deno.test("leaving: Deno.exit() in an input ends with its code", async () => {
   assert.equal((await end(hvsh("-c", "Deno.exit(5)"))).code, 5);
 });

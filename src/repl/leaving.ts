@@ -13,12 +13,6 @@ export interface Leaving {
   close(): Promise<void>;
 }
 
-/**
- * Milliseconds in which two SIGINTs are one Ctrl-C: a terminal sends it to all of its foreground, and `deno task`, which
- * is in there, passes it on.
- */
-const SAME_PRESS = 300;
-
 const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
 
 let leaving = false;
@@ -65,11 +59,7 @@ export function guardExits(
   for (const signal of ["SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
     Deno.addSignalListener(signal, () => void leave(128 + NUMBERS[signal], parts));
   }
-  let pressed = -Infinity;
   Deno.addSignalListener("SIGINT", () => {
-    const now = performance.now();
-    if (now - pressed < SAME_PRESS) return;
-    pressed = now;
     if (!interrupt()) void leave(128 + NUMBERS.SIGINT, parts);
   });
   globalThis.addEventListener("unhandledrejection", (event) => {
