@@ -61,7 +61,8 @@ export class Monitor {
   /** vCPUs that are stepped, and whether the guest itself had TF set. */
   readonly #stepping = new Map<number, boolean>();
   readonly #debugRegisters: DebugRegisters;
-  readonly #reported: Reported;
+  /** What is reported beside debug exceptions and INT3; to be changed while the domain is paused. */
+  readonly reports: Reported;
   #consumed = 0;
   #produced = 0;
   #int3 = false;
@@ -75,7 +76,7 @@ export class Monitor {
       parts.change,
       (own) => parts.marks?.debugRegisters(own),
     );
-    this.#reported = new Reported(parts.control, parts.domain);
+    this.reports = new Reported(parts.control, parts.domain);
     const { control, domain } = parts;
     using cleanup = new DisposableStack();
     parts.marks?.listener(true);
@@ -186,11 +187,6 @@ export class Monitor {
     this.#int3 = traps.int3;
   }
 
-  /** What is reported beside debug exceptions and INT3. The domain is paused. */
-  get reports(): Reported {
-    return this.#reported;
-  }
-
   /** Sees to vCPUs that were started since. The domain is paused. */
   refresh(): void {
     this.#debugRegisters.refresh();
@@ -236,7 +232,7 @@ export class Monitor {
     cleanup.defer(() => control.disableMonitor(domain));
     if (this.#int3) control.monitor(domain, "software-breakpoint", false);
     control.monitor(domain, "debug-exception", false);
-    this.#reported.set([]);
+    this.reports.set([]);
     this.#debugRegisters.restore();
     // Whoever reported before the events were switched off waits still.
     this.gather();
