@@ -41,6 +41,7 @@ export async function xenBoot(kind: XenKind, boot: BootSpec | undefined, memory:
     return { ...(rom && { firmware: rom.bytes }), image: loaded("firmware") };
   }
   const handed = await boot?.handOver?.();
+  if (kind === "pv" && handed !== undefined && boot!.kind === "elf") needPvKernel(boot!, handed.image);
   if (handed !== undefined && (boot!.kind === "linux" || takesElf(kind, handed))) {
     return { kernel: kernelOf(handed), image: loaded(protocolOf(kind, boot!), handed.image) };
   }
@@ -59,6 +60,15 @@ function takesElf(kind: XenKind, { image, protocol }: HandedKernel): boolean {
   if (kind === "pv") return true;
   return kind === "pvh" && (protocol === undefined || protocol === "pvh") && isElf(image) &&
     elfNotes(parseElf(image)).some(({ name, type }) => name === "Xen" && type === PHYS32_ENTRY);
+}
+
+/** What makes no PV kernel is found before the toolstack makes a domain for it, and says so in words of its own. */
+function needPvKernel(boot: BootSpec, image: Uint8Array): void {
+  const file = parseElf(image);
+  if (elfNotes(file).some(({ name }) => name === "Xen")) return;
+  // Older kernels say the same there, in one string.
+  if (file.sections.some(({ name }) => name === "__xen_guest")) return;
+  refuse(boot, "pv", "the file has no notes of Xen's, by which its loader knows a PV kernel", "xen-pvh");
 }
 
 function kernelOf({ image, modules, cmdline }: HandedKernel): Kernel {
