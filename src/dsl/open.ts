@@ -379,7 +379,9 @@ function describesHardware({ boot, defaultDevices = true, memory = DEFAULT_MEMOR
 function refuseDevices(name: BackendName): never {
   throw new UnsupportedError(
     "devices",
-    `a guest on ${name} has the hypervisor's own; accesses do not come to hvsh`,
+    name === "xen-pv"
+      ? "a PV guest has no ports, and no addresses but those of memory"
+      : `a guest on ${name} has the hypervisor's own; accesses do not come to hvsh`,
     {
       remedy: "leave devices out, or use the kvm backend, or fake, which interprets the guest",
     },

@@ -21,13 +21,13 @@ const OTHERS_DOWN = "the other vCPUs are down during a step";
  *
  * @param events What its monitor can have reported: bits by XEN_DOMCTL_MONITOR_EVENT_*.
  * @param devices Which of its accesses come to hvsh, if any do.
- * @param reset Whether hvsh can start it over.
+ * @param reset Whether hvsh can start it over, for one of its own.
  */
 export function capabilitiesOf(
   kind: DomainKind,
   events: number,
   devices?: DeviceClaims,
-  reset = false,
+  reset?: boolean,
 ): Capabilities {
   const told = toldCapabilities(kind, events, devices, reset);
   // How a processor stops HVM guests is the same for all of them: tried once, with a guest of our own.
@@ -41,7 +41,7 @@ export function toldCapabilities(
   kind: DomainKind,
   events: number,
   devices?: DeviceClaims,
-  reset = false,
+  reset?: boolean,
 ): Capabilities {
   const all: [string, Capability][] = [
     ["msrs", yes(kind === "pv" ? "the vCPU context" : "save record CPU")],
@@ -71,7 +71,7 @@ export function toldCapabilities(
     ...(kind === "pv" ? PV : HVM),
     ...(devices === undefined ? [] : devices === "everything" ? ALONE : BESIDE),
     ...(devices !== undefined && kind === "hvm" ? CONTROLLERS : []),
-    ...(reset ? RESET : []),
+    ...(reset === undefined ? [] : reset ? RESET : ANEW),
   ];
   return new Map(all);
 }
@@ -102,6 +102,14 @@ const BESIDE_PV: [string, Capability] = [
 ];
 
 const PV: [string, Capability][] = [
+  [
+    "devices",
+    no("a PV guest has no ports, and no addresses but those of memory", "open a guest on xen-pvh"),
+  ],
+  [
+    "interrupts",
+    no("a PV guest has event channels in place of interrupts", "have its own devices send events"),
+  ],
   ["single-step", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS_DOWN])],
   ["single-step-user", yes("RFLAGS.TF and the stop stub", [...STUB, "RFLAGS.TF", OTHERS_DOWN])],
   ["breakpoint-int3", yes("INT3 and the stop stub", [...STUB, "guest memory"])],
@@ -138,6 +146,17 @@ const BESIDE: [string, Capability][] = [
 const CONTROLLERS: [string, Capability][] = [
   ["irqchip", yes("Xen's own 8259 pair, IOAPIC and LAPICs")],
   ["interrupts", yes("inputs of Xen's own controllers, messages to the LAPICs")],
+];
+
+/** What a guest of our own needs that can't be started over. */
+const ANEW: [string, Capability][] = [
+  [
+    "reset",
+    no(
+      "its start is the toolstack's work, or its devices are QEMU's: Xen has no call that puts them back",
+      "close it, and open it anew",
+    ),
+  ],
 ];
 
 const RESET: [string, Capability][] = [
