@@ -4,7 +4,7 @@ import { sharedLab } from "./lab/shared.ts";
 
 const xen = sharedLab("xen");
 
-for (const part of ["pvh", "devices", "pci", "cpus", "pv", "firmware"]) {
+for (const part of ["pvh", "devices", "beside", "pci", "cpus", "pv", "firmware"]) {
   Deno.test({
     name: `xen: guests of our own are opened, and are gone afterwards (${part})`,
     ignore: xen.ignore,

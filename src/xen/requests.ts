@@ -106,7 +106,8 @@ export class RequestSlot {
       address: config ? PCI_DATA | address & 3n : address,
       data: view.getBigUint64(this.#at + data, true),
       pointer,
-      count: pointer ? elements : 1,
+      // STOS has the same data for each element.
+      count: pointer || !port ? elements : 1,
       size: width,
       stride: BigInt((flags & IOREQ_DF) !== 0 ? -width : width),
     };

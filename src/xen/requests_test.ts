@@ -96,6 +96,21 @@ Deno.test("requests: string instructions on MMIO are one exit for each element",
   assert.equal(slot.advance(), undefined);
 });
 
+Deno.test("requests: STOS on MMIO is one exit for each element, with the same data, up or down", () => {
+  for (const [bits, places] of [[0, [0n, 2n, 4n]], [IOREQ_DF, [4n, 2n, 0n]]] as const) {
+    const addr = 0xd000_0000n + places[0];
+    const { slot, state } = scene({ type: MMIO, addr, data: 0xb800n, size: 2, count: 3, bits });
+    const seen: unknown[] = [];
+    for (let exit = slot.take()?.exit; exit !== undefined; exit = slot.advance()) {
+      assert.ok("address" in exit && exit.kind === "mmio-write");
+      seen.push([exit.address - 0xd000_0000n, ...exit.data]);
+    }
+    assert.deepEqual(seen, places.map((place) => [place, 0x00, 0xb8]));
+    slot.post();
+    assert.equal(state(), XEN.STATE_IORESP_READY);
+  }
+});
+
 Deno.test("requests: what is no access is answered at once, and no count is more than a page", () => {
   const { slot, state } = scene({ type: 8, size: 1 });
   assert.equal(slot.take(), undefined);

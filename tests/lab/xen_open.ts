@@ -49,11 +49,14 @@ const WINDOW = 0xd000_0000n;
 /**
  * Real mode beside QEMU, ES and FS as above. The LAPIC is on, with LINT0 as the 8259's way in (ExtINT); mov dword
  * es:[0x350], 0x700. The 8259 has vectors from 8 and lets lines 3 and 5 through; sti; mov fs:[5], bl; until the byte at
- * 0x4000 is 1; COM2: MCR.OUT2, interrupt when it can send; until the byte at 0x4001 is 1; cli; hlt
+ * 0x4000 is 1; COM2: MCR.OUT2, interrupt when it can send; until the byte at 0x4001 is 1. Text of the display, which GS is
+ * at: mov gs:[0], ebx; mov gs:[2], bl; mov fs:[9], bl; mov gs:[4], bx; mov al, gs:[6]; mov [0x4003], al; mov ax, 0xb800; mov
+ * es, ax; mov di, 8; mov cx, 3; rep stosw; mov gs:[0xe], bl; cli; hlt
  */
 const BESIDE = hex(
   "2666c706f000ff010000 2666c706500300070000 b011e620 b008e621 b004e621 b001e621 b0d7e621 fb 64881e0500" +
-    "803e00400175f9 bafc02b008ee baf902b002ee 803e01400175f9 faf4",
+    "803e00400175f9 bafc02b008ee baf902b002ee 803e01400175f9" +
+    "6665891e0000 65881e0200 64881e0900 65891e0400 65a00600 a20340 b800b8 8ec0 fc bf0800 b90300 f3ab 65881e0e00 faf4",
 );
 /** Line 5: mov al, fs:[6]; mov [0x4002], al; inc byte [0x4000]; end of interrupt; iret */
 const WINDOW_HANDLER = hex("64a00600 a20240 fe060040 b020e620 cf");
@@ -217,9 +220,9 @@ async function pci(): Promise<void> {
   say("xen-pvh: a PCI function, found by ports 0xcf8 and 0xcfc, with MSI-X");
 }
 
-/** A UART and a device with MMIO, both with interrupts, in an HVM guest that has QEMU's devices too. */
+/** A UART and devices with MMIO, two with interrupts, in an HVM guest that has QEMU's devices too. */
 async function beside(): Promise<void> {
-  const seen: number[][] = [];
+  const seen: (number | string)[][] = [];
   const sent: number[] = [];
   let line: InterruptLine | undefined;
   const window: Device = {
@@ -227,7 +230,17 @@ async function beside(): Promise<void> {
     mmio: { start: WINDOW, length: 0x10 },
     attach: (host) => void (line = host.line(5)),
     read: (offset, data) => (line?.lower(), void data.fill(0x40 + offset)),
-    write: (offset, data) => (line?.raise(), void seen.push([offset, ...data])),
+    write: (offset, data) => {
+      if (offset === 5) line?.raise();
+      seen.push([offset, ...data]);
+    },
+  };
+  // Xen buffers writes there for device models that want it.
+  const text: Device = {
+    name: "text",
+    mmio: { start: 0xb8000, length: 0x1000 },
+    read: (offset, data) => (seen.push(["read", offset]), void data.fill(0x40 + offset)),
+    write: (offset, data) => void seen.push(["text", offset, ...data]),
   };
   const com2 = new Uart16550({
     name: "com2",
@@ -239,19 +252,35 @@ async function beside(): Promise<void> {
     backend: "xen-hvm",
     memory: MiB(16),
     boot: flat(BESIDE, { at: 0x1000, mode: "real" }),
-    devices: [window, com2],
+    devices: [window, com2, text],
   });
   for (const [line, at, code] of [[3, 0x2100, COM2_HANDLER], [5, 0x2000, WINDOW_HANDLER]] as const) {
     await vm.memory.writeUint(gpa(4 * (8 + line)), 4, BigInt(at));
     await vm.memory.write(gpa(at), code);
   }
-  await vm.vcpus[0].setRegisters({ es_base: 0xfee0_0000n, fs_base: WINDOW, rbx: 7n, rsp: 0x3000n });
+  await vm.vcpus[0].setRegisters({
+    es_base: 0xfee0_0000n,
+    fs_base: WINDOW,
+    gs_base: 0xb8000n,
+    rbx: 7n,
+    rsp: 0x3000n,
+  });
   const end = await vm.continue({ timeoutMs: PATIENCE_MS });
   assert.equal(end.kind, "halt", `${end.kind} at 0x${end.rip.toString(16)}`);
-  assert.deepEqual(seen, [[5, 7]]);
-  assert.deepEqual([...await vm.memory.read(gpa(0x4000), 3)], [1, 1, 0x46]);
+  assert.deepEqual(seen, [
+    [5, 7],
+    ["text", 0, 7, 0, 0, 0],
+    ["text", 2, 7],
+    [9, 7],
+    ["text", 4, 7, 0],
+    ["read", 6],
+    ...[8, 10, 12].map((offset) => ["text", offset, 0, 0xb8]),
+    ["text", 14, 7],
+  ]);
+  assert.deepEqual([...await vm.memory.read(gpa(0x4000), 4)], [1, 1, 0x46, 0x46]);
   assert.deepEqual(sent, [0x21]);
   say("xen-hvm: COM2 and a window of MMIO in TypeScript beside QEMU, with their interrupts by Xen's 8259");
+  say("xen-hvm: writes to the display's memory in their order among all accesses, without a buffered ring");
 }
 
 async function pv(): Promise<void> {
