@@ -35,6 +35,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   "src/dsl/qemu_drives.ts": { imports: ["vm", "remote"] },
   "src/dsl/programs.ts": { imports: ["host"] },
   "src/dsl/qemu.ts": { imports: ["vm", "remote", "host"] },
+  "src/dsl/qemu_slots.ts": { imports: ["vm", "remote", "host"] },
   "src/dsl/attach.ts": { imports: ["vm", "xen"] },
   "src/dsl/open.ts": { imports: [...BELOW_DSL, ...BACKENDS] },
   "src/repl": { imports: ["dsl"], types: ["vm", "debug"] },

@@ -59,11 +59,15 @@ export async function attach(options: AttachOptions): Promise<GuestMachine> {
   const { GuestMachine } = await import("./machine.ts");
   const { attachXen } = await import("../xen/open.ts");
   await linked;
-  const backend = attachXen(options.domain, instructionLength);
+  const backend = attachXen(options.domain, instructionLength, takenSlots);
   const machine = new GuestMachine({ backend });
   for (const notice of backend.notices ?? []) machine.notice(notice);
   connectConsole(machine, backend);
   return machine;
+}
+
+async function takenSlots(domain: number): Promise<ReadonlySet<number>> {
+  return (await import("./qemu_slots.ts")).qemuSlots(domain);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { guarded, isRunaway } from "../debug/guard.ts";
-import type { Backend, MaybePromise, MemoryRegion } from "../vm/backend.ts";
+import type { Backend, BackendPci, MaybePromise, MemoryRegion } from "../vm/backend.ts";
 import { type Bus, rangesOf } from "../vm/bus.ts";
 import { need } from "../vm/capabilities.ts";
 import type { ConsoleEnd } from "../vm/console.ts";
@@ -17,6 +17,7 @@ import type { DeviceHandle, Devices, DeviceWrapper } from "../vm/machine.ts";
 import type { PciHost } from "../devices/pci/pci_host.ts";
 import type { PciFunction } from "../devices/pci/pci_function.ts";
 import { isBounded } from "./bounded.ts";
+import { checkShape } from "./device_shape.ts";
 import { isPciFunction, isPciHost } from "./device_kinds.ts";
 import { DeviceFront } from "./device_front.ts";
 import type { DoorbellBoard } from "./doorbells.ts";
@@ -65,6 +66,8 @@ export class DeviceSet implements Devices {
   readonly #unbounded = new Set<Device>();
   /** What stands on the buses in the place of a device that is wrapped. */
   readonly #fronts = new Map<Device, DeviceFront>();
+  /** The hypervisor's PCI bus, where functions of ours are on it. */
+  #sharedBus: PciHost | undefined;
 
   constructor(parts: DeviceParts) {
     this.#parts = parts;
@@ -76,7 +79,26 @@ export class DeviceSet implements Devices {
   }
 
   add(device: Device): Promise<DeviceHandle> {
-    return Promise.resolve().then(() => this.plug(device));
+    return Promise.resolve().then(() => {
+      const { pci } = this.#parts.backend;
+      const shared = pci !== undefined && device instanceof Object && isPciFunction(device);
+      return shared ? this.#share(pci, device) : this.plug(device);
+    });
+  }
+
+  /** Adds a function to the hypervisor's bus, which is a device of ours from the first one on. */
+  async #share(pci: BackendPci, device: PciFunction): Promise<DeviceHandle> {
+    const { busOf, reserveTaken } = await import("./hypervisor_bus.ts");
+    this.#parts.open();
+    const bus = this.#sharedBus ??= busOf(pci);
+    await reserveTaken(bus, pci, device);
+    if (this.#pciHost === undefined) this.plugOwn([bus]);
+    try {
+      return this.plug(device);
+    } catch (error) {
+      if (bus.functions.length === 0) this.#unplug(bus);
+      throw error;
+    }
   }
 
   /** Adds devices of hvsh's own, at once. */
@@ -231,7 +253,7 @@ export class DeviceSet implements Devices {
       throw new InputError(`${device.name} is a PCI function, and this machine has no PCI bus`, {
         remedy:
           'a virtio device can be over MMIO (transport: "mmio", device_add virtio-...-device); else open the machine with ' +
-          "the default devices",
+          "the default devices, or on xen-hvm",
       });
     }
     bus.join(device, (start, length) => this.#free(start, start + length));
@@ -329,6 +351,7 @@ export class DeviceSet implements Devices {
       readable: (fd, come) => this.#readable(device, fd, come),
       line: (gsi) => inputs.line(gsi),
       message: (address, data) => inputs.message(address, data),
+      masks: (address, data) => inputs.masks(address, data),
       read: (at, into) => atOnce(memory.peek(at, into)),
       write: (at, bytes) => atOnce(memory.deposit(at, bytes)),
       window: (at, length) => memory.window(at, length),
@@ -380,31 +403,6 @@ export class DeviceSet implements Devices {
   #moved(device: Device): void {
     if (this.#handles.get(device.name)?.device !== device) return;
     this.#place(device);
-  }
-}
-
-/** What a device may have, and is called when the guest or the machine wants it. */
-const METHODS = [
-  ...["read", "write", "readString", "writeString", "readMemory", "writeMemory"],
-  ...["place", "attach", "detach", "reset", "save", "restore", "inspect", "summary"],
-] as const;
-
-/** @throws {InputError} If it is no object, or a method of it is no function: the guest would find out otherwise. */
-function checkShape(device: Device): void {
-  if (typeof device !== "object" || device === null) {
-    throw new InputError(`a device is an object, not ${device === null ? "null" : typeof device}`, {
-      remedy: 'for example { name: "mine", ports: { start: 0x777, length: 1 }, read(offset, data) {} }',
-    });
-  }
-  for (const method of METHODS) {
-    const given: unknown = device[method as keyof Device];
-    if (given === undefined || typeof given === "function") continue;
-    throw new InputError(
-      `${device.name}: ${method} is a function, not ${given === null ? "null" : typeof given}`,
-      {
-        remedy: "give a function, or leave it out",
-      },
-    );
   }
 }
 

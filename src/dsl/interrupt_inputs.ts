@@ -74,6 +74,11 @@ export class InterruptInputs {
     }
   }
 
+  /** Whether the hypervisor masks such a message, and not who sends it. */
+  masks(address: number, data: number): boolean {
+    return this.#interrupts?.masks?.(address, data) ?? false;
+  }
+
   /** Whether the hypervisor has the controllers, or there is nothing to wire ours to. */
   get #direct(): boolean {
     return this.#interrupts?.wire === undefined || this.#interrupts.irqchip;

@@ -159,7 +159,8 @@ function xenOpener(kind: DomainKind): Opener {
         ...(firmware && { firmware }),
         ...disks,
       };
-      return await (await import("../xen/open.ts")).openXen(guest, instructionLength);
+      const taken = async (domain: number) => (await import("./qemu_slots.ts")).qemuSlots(domain);
+      return await (await import("../xen/open.ts")).openXen(guest, instructionLength, taken);
     },
   };
 }

@@ -106,6 +106,8 @@ export interface Backend {
   readonly picture?: () => Promise<Picture>;
   /** Where accesses come to devices only if that was asked for; left out where all come that nobody else answers. */
   readonly claims?: BusClaims;
+  /** Where the hypervisor has a PCI bus that devices of ours can be on; left out where it has none, or it is ours. */
+  readonly pci?: BackendPci;
   /**
    * Calls `come` when something can be read from the host's descriptor `fd`, in the middle of a time slice, once for all
    * that came; while the guest runs. Left out where nobody can be told before the slice's end.
@@ -135,6 +137,23 @@ export interface Backend {
   keep?(): void;
   /** Lets go of everything: a guest of our own is destroyed, an attached one left as it was. Idempotent. */
   close(): MaybePromise<void>;
+}
+
+/** Bus 0 of a hypervisor's own device model, where functions of ours can stand among its own. */
+export interface BackendPci {
+  /** Whether nobody gives functions their addresses but who opens the guest: no firmware runs in it. */
+  readonly configured: boolean;
+  /** Slots that others have now. @throws {HvshError} If they can't be asked. */
+  taken(): Promise<ReadonlySet<number>>;
+  /**
+   * Has accesses to the configuration space of a slot's function 0 come here, to port 0xcfc, with what the guest wrote to
+   * port 0xcf8 as `before`. @throws {HostError} If the hypervisor refuses.
+   */
+  claim(slot: number): void;
+  /** Takes back what `claim` did. */
+  release(slot: number): void;
+  /** Where pin 1..4 (INTA#..INTD#) of a slot leads. */
+  line(slot: number, pin: number): InterruptLine;
 }
 
 /** What a hypervisor reports, as `ReportExit`s, because it was asked to. */
@@ -256,6 +275,8 @@ export interface Interrupts {
    * What no LAPIC takes is lost. Only with an irqchip, or with `lapics`.
    */
   message?(address: number, data: number): void;
+  /** Whether the hypervisor masks such a message, and not who sends it; left out: it never does. */
+  masks?(address: number, data: number): boolean;
   /** Makes the vCPU take the external interrupt `vector` as soon as it can. @throws {UnsupportedError} */
   inject(vcpu: number, vector: number): MaybePromise<void>;
 }

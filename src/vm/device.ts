@@ -130,6 +130,12 @@ export interface DeviceHost {
    */
   message?(address: number, data: number): void;
   /**
+   * Whether it is the hypervisor that holds such a message back when it is masked, and not who sends it: a kernel that has
+   * its messages come by something of the hypervisor's leaves the sender's mask bits as they are. `address` may have more
+   * than 32 bits then. Left out: it never is.
+   */
+  masks?(address: number, data: number): boolean;
+  /**
    * The guest does not need these bytes for now: the host gets their pages back where it can, and they read as zeros
    * until the guest or a device writes them. Only whole pages of 4096 bytes. Undefined where memory can't be given
    * back. @throws {FaultError} If a byte is no memory.

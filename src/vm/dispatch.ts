@@ -17,6 +17,7 @@ export interface Buses {
  * @throws Whatever the device throws.
  */
 export function dispatch(exit: AccessExit, buses: Buses): Device | undefined {
+  if ("before" in exit && exit.before !== undefined) buses.port.write(exit.before.port, exit.before.data);
   switch (exit.kind) {
     case "io-in":
       return exit.count === 1 ? read(buses.port, exit.port, exit.data) : eachUnit(exit, buses.port, "read");

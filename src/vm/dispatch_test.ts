@@ -112,3 +112,12 @@ Deno.test("dispatch: a device that accesses another, or throws, keeps its bytes 
   dispatch({ kind: "io-in", ...at }, all);
   assert.equal(data[0], 1);
 });
+
+Deno.test("dispatch: a write that the hypervisor kept to itself comes first", () => {
+  const calls: unknown[] = [];
+  const { read, write, name, ports } = strings(calls);
+  const all = buses({ name, ports, read, write });
+  const before = { port: 0x100, data: Uint8Array.of(9) };
+  dispatch({ kind: "io-in", port: 0x102, size: 1, count: 1, data: new Uint8Array(1), before }, all);
+  assert.deepEqual(calls, [["write", 0, 9], ["read", 2, 1]]);
+});

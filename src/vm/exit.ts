@@ -40,6 +40,8 @@ export interface PortExit {
   readonly count: number;
   /** `size * count` bytes, little-endian: to read for io-out, to fill in for io-in. */
   readonly data: Uint8Array;
+  /** A write of the guest's that this access goes by, and that the hypervisor told nobody of. */
+  readonly before?: { readonly port: number; readonly data: Uint8Array };
 }
 
 /** An access to a guest-physical address without memory behind it. */

@@ -5,12 +5,13 @@ import { DomainCalls } from "../host/xen/domctl.ts";
 import { EventChannels } from "../host/xen/event_channels.ts";
 import { ForeignMemory } from "../host/xen/foreign_memory.ts";
 import { XenStore } from "../host/xen/store.ts";
-import type { Backend, BackendName, Interrupts, Reports } from "../vm/backend.ts";
+import type { Backend, BackendName, BackendPci, Interrupts, Reports } from "../vm/backend.ts";
 import type { BusClaims } from "../vm/bus.ts";
 import type { Capabilities } from "../vm/capabilities.ts";
 import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
 import type { DeviceClaims } from "./capabilities.ts";
+import { DomainClaims, DomainPci, type TakenSlots } from "./claims.ts";
 import { XenConsole } from "./console.ts";
 import type { InstructionLength } from "./crossing.ts";
 import {
@@ -61,6 +62,8 @@ export interface AttachHow {
    * Left out: none.
    */
   readonly devices?: DeviceClaims;
+  /** For PCI functions beside QEMU's; left out: there can be none. */
+  readonly pci?: { readonly taken: TakenSlots; readonly configured: boolean };
   /** The folder that it is written down in what is in the domain; left out: the host's own for that. */
   readonly marks?: string;
   /** Bytes of RAM, where hvsh knows it: Xen's own pages lie beyond. */
@@ -83,6 +86,7 @@ export class AttachedDomain implements Backend {
   readonly console?: XenConsole;
   readonly interrupts?: Interrupts;
   readonly claims?: BusClaims;
+  readonly pci?: BackendPci;
   readonly reports?: Reports;
   readonly slow = true;
   /** What it was when it was attached to. */
@@ -194,29 +198,25 @@ export class AttachedDomain implements Backend {
     }
     this.notices = notices;
     if (how.devices !== undefined && model !== undefined) {
+      const hvm = found.kind === "hvm";
+      const interrupts = this.interrupts = new DomainInterrupts(model, id, count, hvm);
       if (how.devices === "everything") void runner.strategy;
-      else this.claims = this.#claims(() => stopper()!.server!);
-      this.interrupts = new DomainInterrupts(model, id, count, found.kind === "hvm");
+      else {
+        const claims = {
+          server: () => (runner.strategy as HvmStopper).server!,
+          tryHold: () => runner.tryHold(),
+        };
+        this.claims = new DomainClaims(claims, hvm);
+        if (hvm && how.pci !== undefined) {
+          this.pci = new DomainPci({ ...claims, ...how.pci, domain: id, interrupts });
+        }
+      }
     }
     if (!pv) this.reports = { set: (wanted) => (runner.strategy as HvmStopper).setReports(wanted) };
     this.capabilities = how.capabilities(found.kind, pv ? 0 : control.monitorCapabilities(id));
     const terminal = store.read(terminalPath(found));
     if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
     this.#resources = cleanup.move();
-  }
-
-  /** The server is made for the first claim. */
-  #claims(server: () => IoreqServer): BusClaims {
-    return {
-      claim: (space, first, last) => {
-        void this.#runner.strategy;
-        server().claim(space, first, last);
-      },
-      release: (space, first, last) => {
-        // With the domain its server is gone.
-        if (this.#runner.tryHold()) server().unclaim(space, first, last);
-      },
-    };
   }
 
   /** Empties guest-physical memory from 0 on; whole pages. */

@@ -137,7 +137,10 @@ const ALONE: [string, Capability][] = [
 const SERVER = "an ioreq server of hvsh's";
 /** Where others are, or nobody is. */
 const BESIDE: [string, Capability][] = [
-  ["devices", yes("an ioreq server for the ports and addresses of the devices that are added", [SERVER])],
+  [
+    "devices",
+    yes("an ioreq server for the ports, addresses and PCI functions of the devices that are added", [SERVER]),
+  ],
   ["breakpoint-out", yes("OUT to a port of the ioreq server's", ["guest memory", SERVER])],
   ["interrupts", yes("messages to the LAPICs")],
 ];

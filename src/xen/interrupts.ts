@@ -11,6 +11,8 @@ const FIRST_VECTOR = 16;
 const DELIVERY_MASK = 0x700;
 const DELIVERY_LOWEST = 0x100;
 const VECTOR_MASK = 0xff;
+/** The highest bits, of 32, of addresses that LAPICs take messages at. */
+const LAPICS = 0xfee;
 
 /** Where a vCPU's LAPIC takes messages: physical destination (SDM vol. 3A, 11.11.1). Xen numbers LAPICs by twos. */
 export function lapicOf(vcpu: number): bigint {
@@ -46,6 +48,18 @@ export class DomainInterrupts implements Interrupts {
     return { raise: () => set(true), lower: () => set(false) };
   }
 
+  /** The line of pin 1..4 (INTA#..INTD#) of a slot of PCI bus 0; Xen leads it to the controllers. */
+  pin(slot: number, pin: number): InterruptLine {
+    // A device tells its level at each access.
+    let high = false;
+    const set = (level: boolean) => {
+      if (level === high) return;
+      high = level;
+      this.#there(() => this.#model.setPciLine(this.#domain, slot, pin - 1, level));
+    };
+    return { raise: () => set(true), lower: () => set(false) };
+  }
+
   wire(): void {
     // A LAPIC's LINT0 is nowhere to be had: an 8259 has no way to the processor.
   }
@@ -61,13 +75,31 @@ export class DomainInterrupts implements Interrupts {
   }
 
   message(address: number, data: number): void {
-    // Xen delivers nothing else (vmsi.c, vmsi_deliver), and takes vector 0 for one of its event channels.
-    if ((data & DELIVERY_MASK) > DELIVERY_LOWEST || (data & VECTOR_MASK) < FIRST_VECTOR) return;
+    // Xen delivers nothing else (vmsi.c, vmsi_deliver).
+    const delivered = (data & DELIVERY_MASK) <= DELIVERY_LOWEST && (data & VECTOR_MASK) >= FIRST_VECTOR;
+    const channel = this.masks(address, data);
+    if (!delivered && !channel) return;
+    // Lowest priority among LAPICs that are not there, a domain that is gone, or a number that the guest never asked for.
+    const lost = channel ? [ERRNO.ESRCH, ERRNO.EINVAL] : [ERRNO.ESRCH];
+    const to = channel ? BigInt(address) : BigInt(address >>> 0);
+    this.#there(() => this.#model.injectMessage(this.#domain, to, data), lost);
+  }
+
+  /**
+   * A kernel that knows Xen has messages come by event channels: with vector 0 Xen takes the destination for the number of
+   * a physical interrupt (hvm/irq.c, hvm_inject_msi), which an HVM guest alone has. Linux never unmasks such a message
+   * (arch/x86/pci/xen.c, pci_msi_ignore_mask): the event channel is masked.
+   */
+  masks(address: number, data: number): boolean {
+    return this.irqchip && (data & VECTOR_MASK) === 0 && Math.floor(address % 2 ** 32 / 2 ** 20) === LAPICS;
+  }
+
+  /** Does what fails with `lost` where nobody is there to take it. */
+  #there(body: () => void, lost: readonly number[] = [ERRNO.ESRCH]): void {
     try {
-      this.#model.injectMessage(this.#domain, BigInt(address >>> 0), data);
+      body();
     } catch (error) {
-      // Lowest priority among LAPICs that are not there, or a domain that is gone.
-      if (!(error instanceof HostError && error.errno === ERRNO.ESRCH)) throw error;
+      if (!(error instanceof HostError && lost.includes(error.errno))) throw error;
     }
   }
 

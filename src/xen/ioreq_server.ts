@@ -90,6 +90,16 @@ export class IoreqServer {
     this.#parts.model.unclaim(this.#parts.domain, this.#id, space, first, last);
   }
 
+  /** Makes accesses to the configuration space of a PCI function of bus 0 come here. @throws {HostError} If Xen refuses. */
+  claimFunction(slot: number, number: number): void {
+    this.#parts.model.claimFunction(this.#parts.domain, this.#id, slot, number);
+  }
+
+  /** Takes back what `claimFunction` did. */
+  unclaimFunction(slot: number, number: number): void {
+    this.#parts.model.unclaimFunction(this.#parts.domain, this.#id, slot, number);
+  }
+
   /** Whether there is an access that was not taken. */
   get ready(): boolean {
     for (const slot of this.#slots) if (slot.ready) return true;
@@ -144,7 +154,7 @@ export class IoreqServer {
     const slot = this.#slots[vcpu];
     const { request } = slot;
     if (request === undefined) return;
-    if (this.#parts.everything) this.#claimFunction(request.exit);
+    if (this.#parts.everything) this.#claimNamed(request.exit);
     if (request.settled && request.read) slot.setAnswer(this.#parts.rax(vcpu));
     slot.post();
     this.#parts.channels.notify(this.#ports[vcpu]);
@@ -154,12 +164,12 @@ export class IoreqServer {
    * Xen sends accesses to configuration space to who has claimed the function, and never to who has the ports
    * (hvm/ioreq.c, arch_ioreq_server_get_type_addr): each is claimed when the guest first names it at port 0xcf8.
    */
-  #claimFunction(exit: VmExit): void {
+  #claimNamed(exit: VmExit): void {
     if (exit.kind !== "io-out" || exit.port !== PCI_ADDRESS || exit.data.length !== 4) return;
     const [, place, bus, enable] = exit.data;
     if (bus !== 0 || (enable & PCI_ENABLE_BIT) === 0 || this.#functions.has(place)) return;
     this.#functions.add(place);
-    this.#parts.model.claimFunction(this.#parts.domain, this.#id, place >> 3, place & 7);
+    this.claimFunction(place >> 3, place & 7);
   }
 
   /** Answers every vCPU that waits but for those in `kept`. */

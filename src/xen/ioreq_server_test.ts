@@ -19,6 +19,7 @@ function server(
         createServer: () => 3,
         claim: () => {},
         claimFunction: (...place: number[]) => void calls.push(`function ${place}`),
+        unclaimFunction: (...place: number[]) => void calls.push(`no function ${place}`),
         enableServer: () => {},
         destroyServer: tell("destroy"),
       },
@@ -99,4 +100,12 @@ Deno.test("ioreq server: PCI functions of bus 0 are claimed when the guest first
     }
   }
   assert.deepEqual(calls.filter((call) => call !== "notify"), ["function 7,3,3,1"]);
+});
+
+Deno.test("ioreq server: a PCI function is claimed and given back by its place", () => {
+  const calls: string[] = [];
+  const it = server(calls);
+  it.claimFunction(31, 0);
+  it.unclaimFunction(31, 0);
+  assert.deepEqual(calls, ["function 7,3,31,0", "no function 7,3,31,0"]);
 });

@@ -7,6 +7,7 @@ import type { Backend } from "../vm/backend.ts";
 import { HvshError, UnsupportedError } from "../vm/errors.ts";
 import { AttachedDomain } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
+import type { TakenSlots } from "./claims.ts";
 import type { InstructionLength } from "./crossing.ts";
 import { type Domain, type DomainKind, listDomains, storeInDomain } from "./domain.ts";
 import type { XenGuest } from "./config.ts";
@@ -33,12 +34,17 @@ function needXen(): void {
  * @throws {InputError} If there is no such domain.
  * @throws {HostError} If Xen refuses.
  */
-export function attachXen(domain: string | number, lengthOf: InstructionLength): Backend {
+export function attachXen(
+  domain: string | number,
+  lengthOf: InstructionLength,
+  taken: TakenSlots,
+): Backend {
   needXen();
   const devices = "claimed";
   const capabilities = (kind: DomainKind, events: number) =>
     capabilitiesOf(kind, events, kind === "pv" ? undefined : devices);
-  return new AttachedDomain(domain, { capabilities, devices, lengthOf });
+  const pci = { taken, configured: false };
+  return new AttachedDomain(domain, { capabilities, devices, lengthOf, pci });
 }
 
 /**
@@ -47,13 +53,17 @@ export function attachXen(domain: string | number, lengthOf: InstructionLength):
  * @throws {UnsupportedError} If guests of its kind can't be opened here.
  * @throws {HvshError} If xl fails, with what it said.
  */
-export async function openXen(guest: XenGuest, lengthOf: InstructionLength): Promise<Backend> {
+export async function openXen(
+  guest: XenGuest,
+  lengthOf: InstructionLength,
+  taken: TakenSlots,
+): Promise<Backend> {
   const host = xenKindHost(guest.kind);
   if (!host.usable) {
     throw new UnsupportedError(`opening a guest on ${host.backend}`, host.reason, { remedy: host.remedy });
   }
   const { openDomain } = await import("./own.ts");
-  return await openDomain(guest, lengthOf);
+  return await openDomain(guest, lengthOf, taken);
 }
 
 /** Destroys the domains that a killed hvsh left; gives their names. @throws {UnsupportedError} If Xen can't be used here. */

@@ -5,6 +5,7 @@ import { XenStore } from "../host/xen/store.ts";
 import { powerOn } from "../x86/boot/state.ts";
 import { AttachedDomain, terminalPath } from "./attached.ts";
 import { capabilitiesOf } from "./capabilities.ts";
+import type { TakenSlots } from "./claims.ts";
 import { configFiles, configLines, LEAST_MIB, type XenGuest } from "./config.ts";
 import type { InstructionLength } from "./crossing.ts";
 import { closeAtEnd } from "./leaving.ts";
@@ -37,7 +38,11 @@ let count = 0;
  * @throws {InputError} If something can't be told to xl.
  * @throws {HostError} If Xen refuses.
  */
-export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): Promise<AttachedDomain> {
+export async function openDomain(
+  guest: XenGuest,
+  lengthOf: InstructionLength,
+  taken: TakenSlots,
+): Promise<AttachedDomain> {
   const { kind, memory, cpus } = guest;
   const blank = kind !== "pv" && guest.kernel === undefined && guest.firmware === undefined;
   const spare = blank ? spares.take(kind, memory, cpus) : undefined;
@@ -75,6 +80,7 @@ export async function openDomain(guest: XenGuest, lengthOf: InstructionLength): 
       },
       ...(devices && { devices }),
       lengthOf,
+      pci: { taken, configured: blank },
       ...(alone && { memory }),
     });
     if (blank) {

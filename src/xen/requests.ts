@@ -8,8 +8,12 @@ const { addr, data, count, size, bits, type } = ioreq.offsets;
 /** Xen splits at pages: more bytes than this are in no request. */
 const MOST_BYTES = 4096;
 
-/** The port by which the guest reaches configuration space (PCI 2.2, 3.2.2.3.2). */
+/** The ports by which the guest reaches configuration space, and what says that it does (PCI 2.2, 3.2.2.3.2). */
+const PCI_ADDRESS = 0xcf8;
 const PCI_DATA = 0xcfcn;
+const PCI_ENABLE_BIT = 0x8000_0000;
+/** The last register of a conventional function's configuration space. */
+const LAST_REGISTER = 0xffn;
 
 /** The memory that string instructions go through. */
 export type Memory = Pick<BackendMemory, "read" | "write" | "patched">;
@@ -39,6 +43,8 @@ interface Fields {
   readonly size: number;
   /** From one element to the next, in bytes. */
   readonly stride: bigint;
+  /** What the guest has written to port 0xcf8, where the access is one to configuration space. */
+  readonly before?: PortExit["before"];
 }
 
 /** A vCPU's request page slot. */
@@ -102,7 +108,7 @@ export class RequestSlot {
     const read = (flags & IOREQ_DIR_READ) !== 0;
     const address = view.getBigUint64(this.#at + addr, true);
     const fields = this.#fields = {
-      // What the guest did: the host bridge knows by port 0xcf8 which register is meant.
+      // What the guest did.
       address: config ? PCI_DATA | address & 3n : address,
       data: view.getBigUint64(this.#at + data, true),
       pointer,
@@ -110,6 +116,7 @@ export class RequestSlot {
       count: pointer || !port ? elements : 1,
       size: width,
       stride: BigInt((flags & IOREQ_DF) !== 0 ? -width : width),
+      ...(config && { before: { port: PCI_ADDRESS, data: selection(address) } }),
     };
     this.#element = 0;
     const exit = port ? this.#portExit(fields, read) : this.#mmioExit(fields, read);
@@ -170,7 +177,7 @@ export class RequestSlot {
   }
 
   #portExit(fields: Fields, read: boolean): PortExit {
-    const { address, size, count, pointer } = fields;
+    const { address, size, count, pointer, before } = fields;
     const bytes = new Uint8Array(size * count);
     if (read) bytes.fill(0xff);
     else if (!pointer) bytes.set(this.#data.subarray(0, size));
@@ -179,7 +186,8 @@ export class RequestSlot {
         this.#memory.read(this.#placeOf(fields, i), bytes.subarray(i * size, (i + 1) * size));
       }
     }
-    return { kind: read ? "io-in" : "io-out", port: Number(address & 0xffffn), size, count, data: bytes };
+    const kind = read ? "io-in" : "io-out";
+    return { kind, port: Number(address & 0xffffn), size, count, data: bytes, ...(before && { before }) };
   }
 
   #mmioExit(fields: Fields, read: boolean): MmioExit {
@@ -210,4 +218,18 @@ export class RequestSlot {
     this.#view.setBigUint64(this.#at + data, 0n, true);
     this.#data.set(bytes);
   }
+}
+
+/**
+ * What the guest wrote to port 0xcf8: Xen keeps that in mind, and tells the function (segment, bus, device, function) in
+ * the upper half of the address, the register in the lower one (xen/hvm/ioreq.h). Registers that only AMD's extension
+ * of the mechanism reaches are nobody's.
+ */
+function selection(address: bigint): Uint8Array {
+  const register = address & 0xffff_ffffn;
+  const place = address >> 32n & 0xffffn;
+  const enable = register <= LAST_REGISTER ? PCI_ENABLE_BIT : 0;
+  const written = new Uint8Array(4);
+  new DataView(written.buffer).setUint32(0, enable + Number(place << 8n | register & 0xfcn), true);
+  return written;
 }

@@ -42,19 +42,22 @@ Deno.test("requests: what an IN gives is what was filled in, or what the debugge
   assert.equal(answer(), 0x5678n);
 });
 
-Deno.test("requests: an access to PCI configuration space is the IN or OUT that it was", () => {
-  const place = 0x0001_0008_0000_0006n; // segment 1, device 1, register 6
-  const { slot, answer } = scene({
-    type: XEN.IOREQ_TYPE_PCI_CONFIG,
-    addr: place,
-    size: 2,
-    bits: IOREQ_DIR_READ,
-  });
+Deno.test("requests: an access to PCI configuration space is the IN or OUT that it was, behind what chose the register", () => {
+  const config = (addr: bigint) =>
+    scene({ type: XEN.IOREQ_TYPE_PCI_CONFIG, addr, size: 2, bits: IOREQ_DIR_READ });
+  const { slot, answer } = config(0x001b_0000_0006n); // bus 0, slot 3, function 3, register 6
   const { exit, simple } = slot.take()!;
-  assert.deepEqual([exit.kind, "port" in exit && exit.port, simple], ["io-in", 0xcfe, true]);
+  assert.ok("port" in exit && exit.kind === "io-in" && exit.before);
+  assert.deepEqual([exit.port, simple, exit.before.port], [0xcfe, true, 0xcf8]);
+  assert.deepEqual([...exit.before.data], [0x04, 0x1b, 0x00, 0x80]);
   exit.data.set([0x34, 0x12]);
   slot.post();
   assert.equal(answer(), 0x1234n);
+  // Registers that conventional functions have not: as if the guest had not enabled the mechanism.
+  const beyond = config(0x001b_0000_0106n).slot.take()!.exit;
+  assert.deepEqual("before" in beyond && [...beyond.before!.data], [0x04, 0x1b, 0x00, 0x00]);
+  const other = scene({ type: PORT, addr: 0xcfcn, size: 4, bits: IOREQ_DIR_READ }).slot.take()!.exit;
+  assert.ok(!("before" in other));
 });
 
 Deno.test("requests: string I/O is one exit, in the order of the guest's direction flag", () => {

@@ -8,6 +8,8 @@ import { attach, domains, flat, gpa, gva, inspectDomain, open } from "../../mod.
 import { EventChannels } from "../../src/host/xen/event_channels.ts";
 import type { HostError } from "../../src/host/error.ts";
 import { XenControl } from "../../src/host/xen/control.ts";
+import { PciFunction } from "../../src/devices/pci/pci_function.ts";
+import { qemuSlots } from "../../src/dsl/qemu_slots.ts";
 import { ENTRY, pvhElf } from "../../src/xen/tiny_guest.ts";
 import { createPaused, destroy, xl } from "../../src/xen/xl.ts";
 import {
@@ -29,10 +31,36 @@ const INSIDE = "inside";
 const DIES = [0x0f, 0x0b];
 const INT3 = 0xcc;
 const NOP = 0x90;
+/** 1: mov eax, 0x8000f800; mov edx, 0xcf8; out dx, eax; mov dl, 0xfc; in eax, dx; mov ecx, eax; jmp 1b */
+const LOOK = Uint8Array.of(
+  ...[
+    0xb8,
+    0x00,
+    0xf8,
+    0x00,
+    0x80,
+    0xba,
+    0xf8,
+    0x0c,
+    0x00,
+    0x00,
+    0xef,
+    0xb2,
+    0xfc,
+    0xed,
+    0x89,
+    0xc1,
+    0xeb,
+    0xee,
+  ],
+);
 const PATIENCE = { timeoutMs: 120_000 };
 
 const say = (what: string) => console.log(`ok ${what}`);
 const PVH = ['type="pvh"', "memory=16", "vcpus=1"];
+const HVM = ['type="hvm"', "memory=16", "vcpus=1", 'serial="pty"', "vnc=0", "usb=0"];
+/** An HVM guest that counts, with QEMU: it starts with that in place of hvmloader. */
+const hvmCounting = () => [...HVM, `firmware_override="${pvhImage()}"`];
 const counting = () => [...PVH, `kernel="${pvhImage()}"`];
 
 /** Where a domain is destroyed by somebody else: with `end`. */
@@ -74,6 +102,10 @@ const PARTS: Record<string, () => Promise<void> | void> = {
   device: async () => {
     await alone();
     await withDomain("fault-device", counting(), beside);
+    await withDomain("fault-device-hvm", hvmCounting(), async (name) => {
+      await beside(name);
+      await onBus(name);
+    });
   },
 };
 
@@ -344,9 +376,10 @@ async function alone(): Promise<void> {
   );
 }
 
-/** One in a guest of others, which goes on without it. */
+/** One in a guest of others, which goes on without it, as does its QEMU if it has one. */
 async function beside(name: string): Promise<void> {
   xl("unpause", name);
+  const { id, kind } = (await domains()).find((domain) => domain.name === name)!;
   const channels = async () => (await inspectDomain(name)).channels.length;
   const before = await channels();
   {
@@ -366,5 +399,48 @@ async function beside(name: string): Promise<void> {
   }
   await runs(name);
   assert.equal(await channels(), before);
-  say("a device that throws, in a guest of others, stops it with its error; the guest goes on without it");
+  if (kind === "hvm") assert.ok(qemuSlots(id).has(1));
+  say(
+    `a device that throws, in a ${kind} guest of others, stops it with its error; the guest goes on without it`,
+  );
+}
+
+/** A PCI function beside QEMU's that throws when it is looked at. */
+async function onBus(name: string): Promise<void> {
+  const { id } = (await domains()).find((domain) => domain.name === name)!;
+  const inside = { works: false, read: 0 };
+  class Broken extends PciFunction {
+    override configRead(offset: number, size: 1 | 2 | 4): number {
+      if (!inside.works) throw new RangeError("out of order");
+      inside.read++;
+      return super.configRead(offset, size);
+    }
+  }
+  {
+    await using vm = await attach({ backend: "xen", domain: name });
+    const card = await vm.devices.add(new Broken("broken", { vendor: 1, device: 2, classCode: 0xff_00_00 }));
+    const kept = await vm.memory.read(gpa(ENTRY), LOOK.length);
+    await vm.memory.write(gpa(ENTRY), LOOK);
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+    for (let times = 0; times < 2; times++) {
+      const stop = await vm.continue(PATIENCE);
+      assert.ok(stop.kind === "fault", stop.kind);
+      assert.match(`${stop.reason} ${stop.error}`, /pci.*out of order/s);
+    }
+    inside.works = true;
+    assert.equal((await vm.continue({ timeoutMs: 500 })).kind, "timeout");
+    assert.ok(inside.read > 1);
+    // QEMU's own are where they were: PIIX3.
+    await vm.memory.writeUint(gpa(ENTRY + 1), 4, 0x8000_0800n);
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+    assert.equal((await vm.continue({ timeoutMs: 500 })).kind, "timeout");
+    await vm.step(8);
+    assert.equal((await vm.vcpus[0].registers()).rcx, 0x7000_8086n);
+    await card.remove();
+    await vm.memory.write(gpa(ENTRY), kept);
+    await vm.vcpus[0].setRegisters({ rip: BigInt(ENTRY) });
+  }
+  await runs(name);
+  assert.ok(qemuSlots(id).has(1));
+  say("a PCI function that throws stops the guest with its error; the guest, QEMU and its functions go on");
 }

@@ -48,6 +48,7 @@ export class Msix {
   readonly size: number;
   readonly #control: () => number;
   readonly #send: (address: bigint, data: number) => void;
+  readonly #unmasked: (address: bigint, data: number) => boolean;
   readonly #table: Uint32Array;
   readonly #pending: Uint8Array;
 
@@ -55,12 +56,19 @@ export class Msix {
    * @param vectors 1 to 2048.
    * @param control Reads Message Control out of configuration space.
    * @param send Writes a message, 32 bits, to a guest-physical address.
+   * @param unmasked Whether a message is sent though its entry is masked.
    */
-  constructor(vectors: number, control: () => number, send: (address: bigint, data: number) => void) {
+  constructor(
+    vectors: number,
+    control: () => number,
+    send: (address: bigint, data: number) => void,
+    unmasked: (address: bigint, data: number) => boolean = () => false,
+  ) {
     this.vectors = vectors;
     this.size = msixSize(vectors);
     this.#control = control;
     this.#send = send;
+    this.#unmasked = unmasked;
     this.#table = new Uint32Array(vectors * ENTRY_WORDS);
     this.#pending = new Uint8Array(vectors);
     this.reset();
@@ -135,11 +143,10 @@ export class Msix {
 
   #entry(vector: number): { address: bigint; data: number; masked: boolean } {
     const at = vector * ENTRY_WORDS;
-    return {
-      address: BigInt(this.#table[at + ADDRESS_HIGH]) << 32n | BigInt(this.#table[at + ADDRESS_LOW]),
-      data: this.#table[at + DATA],
-      masked: (this.#table[at + CONTROL] & ENTRY_MASK_BIT) !== 0,
-    };
+    const address = BigInt(this.#table[at + ADDRESS_HIGH]) << 32n | BigInt(this.#table[at + ADDRESS_LOW]);
+    const data = this.#table[at + DATA];
+    const masked = (this.#table[at + CONTROL] & ENTRY_MASK_BIT) !== 0;
+    return { address, data, masked: masked && !this.#unmasked(address, data) };
   }
 
   #flush(vector: number): void {

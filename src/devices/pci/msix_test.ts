@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { Msix, MSIX_ENABLE_BIT, MSIX_FUNCTION_MASK_BIT, msixField, msixSize } from "./msix.ts";
 
-function machine(vectors = 3) {
+function machine(vectors = 3, unmasked?: (address: bigint, data: number) => boolean) {
   const sent: [bigint, number][] = [];
   const guest = { control: 0 };
-  const msix = new Msix(vectors, () => guest.control, (address, data) => sent.push([address, data]));
+  const msix = new Msix(
+    vectors,
+    () => guest.control,
+    (address, data) => sent.push([address, data]),
+    unmasked,
+  );
   const store = (offset: number, ...words: number[]) =>
     words.forEach((word, i) => msix.write(offset + 4 * i, new Uint8Array(Uint32Array.of(word).buffer)));
   const load = (offset: number) => {
@@ -77,4 +82,21 @@ Deno.test("msix: table and pending bits do not overlap, however many vectors", (
     const size = msixSize(vectors);
     assert.ok(Number.isInteger(Math.log2(size)) && 16 * vectors <= size / 2 && vectors / 8 <= size / 2);
   }
+});
+
+Deno.test("msix: a message that the hypervisor masks goes, whatever its entry's mask bit says", () => {
+  const { msix, sent, guest, store } = machine(
+    2,
+    (address, data) => address === 0xfee3_7000n && data === 0x700,
+  );
+  guest.control = MSIX_ENABLE_BIT;
+  store(0, 0xfee3_7000, 0, 0x700);
+  store(16, 0xfee3_7000, 0, 0x31);
+  msix.notify(0);
+  msix.notify(1);
+  assert.deepEqual(sent, [[0xfee3_7000n, 0x700]]);
+  assert.deepEqual(msix.inspect(), { MSIX0: "0x700 to 0xfee37000", MSIX1: "masked, pending" });
+  guest.control |= MSIX_FUNCTION_MASK_BIT;
+  msix.notify(0);
+  assert.equal(sent.length, 1);
 });

@@ -86,7 +86,9 @@ export abstract class PciFunction implements Device {
    */
   protected message(address: bigint, data: number): void {
     if (!this.busMaster) return;
-    if (address >> 20n === LAPICS) return this.#host?.message?.(Number(address), data);
+    if (address >> 20n === LAPICS || this.hypervisorMasks(address, data)) {
+      return this.#host?.message?.(Number(address), data);
+    }
     const bytes = new Uint8Array(4);
     putNumber(bytes, data);
     try {
@@ -94,6 +96,11 @@ export abstract class PciFunction implements Device {
     } catch (error) {
       if (!(error instanceof FaultError)) throw error;
     }
+  }
+
+  /** Whether such a message is masked by the hypervisor, whatever the function's own mask bits say. */
+  protected hypervisorMasks(address: bigint, data: number): boolean {
+    return this.#host?.masks?.(Number(address), data) ?? false;
   }
 
   /** Gets access to memory and interrupts. */

@@ -43,6 +43,14 @@ export interface PciInterruptRouter {
   irq(slot: number, pin: number): number | undefined;
 }
 
+/** A bus that is not ours alone: what is done for each function that joins it. */
+export interface PciClaims {
+  /** Has a slot's configuration space come here. @throws {Error} If that is refused. */
+  claim(slot: number): void;
+  /** Takes back what `claim` did. */
+  release(slot: number): void;
+}
+
 /** What the bus is made of. */
 export interface PciHostOptions {
   /** Default "pci". */
@@ -55,6 +63,8 @@ export interface PciHostOptions {
   readonly ecam?: boolean;
   /** Whether functions that join get addresses here, for a guest without firmware. */
   readonly configured?: boolean;
+  /** Where others have functions on it, too: then those that join stand at its end, where others come last. */
+  readonly claims?: PciClaims;
 }
 
 /** Configuration space by addresses: 4 KiB for each function of bus 0. */
@@ -67,6 +77,7 @@ const CONFIG_BYTES = 0x100;
 
 /** Slots that the chipset and the VGA leave. */
 const FIRST_FREE_SLOT = 3;
+const SLOTS = 32;
 
 /** Bus 0 and its ports 0xcf8..0xcff. */
 export class PciHost implements Device {
@@ -82,8 +93,11 @@ export class PciHost implements Device {
   readonly #reset: ResetControl;
   readonly #router: PciInterruptRouter | undefined;
   readonly #configured: boolean;
-  /** Functions that were plugged in where there was room. */
-  readonly #joined = new Map<PciFunction, number>();
+  readonly #claims: PciClaims | undefined;
+  /** Functions that were plugged in where there was room, and what takes each out. */
+  readonly #joined = new Map<PciFunction, Disposable>();
+  /** Slots that are others'. */
+  #others: ReadonlySet<number> = new Set();
   #address = 0;
 
   /** @param options What it is made of. */
@@ -93,6 +107,12 @@ export class PciHost implements Device {
     this.#router = options.router;
     this.mmio = options.ecam ? [{ start: ECAM_START, length: ECAM_BYTES }] : [];
     this.#configured = options.configured ?? false;
+    this.#claims = options.claims;
+  }
+
+  /** Says which slots are others': nobody joins there. */
+  reserve(slots: ReadonlySet<number>): void {
+    this.#others = slots;
   }
 
   /** The functions, in the order of their places. */
@@ -145,25 +165,27 @@ export class PciHost implements Device {
   join(device: PciFunction, free: (start: bigint, length: bigint) => boolean): void {
     if (this.functions.some((each) => each.device === device)) return;
     const slot = device.slot ?? this.#freeSlot();
+    if (this.#others.has(slot)) this.#refuse(device, slot);
+    using undo = new DisposableStack();
     this.plug({ slot }, device);
-    this.#joined.set(device, slot << 3);
-    if (!this.#configured) return;
-    try {
+    undo.defer(() => {
+      this.#functions.delete(slot << 3);
+      device.intx = NO_LINE;
+    });
+    this.#claims?.claim(slot);
+    undo.defer(() => this.#claims?.release(slot));
+    if (this.#configured) {
       assignResources(device, device.pin > 0 ? this.#router?.irq(slot, device.pin) : undefined, free);
       device.reset();
-    } catch (error) {
-      this.leave(device);
-      throw error;
     }
+    this.#joined.set(device, undo.move());
   }
 
   /** Lets go of a function that has joined. */
   leave(device: PciFunction): void {
-    const place = this.#joined.get(device);
-    if (place === undefined) return;
+    const joined = this.#joined.get(device);
     this.#joined.delete(device);
-    this.#functions.delete(place);
-    device.intx = NO_LINE;
+    joined?.[Symbol.dispose]();
   }
 
   /** How many functions are there. */
@@ -221,12 +243,22 @@ export class PciHost implements Device {
     return shown;
   }
 
-  /** The first slot without functions; 32, which is none, if all are taken. */
+  /** A slot without functions; 32, which is none, if all are taken. */
   #freeSlot(): number {
+    return (this.#claims === undefined ? this.#free[0] : this.#free.at(-1)) ?? SLOTS;
+  }
+
+  /** Slots that a function can join, in their order. */
+  get #free(): number[] {
     const taken = new Set([...this.#functions.keys()].map((place) => place >> 3));
-    let slot = FIRST_FREE_SLOT;
-    while (taken.has(slot)) slot++;
-    return slot;
+    const slots = Array.from({ length: SLOTS - FIRST_FREE_SLOT }, (_, i) => FIRST_FREE_SLOT + i);
+    return slots.filter((slot) => !taken.has(slot) && !this.#others.has(slot));
+  }
+
+  #refuse(device: PciFunction, slot: number): never {
+    throw new InputError(`${device.name} can't be in PCI slot ${slot}: the guest's device model has that`, {
+      remedy: `take one of ${this.#free.join(", ")}, or leave the slot out`,
+    });
   }
 
   /** The function and the register that an access to configuration space means; bus 0 is the only one. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { anySequence, refusesForeign } from "../device_contract.ts";
 import { MockGuest } from "../mock_guest.ts";
-import type { DeviceRange } from "../../vm/device.ts";
+import { type DeviceRange, NO_LINE } from "../../vm/device.ts";
 import { I440fx, type PamArea } from "./i440fx.ts";
 import { type BarRange, PciFunction } from "./pci_function.ts";
 import { ECAM_START, PciHost } from "./pci_host.ts";
@@ -281,4 +281,40 @@ Deno.test("pci: configuration space is reached by addresses, where tables say so
   assert.deepEqual([guest.load(at + 0x100n, 4), guest.load(at + 0x8000n, 4)], [0xffff_ffff, 0xffff_ffff]);
   guest.store(at + 0xffcn, 0, 4);
   guest.store(at + 0xf_8000n - (3n << 15n), 0, 4);
+});
+
+Deno.test("pci: on a bus with others functions join from its end, where nobody is, and what they claim is given back", () => {
+  const told: string[] = [];
+  let refuses = false;
+  const host = new PciHost({
+    claims: {
+      claim: (slot) => {
+        if (refuses) throw new Error("no");
+        told.push(`claim ${slot}`);
+      },
+      release: (slot) => void told.push(`release ${slot}`),
+    },
+    router: { route: (slot, pin) => (told.push(`pin ${slot} ${pin}`), NO_LINE), irq: () => undefined },
+  });
+  host.reserve(new Set([0, 1, 2, 5, 31]));
+  const free = () => true;
+  const probe = new Probe();
+  host.join(probe, free);
+  host.join(probe, free);
+  assert.deepEqual(told.splice(0), ["pin 30 1", "claim 30"]);
+  const taken = Object.assign(new Probe("taken"), { slot: 5 });
+  assert.throws(() => host.join(taken, free), {
+    name: "InputError",
+    message: "taken can't be in PCI slot 5: the guest's device model has that",
+    remedy: /^take one of 3, 4, 6, .*, 29, or leave the slot out$/,
+  });
+  assert.throws(() => host.join(Object.assign(new Probe("two"), { slot: 30 }), free), /probe is there/);
+  refuses = true;
+  assert.throws(() => host.join(new Probe("third"), free), /^Error: no$/);
+  refuses = false;
+  assert.deepEqual(host.functions.map(({ slot }) => slot), [30]);
+  told.length = 0;
+  host.leave(probe);
+  host.leave(probe);
+  assert.deepEqual([told, host.functions], [["release 30"], []]);
 });

@@ -76,6 +76,7 @@ export class VirtioPci extends PciFunction {
       vectors,
       () => this.config.get(MSIX_CONTROL, 2),
       (address, data) => this.message(address, data),
+      (address, data) => this.hypervisorMasks(address, data),
     );
     this.virtio = new VirtioDevice(type, {
       queue: (index) => this.#notify(ISR.QUEUE, this.#common.queueVectors[index]),

@@ -34,11 +34,22 @@ const SYMBOLS = {
     parameters: ["pointer", "u16", "u16", "u16", "u8", "u8", "u8"],
     result: "i32",
   },
+  // The same parameters.
+  xendevicemodel_unmap_pcidev_from_ioreq_server: {
+    parameters: ["pointer", "u16", "u16", "u16", "u8", "u8", "u8"],
+    result: "i32",
+  },
   // int xendevicemodel_set_ioreq_server_state(handle *, domid_t, ioservid_t, int enabled); int ..destroy..(.., ioservid_t)
   xendevicemodel_set_ioreq_server_state: { parameters: ["pointer", "u16", "u16", "i32"], result: "i32" },
   xendevicemodel_destroy_ioreq_server: { parameters: ["pointer", "u16", "u16"], result: "i32" },
   // int xendevicemodel_set_isa_irq_level(handle *, domid_t, uint8_t irq, unsigned int level)
   xendevicemodel_set_isa_irq_level: { parameters: ["pointer", "u16", "u8", "u32"], result: "i32" },
+  // int xendevicemodel_set_pci_intx_level(handle *, domid_t, uint16_t segment, uint8_t bus, uint8_t device, uint8_t intx,
+  //   unsigned int level)
+  xendevicemodel_set_pci_intx_level: {
+    parameters: ["pointer", "u16", "u16", "u8", "u8", "u8", "u32"],
+    result: "i32",
+  },
   // int xendevicemodel_inject_msi(handle *, domid_t, uint64_t msi_addr, uint32_t msi_data)
   xendevicemodel_inject_msi: { parameters: ["pointer", "u16", "u64", "u32"], result: "i32" },
 } as const;
@@ -61,6 +72,7 @@ export class DeviceModel implements Disposable {
     libc();
     functions ??= openLibrary("libxendevicemodel", SONAMES.libxendevicemodel, SYMBOLS, [
       "xendevicemodel_set_isa_irq_level",
+      "xendevicemodel_set_pci_intx_level",
       "xendevicemodel_inject_msi",
     ]);
     this.#f = functions;
@@ -118,6 +130,12 @@ export class DeviceModel implements Disposable {
     check(call, this.#f[call](this.#open, domain, server, 0, 0, device, number));
   }
 
+  /** Takes a function back that was claimed. */
+  unclaimFunction(domain: number, server: number, device: number, number: number): void {
+    const call = "xendevicemodel_unmap_pcidev_from_ioreq_server";
+    check(call, this.#f[call](this.#open, domain, server, 0, 0, device, number));
+  }
+
   /** Switches a server on or off. */
   enableServer(domain: number, server: number, on: boolean): void {
     const call = "xendevicemodel_set_ioreq_server_state";
@@ -134,6 +152,12 @@ export class DeviceModel implements Disposable {
   setIsaLine(domain: number, irq: number, level: boolean): void {
     const call = "xendevicemodel_set_isa_irq_level";
     check(call, this.#f[call](this.#open, domain, irq, level ? 1 : 0));
+  }
+
+  /** Sets the level of an interrupt pin, 0 (INTA#) to 3, of a slot of PCI bus 0. */
+  setPciLine(domain: number, slot: number, pin: number, level: boolean): void {
+    const call = "xendevicemodel_set_pci_intx_level";
+    check(call, this.#f[call](this.#open, domain, 0, 0, slot, pin, level ? 1 : 0));
   }
 
   /** Sends a message-signalled interrupt (SDM vol. 3A, 11.11). */
