@@ -20,7 +20,7 @@ export type EventChannel =
   & {
     /** Its number in the domain. */
     readonly port: number;
-    /** The vCPU that is told. */
+    /** The vCPU that is told; -1 where Xen itself is. */
     readonly vcpu: number;
   }
   & (
@@ -32,6 +32,8 @@ export type EventChannel =
     | { readonly kind: "pirq" | "virq"; readonly line: number }
     /** From a vCPU to another. */
     | { readonly kind: "ipi" }
+    /** Xen's own, to a device model or to who listens to the domain's events: it tells no more of it. */
+    | { readonly kind: "xen" }
   );
 
 /** A frame that the domain lets another one use. */
@@ -136,14 +138,18 @@ export function decodePv(vcpu: number, view: DataView): PvState {
   };
 }
 
-function channelsOf(control: XenControl, id: number): EventChannel[] {
+/** A domain's ports that are not closed. */
+export function channelsOf(control: Pick<XenControl, "channelStatus">, id: number): EventChannel[] {
   const found: EventChannel[] = [];
   const status = new Uint8Array(evtchn_status.size);
-  for (let port = 0; control.channelStatus(id, port, status); port++) {
-    const channel = decodeChannel(new DataView(status.buffer));
+  for (let port = 0;; port++) {
+    const told = control.channelStatus(id, port, status);
+    if (told === "none") return found;
+    const channel: EventChannel | undefined = told === "kept"
+      ? { port, vcpu: -1, kind: "xen" }
+      : decodeChannel(new DataView(status.buffer));
     if (channel !== undefined) found.push(channel);
   }
-  return found;
 }
 
 /** A channel by its `struct evtchn_status`; undefined for a port that is closed. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { EVTCHNSTAT, GTF, vcpu_guest_context, XEN } from "../abi/xen.ts";
-import { decodeChannel, decodeGrants, decodePv, storeOf } from "./details.ts";
+import { evtchn_status, EVTCHNSTAT, GTF, vcpu_guest_context, XEN } from "../abi/xen.ts";
+import { channelsOf, decodeChannel, decodeGrants, decodePv, storeOf } from "./details.ts";
 
 Deno.test("details: xenstore's folder is told with all below it; folders without a value are not", () => {
   const tree: Record<string, string | undefined> = {
@@ -91,4 +91,26 @@ Deno.test("details: what Xen keeps of a PV vCPU beside its registers", () => {
     },
     gdt: { frames: [0x1234n, 0x1235n], entries: 513 },
   });
+});
+
+Deno.test("details: ports whose end in the domain is Xen's are told of as that, and those behind them too", () => {
+  const { dom: _, ...at } = evtchn_status.offsets;
+  const kinds = [EVTCHNSTAT.closed, EVTCHNSTAT.ipi, undefined, EVTCHNSTAT.virq];
+  const control = {
+    channelStatus: (_domain: number, port: number, into: Uint8Array) => {
+      if (port === kinds.length) return "none" as const;
+      const kind = kinds[port];
+      if (kind === undefined) return "kept" as const;
+      const view = new DataView(into.buffer);
+      view.setUint32(at.port, port, true);
+      view.setUint32(at.status, kind, true);
+      view.setUint32(at.u, 4, true);
+      return "told" as const;
+    },
+  };
+  assert.deepEqual(channelsOf(control, 7), [
+    { port: 1, vcpu: 0, kind: "ipi" },
+    { port: 2, vcpu: -1, kind: "xen" },
+    { port: 3, vcpu: 0, kind: "virq", line: 4 },
+  ]);
 });

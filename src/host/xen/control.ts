@@ -391,17 +391,25 @@ export class XenControl implements Disposable {
     return new TextDecoder().decode(text.subarray(0, length[0]));
   }
 
-  /** Fills `into`, `struct evtchn_status`, with a port of a domain's; false beyond the last one. @throws {HostError} */
-  channelStatus(domain: number, port: number, into: Uint8Array<ArrayBuffer>): boolean {
+  /**
+   * Fills `into`, `struct evtchn_status`, with a port of a domain's.
+   *
+   * @returns "kept" for one whose end in the domain is Xen's: it tells nothing of that; "none" beyond the last one.
+   * @throws {HostError}
+   */
+  channelStatus(domain: number, port: number, into: Uint8Array<ArrayBuffer>): "told" | "kept" | "none" {
     const call = "xc_evtchn_status";
     sized(call, into, evtchn_status.size);
     const view = new DataView(into.buffer, into.byteOffset);
     view.setUint16(evtchn_status.offsets.dom, domain, true);
     view.setUint32(evtchn_status.offsets.port, port, true);
     const result = this.#c.xc_evtchn_status(this.#open, into);
-    if (result < 0 && errno() === ERRNO.EINVAL) return false;
-    check(call, result);
-    return true;
+    if (result >= 0) return "told";
+    const failed = errno();
+    // event_channel.c, evtchn_status.
+    if (failed === ERRNO.EACCES) return "kept";
+    if (failed === ERRNO.EINVAL) return "none";
+    throw new HostError(call, failed);
   }
 
   /** The version of a domain's grant table, and how many pages it has. @throws {HostError} */

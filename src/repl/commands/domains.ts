@@ -59,10 +59,10 @@ function channelRow(channel: EventChannel): string[] {
     ? `for domain ${channel.domain}`
     : kind === "interdomain"
     ? `domain ${channel.domain}, port ${channel.remotePort}`
-    : kind === "ipi"
+    : kind === "ipi" || kind === "xen"
     ? ""
     : `${channel.line}`;
-  return [`port ${port}`, `vCPU ${vcpu}`, kind, to];
+  return [`port ${port}`, kind === "xen" ? "" : `vCPU ${vcpu}`, kind === "xen" ? "Xen's own" : kind, to];
 }
 
 function pvRow({ vcpu, inKernel, kernelStack, callbacks, gdt }: PvState): string[] {
