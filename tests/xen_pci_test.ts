@@ -6,11 +6,21 @@ const xen = sharedLab("xen");
 
 Deno.test({
   name:
-    "xen: PCI functions beside QEMU's on an HVM guest are found, moved, and interrupt by pin and by MSI-X",
+    "xen: PCI functions beside QEMU's on an HVM guest are found, moved, booted from, and interrupt by pin and by MSI-X",
   ignore: xen.ignore,
   fn: async () => {
     const lab = await xen.get();
-    const program = ["deno", "run", "--quiet", "-A", "--no-check", "tests/lab/xen_pci.ts", "own", "virtio"];
+    const program = [
+      "deno",
+      "run",
+      "--quiet",
+      "-A",
+      "--no-check",
+      "tests/lab/xen_pci.ts",
+      "own",
+      "virtio",
+      "boot",
+    ];
     const { stdout, stderr, code } = await lab.output(["env", "HVSH_GUARD=1", ...program], {
       cwd: new URL("..", import.meta.url).pathname,
       timeoutMs: 600_000,

@@ -12,7 +12,7 @@ import { FaultError, UnsupportedError } from "../vm/errors.ts";
 import { walk } from "../x86/paging.ts";
 import type { DeviceClaims } from "./capabilities.ts";
 import { DomainClaims, DomainPci, type TakenSlots } from "./claims.ts";
-import { XenConsole } from "./console.ts";
+import { openConsole, type XenConsole } from "./console.ts";
 import type { InstructionLength } from "./crossing.ts";
 import {
   type DomainKind,
@@ -215,7 +215,10 @@ export class AttachedDomain implements Backend {
     if (!pv) this.reports = { set: (wanted) => (runner.strategy as HvmStopper).setReports(wanted) };
     this.capabilities = how.capabilities(found.kind, pv ? 0 : control.monitorCapabilities(id));
     const terminal = store.read(terminalPath(found));
-    if (terminal !== undefined && terminal !== "") this.console = cleanup.use(new XenConsole(terminal));
+    if (terminal !== undefined && terminal !== "") {
+      const opened = openConsole(terminal, (sentence) => void notices.push(sentence));
+      if (opened !== undefined) this.console = cleanup.use(opened);
+    }
     this.#resources = cleanup.move();
   }
 

@@ -1,5 +1,6 @@
 import { ERRNO } from "../abi/errno.ts";
 import { LINUX } from "../abi/linux.ts";
+import { HostError } from "../host/error.ts";
 import { OwnedFd } from "../host/fd.ts";
 import { errno, libc } from "../host/libc.ts";
 import type { BackendConsole } from "../vm/backend.ts";
@@ -57,5 +58,20 @@ export class XenConsole implements BackendConsole, Disposable {
         return;
       }
     }
+  }
+}
+
+/**
+ * The console at a pseudo-terminal, which may go any moment: a domain can be looked at without it.
+ *
+ * @param told Told why it can't be had.
+ */
+export function openConsole(path: string, told: (sentence: string) => void): XenConsole | undefined {
+  try {
+    return new XenConsole(path);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    told(`Its console can't be read or typed to: ${error.message}`);
+    return undefined;
   }
 }
