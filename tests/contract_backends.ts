@@ -128,6 +128,7 @@ const XEN_SKIPS = {
       "memory: an access that leaves memory fails as a whole and names the first byte that is not there",
       "memory: the regions are sorted, do not overlap, and are all the memory there is",
       "devices: answer at guest-physical addresses",
+      "devices: get string instructions at guest-physical addresses element by element",
       "devices: reach guest memory and are told when they are taken out",
       "errors: say in a sentence what was wrong and what to do",
     ],

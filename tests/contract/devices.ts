@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Device, type DeviceHost, gpa, InputError } from "../../mod.ts";
+import { type Device, type DeviceHost, gpa, InputError, type RegisterValues } from "../../mod.ts";
 import { type Case, CODE, DATA, ended, go, group, hex, HOLE, pointer, refused, until } from "./case.ts";
 
 const PORT = 0x777;
@@ -119,6 +119,40 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
     const stop = await ended(c, vm);
     assert.deepEqual(seen, [[5, 0x33]]);
     assert.equal(stop.registers.rax & 0xffn, 0x85n);
+  },
+
+  "get string instructions at guest-physical addresses element by element": async (c) => {
+    const seen: number[][] = [];
+    const device: Device = {
+      name: "window",
+      mmio: { start: HOLE, length: 0x10 },
+      read: (offset, data) => void data.fill(0x80 + offset),
+      write: (offset, data) => void seen.push([offset, ...data]),
+    };
+    const memory = pointer(DATA, c.backend.mode);
+    const window = pointer(HOLE, c.backend.mode);
+    const destination = ({ es, es_base, rdi }: RegisterValues) => ({
+      rdi,
+      ...(es !== undefined && { es }),
+      ...(es_base !== undefined && { es_base }),
+    });
+    // rep stosb; mov cl, 3; rep movsb
+    const vm = await c.guest({
+      code: "f3aa b103 f3a4 fa f4",
+      registers: { ...memory, ...destination(window), rcx: 4n, rax: 0x5an },
+      devices: [device],
+    });
+    await vm.memory.write(gpa(DATA), Uint8Array.of(1, 2, 3));
+    await ended(c, vm);
+    const filled = [0, 1, 2, 3].map((offset) => [offset, 0x5a]);
+    assert.deepEqual(seen, [...filled, [4, 1], [5, 2], [6, 3]]);
+    const other = await c.guest({
+      code: "f3a4 fa f4",
+      registers: { ...window, ...destination(memory), rcx: 3n },
+      devices: [device],
+    });
+    await ended(c, other);
+    assert.deepEqual([...await other.memory.read(gpa(DATA), 3)], [0x80, 0x81, 0x82]);
   },
 
   "get string I/O element by element": async (c) => {
