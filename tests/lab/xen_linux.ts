@@ -96,6 +96,17 @@ await vm.vcpus[0].setRegisters({ r15 });
 say("a step, and a register changed and put back");
 
 await breakpoint.remove();
+if (backend === "xen-pv") {
+  const code = await vcpu.memory.read(gva(user), next.length);
+  const inProgram = await vm.breakpoints.add(gva(user), { kind: "software" });
+  assert.equal(inProgram.how, "int3");
+  const { kind, rip, registers } = await vm.continue(LIMIT);
+  assert.deepEqual([kind, rip, registers.cs & 3n], ["breakpoint", user, 3n]);
+  assert.equal((await vm.step()).rip, user + BigInt(next.length));
+  await inProgram.remove();
+  assert.deepEqual(await vcpu.memory.read(gva(user), next.length), code);
+  say(`INT3 in the program: it stops at ${user.toString(16)}, and is stepped`);
+}
 const last = vm.continue(LIMIT);
 await vm.console.expect(/ANSWER one/, LIMIT);
 await vm.console.send("two\n");
