@@ -23,12 +23,40 @@ import {
   untilItLoops,
   withDomain,
 } from "./xen_attach.ts";
+import { Granted } from "./granted.ts";
 
 /** In a mount namespace of its own this program finds a socket there that nobody listens at. */
 const STORE_FOLDER = "/run/xenstored";
 const INSIDE = "inside";
 /** UD2, without a handler: the triple fault of a PVH guest. */
 const DIES = [0x0f, 0x0b];
+/** mov eax, 20 (grant_table_op); xor ebx, ebx (map_grant_ref); mov ecx, MAP; mov edx, 1; vmmcall; 1: jmp 1b */
+const MAPS = [
+  0xb8,
+  20,
+  0,
+  0,
+  0,
+  0x31,
+  0xdb,
+  0xb9,
+  0,
+  0x90,
+  0,
+  0,
+  0xba,
+  1,
+  0,
+  0,
+  0,
+  0x0f,
+  0x01,
+  0xd9,
+  0xeb,
+  0xfe,
+];
+/** Where that finds its struct gnttab_map_grant_ref (xen/grant_table.h). */
+const MAP = 0x9000n;
 const INT3 = 0xcc;
 const NOP = 0x90;
 /** 1: mov eax, 0x8000f800; mov edx, 0xcf8; out dx, eax; mov dl, 0xfc; in eax, dx; mov ecx, eax; jmp 1b */
@@ -96,7 +124,10 @@ const PARTS: Record<string, () => Promise<void> | void> = {
     await reborn();
     await destroyed();
   },
-  frames: () => withDomain("fault-frames", counting(), frames),
+  frames: async () => {
+    await withDomain("fault-frames", counting(), frames);
+    await withDomain("fault-mapped", [...PVH, `kernel="${image(MAPS)}"`], mapped);
+  },
   room: () =>
     withDomain("fault-room", ['type="pv"', `kernel="${fullImage()}"`, "memory=16", "vcpus=1"], room),
   device: async () => {
@@ -280,6 +311,33 @@ async function frames(name: string): Promise<void> {
   say(
     "frames that were ballooned away, MMIO, and beyond all memory are faults; a search goes past them; a granted one is memory",
   );
+}
+
+/** A page of dom0's that the guest has mapped by a grant: Xen maps it for nobody else. */
+async function mapped(name: string): Promise<void> {
+  const { id } = (await domains()).find((domain) => domain.name === name)!;
+  using grant = new Granted(id);
+  await using vm = await attach({ backend: "xen", domain: name });
+  const at = 0x80_0000n;
+  const before = await vm.memory.read(gpa(at), 4);
+  assert.equal(before.length, 4);
+  const order = new DataView(new ArrayBuffer(32));
+  order.setBigUint64(0, at, true);
+  order.setUint32(8, 2, true); // GNTMAP_host_map
+  order.setUint32(12, grant.reference, true);
+  order.setInt16(18, -1, true);
+  await vm.memory.write(gpa(MAP), new Uint8Array(order.buffer));
+  // Paused as xl made it: it has not run yet.
+  xl("unpause", name);
+  await vm.continue({ timeoutMs: 300 });
+  const status = await vm.memory.readUint(gpa(MAP + 18n), 2);
+  assert.equal(status, 0n, "Xen maps the grant");
+  for (const access of [() => vm.memory.read(gpa(at), 4), () => vm.memory.write(gpa(at), Uint8Array.of(1))]) {
+    await assert.rejects(access, { name: "FaultError" });
+  }
+  const pages = await vm.memory.search(Uint8Array.from(MAPS), { from: gpa(0n), to: gpa(16n << 20n) });
+  assert.ok(pages.some((found) => found + 0n === BigInt(ENTRY)), `${pages}`);
+  say("a frame of another domain's, mapped by a grant, is a fault, and a search goes past it");
 }
 
 /** The fixture without a byte of padding. */
