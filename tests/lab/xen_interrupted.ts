@@ -1,13 +1,13 @@
 /**
  * Ctrl-C in the middle of what a script does with domains, as a program for dom0 of a Xen lab:
- * `deno run -A --no-check tests/lab/xen_interrupted.ts [open|attach|looking ...]`.
+ * `deno run -A --no-check tests/lab/xen_interrupted.ts [open|probe|attach|looking ...]`.
  * A line for each case that held; an error for the first that did not. Leaves no domain behind.
  */
 import assert from "node:assert/strict";
 import { attach, domains, gpa, inspectDomain } from "../../mod.ts";
 import { ENTRY } from "../../src/xen/tiny_guest.ts";
 import { xl } from "../../src/xen/xl.ts";
-import { LOOP, pvhImage, runs, withDomain } from "./xen_attach.ts";
+import { IMAGE, LOOP, pvhImage, runs, withDomain } from "./xen_attach.ts";
 import { journals, program } from "./xen_leaving.ts";
 
 const NOTES = "/run/hvsh-domains";
@@ -35,6 +35,7 @@ const say = (what: string) => console.log(`ok ${what}`);
 
 const PARTS: Record<string, () => Promise<void>> = {
   open: opening,
+  probe: () => withDomain("interrupt-probe", PVH(), probing),
   attach: () => withDomain("interrupt-attach", PVH(), attaching),
   looking: () => withDomain("interrupt-work", PVH(), working),
 };
@@ -46,20 +47,34 @@ if (import.meta.main) {
 
 /** While xl makes the domain: it is made to its end, and ended. */
 async function opening(): Promise<void> {
+  const pv = `elf(${JSON.stringify(IMAGE)})`;
+  for (const [backend, boot] of [["xen-pvh", "flat(Uint8Array.of(0xeb, 0xfe))"], ["xen-pv", pv]]) {
+    await leavesNothing(`await open({ backend: "${backend}", memory: 16 << 20, boot: ${boot} });`);
+    say(`Ctrl-C while xl makes a domain for ${backend}: nothing of it is left`);
+  }
+}
+
+/** While the probe's guest is made, for the first breakpoint in a domain of others. */
+async function probing(name: string): Promise<void> {
+  xl("unpause", name);
+  await leavesNothing(`const vm = await attach({ backend: "xen", domain: "${name}" });
+    await vm.breakpoints.add(gva(${ENTRY}n));`);
+  await asItWas(name);
+  say("Ctrl-C while the probe's guest is made: nothing of it is left, and the domain goes on");
+}
+
+/** Runs a program that has a domain made, and is sent the signal as xl begins with it. */
+async function leavesNothing(body: string): Promise<void> {
   const folder = Deno.makeTempDirSync();
   try {
     Deno.writeTextFileSync(`${folder}/xl`, XL, { mode: 0o755 });
     const left = async () => [
       (await domains()).filter(({ name }) => name.startsWith("hvsh-")).map(({ name }) => name),
-      [...Deno.readDirSync(NOTES)].map(({ name }) => name),
+      journals(NOTES),
     ];
     const before = await left();
-    const boot = "boot: flat(Uint8Array.of(0xeb, 0xfe))";
-    await program(`await open({ backend: "xen-pvh", memory: 16 << 20, ${boot} });`, "SIGINT", {
-      PATH: `${folder}:${Deno.env.get("PATH")}`,
-    });
+    await program(body, "SIGINT", { PATH: `${folder}:${Deno.env.get("PATH")}` });
     assert.deepEqual(await left(), before);
-    say("Ctrl-C while xl makes a domain: nothing of it is left");
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

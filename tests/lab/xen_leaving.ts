@@ -31,9 +31,9 @@ type Middle = keyof typeof MIDDLES;
 
 const say = (what: string) => console.log(`ok ${what}`);
 /** What is written down of domains that are attached to. */
-export const journals = () => {
+export const journals = (folder = JOURNALS) => {
   try {
-    return [...Deno.readDirSync(JOURNALS)].map(({ name }) => name);
+    return [...Deno.readDirSync(folder)].map(({ name }) => name);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
@@ -84,7 +84,7 @@ export async function program(
   // Not all of the library: in a lab each of these programs takes its time to start.
   const text = `import { attach } from ${source("dsl/attach.ts")};
     import { open } from ${source("dsl/open.ts")};
-    import { flat } from ${source("dsl/boot.ts")};
+    import { elf, flat } from ${source("dsl/boot.ts")};
     import { gpa, gva } from ${source("vm/address.ts")};
     const assert = (held) => { if (!held) throw new Error("it did not hold"); };
     let never = false;
