@@ -17,7 +17,7 @@ export async function severalVcpus(
   cpus: number,
   others: readonly number[],
   first: readonly number[] = SPIN,
-  backend: "kvm" | "xen-pvh" = "kvm",
+  backend: "kvm" | "xen-pvh" | "xen-hvm" = "kvm",
 ): Promise<Machine> {
   const vm = await open({
     backend,

@@ -33,6 +33,10 @@ const REAL = Uint8Array.of(0x40, 0xa3, 0x00, 0x40, 0xeb, 0xfe);
 const LONG = Uint8Array.of(0x48, 0xff, 0xc0, 0x48, 0x89, 0x03, 0xeb, 0xfe);
 /** 1: inc word [0x4000]; jmp 1b */
 const COUNTING = [0xff, 0x06, 0x00, 0x40, 0xeb, 0xfa];
+/** Real mode: mov dx, 0x777; 1: mov al, 1; out dx, al; in al, dx; inc word [0x4000]; jmp 1b */
+const ASKING_REAL = [...hex("ba7707 b001 ee ec ff060040 ebf6")];
+/** Protected mode, with 2 and dword [0x4002]. */
+const ASKING = [...hex("ba77070000 b002 ee ec ff0502400000 ebf4")];
 const SEABIOS = "/usr/share/seabios/bios-256k.bin";
 
 /**
@@ -163,6 +167,41 @@ async function cpus(): Promise<void> {
   await bp.remove();
   await counts();
   say("xen-pvh: a breakpoint that each of two vCPUs hits");
+  for (const backend of ["xen-pvh", "xen-hvm"] as const) await shared(backend);
+}
+
+/** Two vCPUs that come to the same device at once; then it throws for each of them, and no access is lost. */
+async function shared(backend: "xen-pvh" | "xen-hvm"): Promise<void> {
+  const written = [0, 0, 0];
+  const threw = new Set<number>();
+  let works = true;
+  await using vm = await severalVcpus(2, ASKING_REAL, ASKING, backend);
+  await vm.devices.add({
+    name: "shared",
+    ports: { start: 0x777, length: 1 },
+    write: (_offset, [who]) => {
+      written[who]++;
+      if (works) return;
+      threw.add(who);
+      throw new RangeError("out of order");
+    },
+  });
+  const counted = async (who: number) => Number(await vm.memory.readUint(gpa(0x3ffe + 2 * who), 2));
+  assert.equal((await vm.continue({ timeoutMs: 3000 })).kind, "timeout");
+  works = false;
+  for (let tries = 0; threw.size < 2; tries++) {
+    assert.ok(tries < 50, "one of them never comes to it");
+    assert.equal((await vm.continue({ timeoutMs: PATIENCE_MS })).kind, "fault");
+  }
+  works = true;
+  assert.equal((await vm.continue({ timeoutMs: 3000 })).kind, "timeout");
+  for (const who of [1, 2]) {
+    const lead = written[who] - await counted(who);
+    assert.ok(written[who] > 20 && lead >= 0 && lead <= 1, `${who}: ${written[who]}, ${lead} ahead`);
+  }
+  say(
+    `${backend}: two vCPUs served by one device, ${written[1]} and ${written[2]} accesses; it threw for each`,
+  );
 }
 
 /** hvsh as the device model: COM1 and an IOAPIC, a window of the test's own, a breakpoint by OUT. */
