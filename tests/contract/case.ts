@@ -4,6 +4,7 @@ import {
   can,
   type CapabilityName,
   type Device,
+  type DeviceHost,
   flat,
   HvshError,
   type Machine,
@@ -32,12 +33,56 @@ export interface ContractBackend {
   boot?(code: Uint8Array<ArrayBuffer>): BootSpec;
   /** What a guest stops with at CLI and HLT, by which a case ends: `halt`, unless it is said here. */
   readonly end?: Stop["kind"];
-  /** Where the console is not COM1: code that sends RCX bytes at RSI and then ends, and code that sends back what it gets. */
-  readonly serial?: { readonly print: string; readonly echo: string };
+  /** Code for what others do by ports and HLT. */
+  readonly code?: GuestCode;
+  /** Bytes of RAM by the host's own count, where a guest does not have what was asked for. */
+  ram?(vm: Machine): Promise<number>;
+  /** A guest-physical address without memory, where a device may lie; `HOLE`, unless it is said here. */
+  readonly hole?: number;
+  /** Whether hvsh's PC is not in its guests: accesses that no device of hvsh's claims don't come to hvsh. */
+  readonly foreign?: boolean;
+  /** Whether firmware can be booted; it can, unless it is said here. */
+  readonly firmware?: boolean;
+  /** How an interrupt comes to a guest in real mode: by input 0 of hvsh's 8259 pair, unless it is said here. */
+  readonly interrupt?: InterruptSource;
+  /** An MSR that can be set: IA32_SYSENTER_ESP, unless it is said here. */
+  readonly msr?: number;
+  /** Registers that such a guest has, and nobody can set from outside. */
+  readonly fixed?: RegExp;
+  /** What an exception without a handler ends in: a triple fault, once IDTR's limit is 0, unless it is said here. */
+  readonly unhandled?: (Stop & { kind: "shutdown" })["reason"];
+  /**
+   * What no host offers for guests of this kind, of what each other kind has: the machine must say so, and why. A case
+   * that needs it tries that it is refused, or is skipped with that reason.
+   */
+  readonly lacks?: readonly CapabilityName[];
   /** Opens a guest; `options` says everything but the backend. */
   open(options: OpenOptions): Promise<Machine>;
   /** Cases it is let off, each as "group: name" or "group: *", and why. */
   readonly skip: readonly { readonly reason: string; readonly tests: readonly string[] }[];
+}
+
+/** Machine code in hex for what guests do in ways of their own. */
+export interface GuestCode {
+  /** Sends RCX bytes at RSI to the console, and then ends. */
+  readonly print: string;
+  /** Sends back what the console gets, for ever. */
+  readonly echo: string;
+  /** Waits for ever, for what may come any time. */
+  readonly wait: string;
+  /** Asks for a reset. */
+  readonly reset: string;
+}
+
+/** How an interrupt comes to a guest in real mode. */
+export interface InterruptSource {
+  /** Lets it in, but for RFLAGS.IF; may use AL. Registers for that. */
+  readonly code: string;
+  readonly registers: RegisterValues;
+  /** What it comes as. */
+  readonly vector: number;
+  /** Raises it, while the guest runs. */
+  raise(vm: Machine, host: DeviceHost): void | Promise<void>;
 }
 
 /** A guest for a case. */
@@ -118,12 +163,14 @@ export function boot(code: string, backend: ContractBackend, mode: Mode = backen
  */
 export function pointer(address: number, mode: Mode): RegisterValues {
   if (mode !== "real") return { rbx: BigInt(address), rdi: BigInt(address), rsi: BigInt(address) };
-  const segment = BigInt(address >> 4);
+  const segment = BigInt(address >>> 4);
   const offset = BigInt(address & 15);
+  // Beyond 1 MiB the bases lead there alone, which is what a real mode with a past in protected mode has.
+  const selector = segment & 0xffffn;
   return {
-    ds: segment,
+    ds: selector,
     ds_base: segment << 4n,
-    es: segment,
+    es: selector,
     es_base: segment << 4n,
     rbx: offset,
     rdi: offset,
@@ -163,6 +210,25 @@ export function needs(vm: Machine, name: CapabilityName): void {
 }
 
 /**
+ * Skips the case if guests of this kind have none of it, with the reason that the machine gives.
+ *
+ * @throws {NotHere}
+ */
+export function wants(c: Context, vm: Machine, name: CapabilityName): void {
+  if (can(vm.capabilities, name)) return;
+  const why = `no ${name}: ${vm.capabilities.get(name)?.reason ?? "not offered"}`;
+  assert.ok(c.backend.lacks?.includes(name), why);
+  throw new NotHere(why);
+}
+
+/** Where the RAM ends that code and data lie in. */
+export function endOf(vm: Machine): number {
+  const found = vm.memory.regions.find(({ start, size }) => start <= DATA && DATA < start + size);
+  assert.ok(found, "there is a region with the guest's code and data");
+  return Number(found.start + found.size);
+}
+
+/**
  * What `make` gives, or undefined if the backend refuses (or two breakpoints don't find room beside each other):
  * then the refusal must say why and what to do.
  */
@@ -174,6 +240,17 @@ export async function orRefused<T>(make: () => Promise<T>): Promise<T | undefine
     assert.ok(error instanceof UnsupportedError || overlap, `refused by ${error}`);
     assertHelpful(error);
     return undefined;
+  }
+}
+
+/** What `make` gives; skips the case if the backend refuses, with what it says. @throws {NotHere} */
+export async function orSkipped<T>(make: () => Promise<T>): Promise<T> {
+  try {
+    return await make();
+  } catch (error) {
+    if (!(error instanceof UnsupportedError)) throw error;
+    assertHelpful(error);
+    throw new NotHere(error.message);
   }
 }
 

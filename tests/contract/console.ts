@@ -8,7 +8,7 @@ const COM1 = 0x3f8n;
 async function printer(c: Context, text: string) {
   const bytes = new TextEncoder().encode(text);
   const vm = await c.guest({
-    code: c.backend.serial?.print ?? "f36e fa f4",
+    code: c.backend.code?.print ?? "f36e fa f4",
     registers: { ...pointer(DATA, c.backend.mode), rcx: BigInt(bytes.length), rdx: COM1 },
   });
   await vm.memory.write(gpa(DATA), bytes);
@@ -57,7 +57,7 @@ export const CONSOLE_CASES: readonly Case[] = group("console", {
   },
 
   "what is sent arrives, in order and whole": async (c) => {
-    const vm = await c.guest({ code: c.backend.serial?.echo ?? ECHO, registers: { rdx: COM1 } });
+    const vm = await c.guest({ code: c.backend.code?.echo ?? ECHO, registers: { rdx: COM1 } });
     const running = vm.continue();
     const text = "a line that is longer than the receiver's FIFO of sixteen bytes\n";
     await vm.console.send(text);

@@ -1,6 +1,19 @@
 import assert from "node:assert/strict";
 import { type Device, type DeviceHost, gpa, InputError, type RegisterValues } from "../../mod.ts";
-import { type Case, CODE, DATA, ended, go, group, hex, HOLE, pointer, refused, until } from "./case.ts";
+import {
+  type Case,
+  CODE,
+  DATA,
+  ended,
+  go,
+  group,
+  hex,
+  HOLE,
+  pointer,
+  refused,
+  until,
+  wants,
+} from "./case.ts";
 
 const PORT = 0x777;
 const at = (offset: number) => BigInt(CODE + offset);
@@ -64,6 +77,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
   "can be added to a running guest, and taken out": async (c) => {
     // in al, dx; cmp al, 42; jne back; cli; hlt
     const vm = await c.guest({ code: "ec 3c2a 75fb fa f4", registers: portRegisters });
+    wants(c, vm, "devices");
     const running = go(vm);
     await new Promise((resolve) => setTimeout(resolve, 20));
     const handle = await vm.devices.add({
@@ -105,15 +119,16 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
 
   "answer at guest-physical addresses": async (c) => {
     const seen: number[][] = [];
+    const { hole = HOLE } = c.backend;
     const device: Device = {
       name: "window",
-      mmio: { start: HOLE, length: 0x10 },
+      mmio: { start: hole, length: 0x10 },
       read: (offset, data) => void data.fill(0x80 + offset),
       write: (offset, data) => void seen.push([offset, ...data]),
     };
     const vm = await c.guest({
       code: "8807 8a07 fa f4",
-      registers: { ...pointer(HOLE + 5, c.backend.mode), rax: 0x33n },
+      registers: { ...pointer(hole + 5, c.backend.mode), rax: 0x33n },
       devices: [device],
     });
     const stop = await ended(c, vm);
@@ -123,14 +138,15 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
 
   "get string instructions at guest-physical addresses element by element": async (c) => {
     const seen: number[][] = [];
+    const { hole = HOLE } = c.backend;
     const device: Device = {
       name: "window",
-      mmio: { start: HOLE, length: 0x10 },
+      mmio: { start: hole, length: 0x10 },
       read: (offset, data) => void data.fill(0x80 + offset),
       write: (offset, data) => void seen.push([offset, ...data]),
     };
     const memory = pointer(DATA, c.backend.mode);
-    const window = pointer(HOLE, c.backend.mode);
+    const window = pointer(hole, c.backend.mode);
     const destination = ({ es, es_base, rdi }: RegisterValues) => ({
       rdi,
       ...(es !== undefined && { es }),
@@ -185,8 +201,10 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
 
   "that nobody put there read as ones and swallow writes": async (c) => {
     const vm = await c.guest({ code: OUT_IN, registers: portRegisters });
+    wants(c, vm, "devices");
     assert.equal((await ended(c, vm)).registers.rax & 0xffn, 0xffn);
-    const hole = await c.guest({ code: "8807 8a07 fa f4", registers: pointer(HOLE, c.backend.mode) });
+    const registers = pointer(c.backend.hole ?? HOLE, c.backend.mode);
+    const hole = await c.guest({ code: "8807 8a07 fa f4", registers });
     assert.equal((await ended(c, hole)).registers.rax & 0xffn, 0xffn);
   },
 
@@ -217,7 +235,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
     cell.host?.read(BigInt(DATA + 1), into);
     assert.deepEqual([...into], [2, 3]);
     assert.deepEqual([...await vm.memory.read(gpa(DATA), 3)], [1, 2, 3]);
-    assert.throws(() => cell.host?.read(BigInt(HOLE), into));
+    assert.throws(() => cell.host?.read(BigInt(c.backend.hole ?? HOLE), into));
     await vm.close();
     assert.equal(cell.detached, 1);
   },
