@@ -214,6 +214,7 @@ async function xenPv(place: string): Promise<ContractBackend> {
     fixed: /^([gil]dtr|tr|cr\d)|_(limit|attributes)$/,
     unhandled: "crash",
     lacks: ["devices", "interrupts", "lapic", "reset"],
+    foreign: true,
     skip: [
       ...(place === "xen lab" ? [IN_XEN] : []),
       {
