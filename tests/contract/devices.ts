@@ -16,6 +16,13 @@ import {
 } from "./case.ts";
 
 const PORT = 0x777;
+/** 16 bytes that read as 0x80 and their offset; each write is put into `seen`, behind its offset. */
+const mmioWindow = (start: number, seen: number[][]): Device => ({
+  name: "window",
+  mmio: { start, length: 0x10 },
+  read: (offset, data) => void data.fill(0x80 + offset),
+  write: (offset, data) => void seen.push([offset, ...data]),
+});
 const at = (offset: number) => BigInt(CODE + offset);
 
 /** A device that remembers. */
@@ -120,12 +127,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
   "answer at guest-physical addresses": async (c) => {
     const seen: number[][] = [];
     const { hole = HOLE } = c.backend;
-    const device: Device = {
-      name: "window",
-      mmio: { start: hole, length: 0x10 },
-      read: (offset, data) => void data.fill(0x80 + offset),
-      write: (offset, data) => void seen.push([offset, ...data]),
-    };
+    const device = mmioWindow(hole, seen);
     const vm = await c.guest({
       code: "8807 8a07 fa f4",
       registers: { ...pointer(hole + 5, c.backend.mode), rax: 0x33n },
@@ -139,12 +141,7 @@ export const DEVICE_CASES: readonly Case[] = group("devices", {
   "get string instructions at guest-physical addresses element by element": async (c) => {
     const seen: number[][] = [];
     const { hole = HOLE } = c.backend;
-    const device: Device = {
-      name: "window",
-      mmio: { start: hole, length: 0x10 },
-      read: (offset, data) => void data.fill(0x80 + offset),
-      write: (offset, data) => void seen.push([offset, ...data]),
-    };
+    const device = mmioWindow(hole, seen);
     const memory = pointer(DATA, c.backend.mode);
     const window = pointer(hole, c.backend.mode);
     const destination = ({ es, es_base, rdi }: RegisterValues) => ({
